@@ -1,0 +1,95 @@
+"""Landmarks: named points in world millimetres that may be missing or have several instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Landmarks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Named points in world RAS mm.
+
+    Args:
+        names: one name for each row; a name that stands in several rows has several instances.
+        points_mm: (N, 3) float64 world RAS mm; a row of NaN is a missing landmark.
+        confidence: (N,) in [0, 1], or None where nobody said; NaN where nobody said for one row.
+        error_mm: (N,) expected distance from the truth in mm, or None; NaN where unknown.
+        unit: "mm", or "px" for points of a film without spacing, whose distances are pixels and no millimetres.
+    Raises:
+        ValueError: if lengths differ, or a row is only partly NaN or is infinite.
+    """
+
+    names: tuple[str, ...]
+    points_mm: FloatArray
+    confidence: FloatArray | None = None
+    error_mm: FloatArray | None = None
+    unit: str = "mm"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        points = np.array(self.points_mm, dtype=np.float64).reshape(-1, 3)
+        if len(points) != len(self.names):
+            raise ValueError(f"{len(self.names)} names came with {len(points)} points; give one name for each row")
+        missing = np.isnan(points)
+        if (missing.any(1) != missing.all(1)).any() or np.isinf(points).any():
+            row = int(np.flatnonzero(((missing.any(1) != missing.all(1)) | np.isinf(points).any(1)))[0])
+            raise ValueError(f"point {self.names[row]!r} is {points[row].tolist()}; give three numbers, or three NaN")
+        if self.unit not in ("mm", "px"):
+            raise ValueError(f"unit must be 'mm' or 'px', got {self.unit!r}")
+        object.__setattr__(self, "points_mm", points)
+        for field in ("confidence", "error_mm"):
+            if (values := getattr(self, field)) is not None:
+                if np.shape(values) != (len(points),):
+                    raise ValueError(f"{field} must have shape ({len(points)},), got {np.shape(values)}")
+                object.__setattr__(self, field, np.array(values, dtype=np.float64))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """(M, 3) world mm of the instances of ``name`` that are there; M is 0 where it is missing or unknown."""
+        return self.points_mm[[own == name for own in self.names] & self.present]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(N,) True where a row is no missing landmark."""
+        return ~np.isnan(self.points_mm).any(axis=1)
+
+    def rows(self, index: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Landmarks:
+        """These rows, in this order, with everything that belongs to them."""
+        chosen = np.arange(len(self))[np.asarray(index)]
+        names = tuple(self.names[row] for row in chosen)
+        confidence, error_mm = (
+            None if values is None else values[chosen] for values in (self.confidence, self.error_mm)
+        )
+        return Landmarks(names, self.points_mm[chosen], confidence, error_mm, self.unit)
+
+    def ordered(self, names: Iterable[str]) -> Landmarks:
+        """One row for each of ``names``, in that order: its first present instance, else a missing row."""
+        index = {}
+        for row in np.flatnonzero(self.present)[::-1]:
+            index[self.names[row]] = int(row)
+        names = tuple(names)
+        nowhere = Landmarks(
+            ("",), np.full((1, 3), np.nan), *(None if v is None else np.full(1, np.nan) for v in (self.confidence, self.error_mm)),
+            unit=self.unit,
+        )
+        parts = [self.rows([index[name]]) if name in index else nowhere for name in names]
+        stack = [
+            None if getattr(self, field) is None else np.concatenate([getattr(part, field) for part in parts])
+            for field in ("confidence", "error_mm")
+        ]
+        points = np.concatenate([part.points_mm for part in parts]) if parts else np.empty((0, 3))
+        return Landmarks(names, points, *stack, unit=self.unit)
