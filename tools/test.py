@@ -22,7 +22,7 @@ def main() -> int:
     }
     failed = [name for name, command in checks.items() if run(*command)]
     print(f"Failed before the tests: {', '.join(failed)}" if failed else "Checks before the tests: passed", flush=True)
-    # Last, so that its closing line is the last one; setup.cfg holds the limit of the coverage and "warnings as errors".
+    # Last, so that its closing line is the last one; setup.cfg holds the coverage limit and "warnings as errors".
     tests = run(script("python"), "-m", "pytest", "-m", "slow or not slow", "--cov", *sys.argv[1:])
     return int(bool(failed or tests))
 
