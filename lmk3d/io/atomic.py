@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmk3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["atomic_path"]
+
+# Not every platform knows a disk quota.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path in the folder of ``path``, renamed to it when the block ends well.
+
+    After any error or Ctrl-C what was written is removed and ``path`` is as it was before. The temporary path has the
+    file name of ``path`` (in a folder of its own), since writers choose the format by the name.
+
+    Args:
+        path: the file to write; one that exists is replaced at the end. Its folder must exist.
+    Yields:
+        The path to write to.
+    Raises:
+        InputError: if the folder does not exist or cannot be written, if ``path`` is a folder, or if the disk is full.
+    """
+    path = Path(path)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+    try:
+        yield folder / path.name
+        _rename(folder / path.name, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or write elsewhere") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    if not temporary.exists():
+        raise FileNotFoundError(f"the block that should have written {path} wrote nothing")
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be replaced ({error.strerror}); remove it or choose another name") from None

@@ -1,0 +1,180 @@
+"""Data sets: one JSON file in the manner of MONAI's datalists, naming images and their points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmk3d.errors import InputError
+from lmk3d.io.text import check_keys, read_json
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["SECTIONS", "Case", "Dataset", "read_dataset"]
+
+SECTIONS = ("training", "validation", "test")
+_KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "spacing_mm", *SECTIONS}
+_CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a data set.
+
+    Args:
+        name: what tables and error messages call it.
+        image: the image's file or folder.
+        points: its landmarks, or None where nobody marked them.
+        second_points: the same landmarks by another rater, or None.
+        spacing_mm: pixel spacing of a picture that does not say its own.
+        series: which series of a DICOM folder with several.
+    """
+
+    name: str
+    image: Path
+    points: Path | None = None
+    second_points: Path | None = None
+    spacing_mm: float | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a data set's file says.
+
+    Args:
+        name: a short name.
+        landmark_names: the names that its points may have, in the order of a network's channels.
+        pairs: (left, right) names that change places when an image is mirrored.
+        one_sided: names without a partner that lie off the midline: missing in a mirrored image.
+        description: free text.
+        sections: the cases of "training", "validation" and "test", as far as there are any.
+    """
+
+    name: str
+    landmark_names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    one_sided: tuple[str, ...] = ()
+    description: str = ""
+    sections: dict[str, list[Case]] = field(default_factory=dict)
+
+    def cases(self, section: str) -> list[Case]:
+        """The cases of one section.
+
+        Raises:
+            InputError: if the data set has none there.
+        """
+        if not self.sections.get(section):
+            there = ", ".join(name for name, cases in self.sections.items() if cases) or "none"
+            raise InputError(f"data set {self.name!r} has no cases in section {section!r}; sections with cases: {there}")
+        return self.sections[section]
+
+
+def read_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Read a data set's JSON file; its paths are relative to the file.
+
+    {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...], "spacing_mm",
+    "training": [{"image", "points", "second_points", "name", "spacing_mm", "series"}, ...], "validation", "test"};
+    needed are "landmarks", one section, and "image" in each case. Whether the files exist is ``check_dataset``'s matter.
+
+    Raises:
+        InputError: naming what is wrong; for an unknown key with the nearest known one.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: is no data set; write {{"landmarks": [...], "training": [...]}}')
+    check_keys(content, _KEYS, str(path))
+    names = _strings(content.get("landmarks"), f"{path}: landmarks")
+    if not names:
+        raise InputError(f"{path}: landmarks is missing or empty; list the names of the landmarks")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{path}: landmarks names {', '.join(twice)} more than once; name each once")
+    pairs = _pairs(content.get("pairs", []), names, path)
+    one_sided = _strings(content.get("one_sided"), f"{path}: one_sided")
+    for name in one_sided:
+        if name not in names or any(name in pair for pair in pairs):
+            raise InputError(f"{path}: one_sided names {name!r}, which must be a landmark that is in no pair")
+    sections = {section: _section(content, section, path) for section in SECTIONS if section in content}
+    if not any(sections.values()):
+        raise InputError(f"{path}: has no cases; list some under {', '.join(SECTIONS)}")
+    return Dataset(
+        name=str(content.get("name") or path.stem),
+        landmark_names=names,
+        pairs=pairs,
+        one_sided=one_sided,
+        description=str(content.get("description", "")),
+        sections=sections,
+    )
+
+
+def _strings(value: object, what: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise InputError(f"{what} must be a list of names; correct it")
+    return tuple(value)
+
+
+def _pairs(value: object, names: tuple[str, ...], path: Path) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list):
+        raise InputError(f'{path}: pairs must be a list of [["left", "right"], ...]')
+    pairs: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for item in value:
+        pair = _strings(item, f"{path}: each of pairs")
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise InputError(f"{path}: pair {item!r} must be two different names")
+        for name in pair:
+            if name not in names:
+                raise InputError(f"{path}: pairs names {name!r}, which is no landmark; use the names under landmarks")
+            if name in seen:
+                raise InputError(f"{path}: {name!r} is in two pairs; a landmark has one partner")
+            seen.add(name)
+        pairs.append((pair[0], pair[1]))
+    return tuple(pairs)
+
+
+def _section(content: dict[str, Any], section: str, path: Path) -> list[Case]:
+    entries = content[section]
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: {section} must be a list of cases")
+    return [
+        _case(entry, content.get("spacing_mm"), path, f"{path}: {section}, case {number}")
+        for number, entry in enumerate(entries, 1)
+    ]
+
+
+def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
+    if not isinstance(entry, dict):
+        raise InputError(f'{where}: is {entry!r}; write {{"image": ..., "points": ...}}')
+    check_keys(entry, _CASE_KEYS, where)
+    for key in ("image", "points", "second_points", "name", "series"):
+        value = entry.get(key)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise InputError(f"{where}: {key} is {value!r}; write a text")
+    if entry.get("image") is None:
+        raise InputError(f"{where}: has no image; give the path of one")
+    files = {key: path.parent / entry[key] for key in ("image", "points", "second_points") if entry.get(key)}
+    return Case(
+        name=entry.get("name") or bare_name(files["image"]),
+        spacing_mm=_spacing(entry.get("spacing_mm", spacing_mm), where),
+        series=entry.get("series"),
+        **files,
+    )
+
+
+def _spacing(value: object, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise InputError(f"{where}: spacing_mm is {value!r}; write a number of mm above 0")
+    return float(value)
+
+
+def bare_name(path: Path) -> str:
+    """A file's name without its ending, both parts of .nii.gz included."""
+    name = path.name
+    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem if path.suffix else name

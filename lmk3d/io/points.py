@@ -1,0 +1,77 @@
+"""Files of points: the format follows the file's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmk3d.errors import InputError
+from lmk3d.io.atomic import atomic_path
+from lmk3d.io.fcsv import read_points_fcsv, write_points_fcsv
+from lmk3d.io.markups import read_points_markups, write_points_markups
+from lmk3d.io.tables import read_points_csv, read_points_json, write_points_csv, write_points_json
+from lmk3d.io.text import parse_frame
+
+if TYPE_CHECKING:
+    import os
+
+    from lmk3d.landmarks import Landmarks
+
+__all__ = ["POINT_FORMATS", "read_points", "write_points"]
+
+_READERS = {
+    ".mrk.json": read_points_markups,
+    ".fcsv": read_points_fcsv,
+    ".csv": read_points_csv,
+    ".tsv": read_points_csv,
+    ".txt": read_points_csv,
+    ".json": read_points_json,
+}
+_WRITERS = {
+    ".mrk.json": write_points_markups,
+    ".fcsv": write_points_fcsv,
+    ".csv": write_points_csv,
+    ".tsv": write_points_csv,
+    ".txt": write_points_csv,
+    ".json": write_points_json,
+}
+
+POINT_FORMATS = tuple(_READERS)
+"""Endings of the files of points that can be read and written."""
+
+
+def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> Landmarks:
+    """Read a file of points: 3D Slicer's .mrk.json and .fcsv, tables (.csv, .tsv, .txt), this package's .json.
+
+    Args:
+        path: the file.
+        frame: "RAS" or "LPS", of a table or .json that does not say it; RAS when None.
+    Returns:
+        The points in world RAS mm (or px), missing ones as NaN.
+    Raises:
+        InputError: naming file and line.
+    """
+    path = Path(path)
+    ending = _ending(path)
+    frame = None if frame is None else parse_frame(frame, "argument frame")
+    return _READERS[ending](path, frame=frame)
+
+
+def write_points(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
+    """Write points in the format of the file's name; see ``read_points``. An existing file is replaced.
+
+    Raises:
+        InputError: if no format has this ending, or the file cannot be written.
+    """
+    path = Path(path)
+    write = _WRITERS[_ending(path)]
+    with atomic_path(path) as temporary:
+        write(landmarks, temporary)
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    for ending in POINT_FORMATS:  # .mrk.json comes before .json
+        if name.endswith(ending):
+            return ending
+    raise InputError(f"{path}: is no file of points; its name must end in {', '.join(POINT_FORMATS)}")

@@ -1,0 +1,227 @@
+"""Tables of points: CSV (and tab-separated text) and this package's JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk3d.errors import InputError
+from lmk3d.io.text import check_keys, convert_frame, parse_frame, parse_number, read_json, read_text
+from lmk3d.landmarks import Landmarks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["PointRows", "read_points_csv", "read_points_json", "write_points_csv", "write_points_json"]
+
+_NAMES = ("name", "label", "landmark")
+# The second and third are what 3D Slicer exports; their letters are the frame.
+_COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): "LPS"}
+_JSON_KEYS = {"frame", "unit", "landmarks"}
+_POINT_KEYS = {"name", "position", "confidence", "error_mm"}
+
+
+@dataclass
+class PointRows:
+    """Rows of a file of points on their way to ``Landmarks``: each is checked where its line is still known."""
+
+    names: list[str] = field(default_factory=list)
+    points_mm: list[list[float]] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+    error_mm: list[float] = field(default_factory=list)
+
+    def add(self, name: object, point: object, frame: str, measures: tuple[object, object], where: str) -> None:
+        """Take one point.
+
+        Args:
+            name: its name; not empty.
+            point: three numbers in ``frame``; None, or three times nothing or NaN, is a missing point.
+            frame: "RAS" or "LPS".
+            measures: confidence and expected error; None or an empty text where nobody said.
+            where: file and line, for the error.
+        Raises:
+            InputError: if the name is empty, the point is not three numbers, or the confidence is not in [0, 1].
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"{where}: a point has no name; give each point one")
+        if point is None:
+            point = [None] * 3
+        if not isinstance(point, (list, tuple)) or len(point) != 3:
+            raise InputError(f"{where}: the position of {name!r} is {point!r}; write three numbers")
+        numbers = [parse_number(value, f"{axis} of {name!r}", where) for axis, value in zip("xyz", point, strict=True)]
+        if 0 < int(np.isnan(numbers).sum()) < 3:
+            raise InputError(f"{where}: the position of {name!r} is {list(point)!r}; write three numbers, or none")
+        confidence, error_mm = (
+            parse_number(value, f"{what} of {name!r}", where)
+            for value, what in zip(measures, ("confidence", "error_mm"), strict=True)
+        )
+        if not np.isnan(confidence) and not 0 <= confidence <= 1:
+            raise InputError(f"{where}: confidence of {name!r} is {confidence:g}; it lies between 0 and 1")
+        if error_mm < 0:
+            raise InputError(f"{where}: error_mm of {name!r} is {error_mm:g}; a distance is not negative")
+        self.names.append(name)
+        self.points_mm.append(convert_frame(numbers, frame)[0].tolist())
+        self.confidence.append(confidence)
+        self.error_mm.append(error_mm)
+
+    def landmarks(self, *, unit: str = "mm", confidence: bool | None = None, error_mm: bool | None = None) -> Landmarks:
+        """The rows as ``Landmarks``.
+
+        Args:
+            unit: "mm" or "px".
+            confidence, error_mm: whether the file has that measure; None decides by whether any row has it.
+        """
+        has = [
+            not np.isnan(values).all() if has is None else has
+            for values, has in ((self.confidence, confidence), (self.error_mm, error_mm))
+        ]
+        return Landmarks(
+            tuple(self.names),
+            np.array(self.points_mm, dtype=np.float64).reshape(-1, 3),
+            np.array(self.confidence) if has[0] else None,
+            np.array(self.error_mm) if has[1] else None,
+            unit=unit,
+        )
+
+
+def read_points_csv(path: Path, *, frame: str | None = None) -> Landmarks:
+    """Read a table with a header: name,x,y,z and, each if there, frame,confidence,error_mm,unit.
+
+    The name's column may be called label or landmark; separators are commas, semicolons or tabs; r,a,s or l,p,s in
+    place of x,y,z say the frame. A missing point has empty coordinates.
+
+    Args:
+        path: the file.
+        frame: frame of a table that does not say it; RAS when None.
+    Raises:
+        InputError: naming the line.
+    """
+    lines = read_text(path).splitlines(keepends=True)
+    header_line = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header_line.count)
+    reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, strict=True)
+    rows, units, columns = PointRows(), set(), None
+    try:
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if columns is None:
+                columns = _Columns.of(cells, frame, where)
+            elif any(cell.strip() for cell in cells):
+                units.add(columns.add_row(rows, cells, where))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: is no valid table ({error}); correct the line") from None
+    if columns is None:
+        raise InputError(f"{path}: is empty; write a header name,x,y,z,frame and one row for each point")
+    if len(units) > 1:
+        raise InputError(f"{path}: mixes mm and px; write one unit in all rows")
+    has = {measure: measure in columns.index for measure in ("confidence", "error_mm")}
+    return rows.landmarks(unit=units.pop() if units else "mm", **has)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where a table keeps what."""
+
+    index: dict[str, int]
+    name: str
+    coordinates: tuple[str, str, str]
+    frame: str
+    stated: bool
+
+    @classmethod
+    def of(cls, header: list[str], frame: str | None, where: str) -> _Columns:
+        names = [cell.strip().lower() for cell in header]
+        index = {name: column for column, name in enumerate(names)}
+        if len(index) < len(names):
+            raise InputError(f"{where}: the header has a column twice; keep one of each")
+        if "case" in index:
+            raise InputError(f"{where}: a column `case` says the table holds several images; write one file for each")
+        name = next((name for name in _NAMES if name in index), None)
+        coordinates = next((axes for axes in _COORDINATES if set(axes) <= index.keys()), None)
+        if coordinates is None and {"column", "row"} <= index.keys():
+            raise InputError(f"{where}: pixel indices need their image; write x,y,z in mm instead of column,row,slice")
+        if name is None or coordinates is None:
+            raise InputError(f"{where}: the header is {','.join(header)[:80]!r}; write name,x,y,z,frame")
+        own = _COORDINATES[coordinates]
+        return cls(index, name, coordinates, own or frame or "RAS", stated=own is not None)
+
+    def add_row(self, rows: PointRows, cells: list[str], where: str) -> str:
+        """Put one line into ``rows``; its unit."""
+        if len(cells) != len(self.index):
+            raise InputError(f"{where}: has {len(cells)} cells where the header has {len(self.index)}; correct the line")
+        own = self._cell(cells, "frame")
+        frame = parse_frame(own, where) if own else self.frame
+        if self.stated and frame != self.frame:
+            raise InputError(f"{where}: frame {frame} contradicts the columns {','.join(self.coordinates)}")
+        unit = self._cell(cells, "unit") or "mm"
+        if unit not in ("mm", "px"):
+            raise InputError(f"{where}: unit {unit!r} is unknown; write mm or px")
+        # Slicer writes defined = 0 for a point without a position.
+        gone = self._cell(cells, "defined") == "0"
+        point = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
+        measures = self._cell(cells, "confidence"), self._cell(cells, "error_mm")
+        rows.add(cells[self.index[self.name]], point, frame, measures, where)
+        return unit
+
+    def _cell(self, cells: list[str], column: str) -> str:
+        return cells[self.index[column]].strip() if column in self.index else ""
+
+
+def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") -> None:
+    """Write a table with the header name,x,y,z,frame[,confidence,error_mm,unit] in RAS; missing points stay empty."""
+    measures = [name for name in ("confidence", "error_mm") if getattr(landmarks, name) is not None]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        px = landmarks.unit == "px"
+        writer.writerow(["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])])
+        for row, name in enumerate(landmarks.names):
+            values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
+            cells = ["" if np.isnan(value) else repr(value) for value in values]
+            writer.writerow([name, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
+
+
+def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
+    """Read {"frame", "unit", "landmarks": [{"name", "position", "confidence", "error_mm"}]}; see ``write_points_json``.
+
+    Args:
+        path: the file.
+        frame: frame of a file that does not say it; RAS when None.
+    Raises:
+        InputError: naming the entry.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("landmarks"), list):
+        raise InputError(f'{path}: is no file of points; write {{"frame": "RAS", "unit": "mm", "landmarks": [...]}}')
+    check_keys(content, _JSON_KEYS, str(path))
+    frame = parse_frame(content["frame"], str(path)) if "frame" in content else frame or "RAS"
+    unit = content.get("unit", "mm")
+    if unit not in ("mm", "px"):
+        raise InputError(f"{path}: unit {unit!r} is unknown; write mm or px")
+    rows = PointRows()
+    for number, entry in enumerate(content["landmarks"], 1):
+        where = f"{path}, landmark {number}"
+        if not isinstance(entry, dict):
+            raise InputError(f'{where}: is {entry!r}; write {{"name": ..., "position": [x, y, z]}}')
+        check_keys(entry, _POINT_KEYS, where)
+        measures = entry.get("confidence"), entry.get("error_mm")
+        rows.add(entry.get("name"), entry.get("position"), frame, measures, where)
+    has = {m: any(m in entry for entry in content["landmarks"]) for m in ("confidence", "error_mm")}
+    return rows.landmarks(unit=unit, **has)
+
+
+def write_points_json(landmarks: Landmarks, path: Path) -> None:
+    """Write the points in RAS; a missing point has the position null."""
+    entries: list[dict[str, Any]] = []
+    for row, name in enumerate(landmarks.names):
+        point = landmarks.points_mm[row].tolist() if landmarks.present[row] else None
+        entries.append({"name": name, "position": point})
+        for measure in ("confidence", "error_mm"):
+            if (values := getattr(landmarks, measure)) is not None:
+                entries[-1][measure] = None if np.isnan(values[row]) else float(values[row])
+    content = {"frame": "RAS", "unit": landmarks.unit, "landmarks": entries}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
