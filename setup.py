@@ -1,2 +1,2 @@
-from setuptools import setup
-setup()
+from setuptools import find_packages, setup
+setup(packages=[*find_packages(include=["lmk3d*"]), "lmk3d.bundles"])
