@@ -1,0 +1,75 @@
+"""``lmk3d train`` and ``lmk3d evaluate``: a network of one's own, and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmk3d.cli.options import bundle_folder, duration_s, override, use_device
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add_commands"]
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to the shell."""
+    train = subparsers.add_parser(
+        "train",
+        help="train a network on your own data",
+        description="Look at the data, write a bundle for it, train it and evaluate it.",
+        epilog="lmk3d check DATASET finds what is wrong with a data set before hours are spent on it.",
+    )
+    train.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
+    train.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    train.add_argument("--budget", type=duration_s, metavar="TIME", help="bound of the whole run: 30m, 2h, 1h30m")
+    train.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
+    )
+    train.add_argument(
+        "--set",
+        dest="overrides",
+        type=override,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set an entry of the bundle's configuration; may be given several times",
+    )
+    train.set_defaults(run=_train)
+
+    evaluate = subparsers.add_parser(
+        "evaluate",
+        help="measure a bundle's errors on a data set",
+        description="Predict the cases of a data set and compare them with its points.",
+    )
+    evaluate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
+    evaluate.add_argument("--section", default="test", help="training, validation or test (default: test)")
+    evaluate.add_argument("--output", type=Path, metavar="DIR", help="folder for tables, curves and pictures")
+    evaluate.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    device = use_device(arguments.device)
+    from lmk3d.configure import train_dataset
+
+    train_dataset(
+        arguments.dataset,
+        arguments.output,
+        budget_s=arguments.budget,
+        device=device,
+        overrides=dict(arguments.overrides),
+    )
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
+    from lmk3d.evaluation import evaluate
+
+    evaluate(bundle, arguments.dataset, section=arguments.section, output=arguments.output, device=device)
+    return 0

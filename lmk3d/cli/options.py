@@ -1,0 +1,138 @@
+"""What the commands' arguments may be: durations, formats, devices, bundles."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lmk3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "FORMATS",
+    "Parser",
+    "bundle_folder",
+    "duration_s",
+    "formats",
+    "nearest",
+    "override",
+    "positive",
+    "use_device",
+]
+
+FORMATS = ("mrk.json", "fcsv", "csv", "json")
+"""What ``predict`` can write."""
+
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose errors are ``InputError`` like all others: one line, no usage before it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # argparse itself makes the commands' parsers, hence kwargs. A short form would change its meaning once a
+        # second flag begins alike.
+        super().__init__(**{**kwargs, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Words that name the valid word most like ``word``: ", did you mean 'predict'?"; nothing where none is."""
+    close = get_close_matches(word, list(valid), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def duration_s(text: str) -> float:
+    """Seconds of "90s", "30m", "2h" or "1h30m"."""
+    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write for example 90s, 30m, 2h or 1h30m")
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all; give more")
+    return seconds
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """The formats of points in a comma-separated list, each once."""
+    names = [name.strip().lstrip(".") for name in text.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(
+                f"unknown format {name!r}{nearest(name, FORMATS)}; use {', '.join(FORMATS)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def override(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of a bundle's configuration; the value is JSON, and what is no JSON is taken as text."""
+    import json
+
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} sets nothing; write KEY=VALUE")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        return key.strip(), value
+
+
+def use_device(text: str) -> str:
+    """The device to compute on: what ``--device`` says, or for "auto" a CUDA device when there is one, else the CPU.
+
+    Raises:
+        InputError: if there is no such device.
+    """
+    if text == "cpu":
+        return text
+    if not re.fullmatch(r"auto|mps|cuda(:\d+)?", text):
+        raise InputError(
+            f"unknown device {text!r}{nearest(text, ('auto', 'cpu', 'cuda', 'mps'))}; use cpu, cuda or cuda:1"
+        )
+    import torch
+
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text == "auto":
+        return "cuda" if devices else "cpu"
+    if text == "mps" and torch.backends.mps.is_available():
+        return text
+    if text == "mps" or int(text.partition(":")[2] or 0) >= devices:
+        raise InputError(f"device {text!r} is not there ({devices} CUDA devices are); use --device cpu")
+    return text
+
+
+def bundle_folder(text: str) -> Path:
+    """The folder of a bundle, given by its path or by the name of one that is shipped.
+
+    Raises:
+        InputError: if there is none, naming the nearest one.
+    """
+    folder = Path(text)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise InputError(f"{text}: is a file; give the folder of the bundle, the one that holds its models/")
+    if folder.name == text:
+        from lmk3d.inference import default_bundle
+
+        return default_bundle(text)
+    near = nearest(folder.name, (path.name for path in folder.parent.glob("*") if path.is_dir()))
+    raise InputError(f"{text}: no such bundle folder{near}; give a bundle's folder, or the name of one that is shipped")

@@ -1,0 +1,127 @@
+"""The entry point: finds the command, runs it, and turns every failure into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from lmk3d.cli import demo, files, learn, predict
+from lmk3d.cli.options import Parser, nearest
+from lmk3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BUG", "INTERRUPTED", "WRONG_INPUT", "main"]
+
+BUG = 1
+WRONG_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the shell.
+
+    Args:
+        argv: the words after ``lmk3d``; those of this process when None.
+    Returns:
+        The exit code: 0 done, 2 wrong input, 130 interrupted, 1 a bug of this package. Whatever the failure, stderr
+        gets one line; with ``--debug`` the traceback goes before it.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != "--debug"]  # anywhere, also before the command
+    debug = len(words) < len(given)
+    try:
+        return _run(words, debug=debug)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        return _fail(error)
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    parser, commands = _parsers()
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise InputError(f"unknown command {words[0]!r}{nearest(words[0], commands)}; lmk3d --help lists the commands")
+    try:
+        arguments, rest = parser.parse_known_args(words)
+    except SystemExit as done:  # --help; errors do not come this way
+        return int(done.code or 0)
+    if rest:
+        known = [flag for flag in commands[arguments.command]._option_string_actions if flag.startswith("--")]
+        raise InputError(
+            f"unknown argument {rest[0]!r}{nearest(rest[0], known)}; see lmk3d {arguments.command} --help"
+            if rest[0].startswith("-")
+            else f"one argument too many: {rest[0]!r}; see lmk3d {arguments.command} --help"
+        )
+    if arguments.version:
+        return _print_version()
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    with warnings.catch_warnings():
+        if not debug:  # what libraries tell their callers is of no use to a reader of the terminal
+            warnings.simplefilter("ignore")
+        code = arguments.run(argparse.Namespace(**vars(arguments), debug=debug))
+    sys.stdout.flush()  # here, where a closed pipe or a full disk is still caught
+    return int(code)
+
+
+def _print_version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"lmk3d {version('lmk3d')}")
+    except PackageNotFoundError:
+        print("lmk3d, run from a folder that pip did not install")
+    return 0
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = Parser(
+        prog="lmk3d",
+        description="Anatomical landmarks in 3D scans and radiographs. Not a medical device.",
+        epilog="lmk3d COMMAND --help tells more about each; --debug, with any of them, shows the traceback of a failure.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for room in (demo, predict, learn, files):
+        room.add_commands(subparsers)
+    return parser, dict(subparsers.choices)
+
+
+def _fail(error: BaseException) -> int:
+    """Print the one line of a failure; its exit code."""
+    if isinstance(error, BrokenPipeError):  # the reader, say ``head``, has seen enough; Python's own recipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BUG
+    code = BUG
+    if isinstance(error, KeyboardInterrupt):
+        code, line = INTERRUPTED, "lmk3d: interrupted; no half-written file is left"
+    elif (text := wrong_input(error)) is not None:
+        code, line = WRONG_INPUT, f"lmk3d: error: {text}"
+    else:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        line = f"lmk3d: error: {text}; this looks like a bug: run again with --debug and report what it prints"
+    print(line, file=sys.stderr)
+    return code
+
+
+def wrong_input(error: BaseException) -> str | None:
+    """The one line that tells a user what to change, or None where the failure is none of theirs."""
+    text: str | None = None
+    if isinstance(error, InputError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        text = f"{named}{error.strerror or error}; check the path, its permissions and the space left on the disk"
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        text = f"not enough memory ({error}); close other programs, or use a machine with more"
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "lmk3d").startswith("lmk3d"):
+        text = f"the package {error.name} is not installed; run pip install {error.name}"
+    return None if text is None else " ".join(text.split())

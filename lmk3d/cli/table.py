@@ -1,0 +1,44 @@
+"""Landmarks as a table on the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from lmk3d.landmarks import Landmarks
+
+__all__ = ["landmark_table"]
+
+
+def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> str:
+    """One line for each landmark: name, world position, confidence, expected error.
+
+    Args:
+        landmarks: as predicted; a missing one is said to be missing.
+        errors_mm: (N,) true distances, where they are known; NaN where not.
+    """
+    unit = landmarks.unit
+    heads = ["landmark", "R", "A", "S", "confidence", f"expected {unit}"]
+    if errors_mm is not None:
+        heads.append(f"error {unit}")
+    rows = []
+    for row, name in enumerate(landmarks.names):
+        if landmarks.present[row]:
+            position = [f"{value:.2f}" for value in landmarks.points_mm[row]]
+        else:
+            position = ["missing", "-", "-"]
+        cells = [name, *position, _cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
+        rows.append(cells + ([] if errors_mm is None else [_cell(errors_mm, row, 2)]))
+    widths = [max(len(line[column]) for line in [heads, *rows]) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in [heads, *rows]
+    )
+
+
+def _cell(values: Any, row: int, digits: int) -> str:
+    value = math.nan if values is None else float(values[row])
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
