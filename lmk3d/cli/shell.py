@@ -86,7 +86,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     parser = Parser(
         prog="lmk3d",
         description="Anatomical landmarks in 3D scans and radiographs. Not a medical device.",
-        epilog="lmk3d COMMAND --help tells more about each; --debug, with any of them, shows the traceback of a failure.",
+        epilog="lmk3d COMMAND --help tells more about each; with --debug a failure shows its traceback.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
