@@ -113,6 +113,8 @@ def predict_files(
             del loading  # it holds the volume, which must be gone before the next one comes
             if report:
                 report(result)
+            if result.error is not None:
+                result.error.__traceback__ = None  # its frames hold the volume
             results.append(result)
     return results
 
@@ -223,7 +225,10 @@ class _Run:
         """Find the landmarks of one image and write its files."""
         loaded = loading.result()
         start = time.perf_counter()
-        landmarks = self.detector.detect(loaded.volume)
+        try:
+            landmarks = self.detector.detect(loaded.volume)
+        except InputError as error:  # which file it was, a detector does not know
+            raise InputError(f"{image}: {error}") from error
         seconds = {"load bundle": self.load_s, **loaded.seconds, "detect": time.perf_counter() - start}
         start = time.perf_counter()
         with _staged(self.output) as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -35,13 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in given if word != "--debug"]  # anywhere, also before the command
     debug = len(words) < len(given)
     try:
-        return _run(words, debug=debug)
+        code = _run(words, debug=debug)
+        sys.stdout.flush()  # here, where a closed pipe or a full disk is still caught
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             import traceback
 
             traceback.print_exc()
         return _fail(error)
+    return code
 
 
 def _run(words: list[str], *, debug: bool) -> int:
@@ -53,12 +56,7 @@ def _run(words: list[str], *, debug: bool) -> int:
     except SystemExit as done:  # --help; errors do not come this way
         return int(done.code or 0)
     if rest:
-        known = [flag for flag in commands[arguments.command]._option_string_actions if flag.startswith("--")]
-        raise InputError(
-            f"unknown argument {rest[0]!r}{nearest(rest[0], known)}; see lmk3d {arguments.command} --help"
-            if rest[0].startswith("-")
-            else f"one argument too many: {rest[0]!r}; see lmk3d {arguments.command} --help"
-        )
+        raise _unknown(rest[0], commands.get(arguments.command, parser))
     if arguments.version:
         return _print_version()
     if arguments.command is None:
@@ -67,9 +65,14 @@ def _run(words: list[str], *, debug: bool) -> int:
     with warnings.catch_warnings():
         if not debug:  # what libraries tell their callers is of no use to a reader of the terminal
             warnings.simplefilter("ignore")
-        code = arguments.run(argparse.Namespace(**vars(arguments), debug=debug))
-    sys.stdout.flush()  # here, where a closed pipe or a full disk is still caught
-    return int(code)
+        return int(arguments.run(argparse.Namespace(**vars(arguments), debug=debug)))
+
+
+def _unknown(word: str, parser: argparse.ArgumentParser) -> InputError:
+    if not word.startswith("-"):
+        return InputError(f"one argument too many: {word!r}; see {parser.prog} --help")
+    near = nearest(word, re.findall(r"--[a-z]+", parser.format_usage()))
+    return InputError(f"unknown argument {word!r}{near}; see {parser.prog} --help")
 
 
 def _print_version() -> int:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lmk3d.cli import main
+from lmk3d.io import read_points, write_points
+from lmk3d.landmarks import Landmarks
+
+
+@pytest.fixture
+def points(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    landmarks = Landmarks(("apex", "ostium"), [[1.5, -2, 3], [np.nan] * 3])
+    write_points(landmarks, tmp_path / "points.fcsv")
+    return landmarks
+
+
+def test_convert_keeps_the_points(points, capsys):
+    assert main(["convert", "points.fcsv", "points.mrk.json"]) == 0
+    assert capsys.readouterr().out == "wrote points.mrk.json: 2 points, 1 of them missing\n"
+    assert_allclose(read_points("points.mrk.json").ordered(points.names).points_mm, points.points_mm)
+
+
+def test_convert_refuses_to_overwrite(points, capsys):
+    assert main(["convert", "points.fcsv", "points.fcsv"]) == 2
+    error = "points.fcsv: exists already; choose another name, or --overwrite to replace it"
+    assert capsys.readouterr().err == f"lmk3d: error: {error}\n"
+    assert main(["convert", "points.fcsv", "points.fcsv", "--overwrite"]) == 0
+
+
+def test_convert_reads_a_table_in_the_frame_it_is_told(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("name,x,y,z\napex,1,2,3\n", encoding="utf-8")
+    assert main(["convert", str(tmp_path / "a.csv"), str(tmp_path / "b.json"), "--frame", "lps"]) == 0
+    assert_allclose(read_points(tmp_path / "b.json")["apex"], [[-1, -2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["nowhere.csv", "b.csv"], "nowhere.csv: no such file"),
+        (["points.fcsv", "b.xyz"], "b.xyz: is no file of points"),
+        (["points.fcsv", "none/b.csv"], "none"),
+        (["points.fcsv", "b.csv", "--frame", "scanner"], "invalid choice: 'SCANNER'"),
+    ],
+)
+def test_convert_names_what_is_wrong(words, line, points, capsys, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["convert", *words]) == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before

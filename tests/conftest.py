@@ -1,0 +1,75 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, Volume
+from lmk3d.landmarks import Landmarks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FakeDetector:
+    """Stands in for ``LandmarkDetector``: the brightest voxel, a point beside it, and one that is always missing.
+
+    Without torch a test of the shell takes milliseconds.
+    """
+
+    names = ("brightest", "beside", "absent")
+    version = "1.2.3"
+
+    @classmethod
+    def from_bundle(cls, folder: Path, *, device: str = "cpu") -> FakeDetector:
+        if not (folder / "models" / "model.pt").is_file():
+            raise InputError(f"{folder}: holds no models/model.pt; is it a bundle?")
+        return cls()
+
+    def detect(self, volume: Volume) -> Landmarks:
+        if volume.data.min() == volume.data.max():
+            raise InputError("the image is constant; is it the right file?")
+        peak = volume.grid.to_mm(np.unravel_index(volume.data.argmax(), volume.data.shape))
+        return Landmarks(
+            self.names,
+            [peak, peak + np.array([1.0, 0.0, 0.0]), [np.nan] * 3],
+            confidence=[0.9, 0.6, 0.1],
+            error_mm=[0.5, 2.0, np.nan],
+            unit=volume.unit,
+        )
+
+
+@pytest.fixture
+def fake_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of a bundle that ``FakeDetector`` "loads"; it is also what the name "cascade" means."""
+    folder = tmp_path / "bundles" / "fake"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+
+    def default_bundle(name: str = "cascade") -> Path:
+        if name != "cascade":
+            raise InputError(f"no bundle {name!r} (shipped: cascade)")
+        return folder
+
+    room = ModuleType("lmk3d.inference")
+    room.LandmarkDetector = FakeDetector
+    room.default_bundle = default_bundle
+    monkeypatch.setitem(sys.modules, "lmk3d.inference", room)
+    return folder
+
+
+@pytest.fixture
+def bright_volume() -> Volume:
+    """6 x 5 x 4 voxels of 2 mm whose voxel (1, 2, 3), at RAS (-8, 24, 36) mm, is the brightest."""
+    data = np.zeros((6, 5, 4), np.int16)
+    data[1, 2, 3] = 100
+    data[0, 0, 0] = -7
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = [-10, 20, 30]
+    return Volume(data, Grid((6, 5, 4), affine))

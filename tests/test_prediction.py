@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lmk3d import prediction
+from lmk3d.errors import InputError
+from lmk3d.geometry import Volume
+from lmk3d.io import read_points, write_image
+from lmk3d.prediction import PredictOptions, output_names, predict_files
+
+
+@pytest.fixture
+def scan(tmp_path, bright_volume):
+    path = tmp_path / "in" / "scan.nii.gz"
+    path.parent.mkdir()
+    write_image(bright_volume, path)
+    return path
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_prediction_writes_points_in_world_mm_beside_a_manifest(scan, fake_bundle, tmp_path):
+    out = tmp_path / "out"
+    (result,) = predict_files([scan], fake_bundle, output=out)
+    assert listed(out) == ["scan.manifest.json", "scan.mrk.json"]
+    assert_allclose(result.landmarks["brightest"], [[-8, 24, 36]])  # -10 + 2 * 1, 20 + 2 * 2, 30 + 2 * 3
+    written = read_points(out / "scan.mrk.json").ordered(result.landmarks.names)
+    assert_allclose(written.points_mm, result.landmarks.points_mm, atol=1e-6)
+    assert [path.name for path in result.outputs] == ["scan.mrk.json", "scan.manifest.json"]
+
+
+def test_all_formats_hold_the_same_points(scan, fake_bundle, tmp_path):
+    formats = ("mrk.json", "fcsv", "csv", "json")
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(formats=formats))
+    for ending in formats:
+        points = read_points(tmp_path / f"scan.{ending}").ordered(result.landmarks.names)
+        assert_allclose(points.points_mm, result.landmarks.points_mm, atol=1e-6, err_msg=ending)
+
+
+def test_preview_pages_are_outputs_too(scan, fake_bundle, tmp_path, monkeypatch):
+    def save_preview(volume, landmarks, path, *, title):
+        pages = [path.with_name(f"{path.stem}-{number}.png") for number in (1, 2)]
+        for page in pages:
+            page.write_bytes(b"png")
+        return pages
+
+    monkeypatch.setattr("lmk3d.plots.save_preview", save_preview)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(preview=True))
+    names = ["scan.mrk.json", "scan.preview-1.png", "scan.preview-2.png", "scan.manifest.json"]
+    assert [path.name for path in result.outputs] == names
+    assert all(path.is_file() for path in result.outputs)
+    with pytest.raises(InputError, match=r"scan\.mrk\.json: exists already \(as do 2 more outputs\)"):
+        predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(preview=True))
+
+
+def test_existing_outputs_are_kept_unless_overwrite_is_asked_for(scan, fake_bundle, tmp_path):
+    mine = tmp_path / "scan.mrk.json"
+    mine.write_text("corrected by hand", encoding="utf-8")
+    with pytest.raises(InputError, match=r"scan\.mrk\.json: exists already; give another --output, or --overwrite"):
+        predict_files([scan], fake_bundle, output=tmp_path)
+    assert mine.read_text(encoding="utf-8") == "corrected by hand"
+    predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(overwrite=True))
+    assert len(read_points(mine)) == 3
+
+
+def test_a_bad_scan_does_not_stop_the_others(scan, fake_bundle, tmp_path, bright_volume):
+    (scan.parent / "broken.nii.gz").write_text("this is no image", encoding="utf-8")
+    write_image(Volume(np.zeros((6, 5, 4), np.int16), bright_volume.grid), scan.parent / "constant.nii.gz")
+    seen = []
+    results = predict_files([scan.parent], fake_bundle, output=tmp_path / "out", report=seen.append)
+    assert seen == results
+    assert [result.image.name for result in results] == ["broken.nii.gz", "constant.nii.gz", "scan.nii.gz"]
+    assert [result.landmarks is None for result in results] == [True, True, False]
+    assert "broken.nii.gz" in str(results[0].error)
+    assert str(results[1].error) == f"{scan.parent / 'constant.nii.gz'}: the image is constant; is it the right file?"
+    assert listed(tmp_path / "out") == ["scan.manifest.json", "scan.mrk.json"]
+
+
+def test_nothing_is_left_of_a_prediction_that_fails_while_writing(scan, fake_bundle, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prediction, "write_manifest", full)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path / "new" / "out")
+    assert "No space left" in str(result.error)
+    assert not (tmp_path / "new").exists()  # it was made for this run
+
+
+def test_ctrl_c_leaves_whole_scans_and_nothing_else(scan, fake_bundle, tmp_path, bright_volume, monkeypatch):
+    write_image(bright_volume, scan.parent / "second.nii.gz")
+    detector = sys.modules["lmk3d.inference"].LandmarkDetector
+    detect, calls = detector.detect, []
+
+    def interrupted(self, volume):
+        calls.append(volume)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return detect(self, volume)
+
+    monkeypatch.setattr(detector, "detect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files([scan.parent], fake_bundle, output=tmp_path / "out")
+    assert listed(tmp_path / "out") == ["scan.manifest.json", "scan.mrk.json"]
+
+
+def test_ctrl_c_while_writing_leaves_nothing(scan, fake_bundle, tmp_path, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction, "write_manifest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files([scan], fake_bundle, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_output_is_found_before_anything_is_computed(scan, fake_bundle, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"out: cannot be written to \(Not a directory\)"):
+        predict_files([scan], tmp_path / "no bundle", output=tmp_path / "file" / "out")
+
+
+def test_unusable_bundle_stops_the_run_and_leaves_no_folder(scan, fake_bundle, tmp_path):
+    (fake_bundle / "models" / "model.pt").unlink()
+    with pytest.raises(InputError, match=r"holds no models/model\.pt"):
+        predict_files([scan], fake_bundle, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_file_and_folder_without_images_are_named(fake_bundle, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.nii"):
+        predict_files([tmp_path / "nowhere.nii"], fake_bundle, output=tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        predict_files([tmp_path / "empty"], fake_bundle, output=tmp_path / "out")
+
+
+def test_manifest_says_what_was_computed_from_what(scan, fake_bundle, tmp_path):
+    predict_files([scan], fake_bundle, output=tmp_path)
+    content = json.loads((tmp_path / "scan.manifest.json").read_text(encoding="utf-8"))
+    assert content["input"]["shape"] == [6, 5, 4]
+    assert content["bundle"]["version"] == "1.2.3"
+    assert content["landmarks"] == {"found": ["brightest", "beside"], "missing": ["absent"]}
+    assert content["outputs"] == ["scan.mrk.json"]
+    assert set(content["seconds"]) == {"load bundle", "read", "hash", "detect", "write"}
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        (["a/scan.nii.gz"], ["scan"]),
+        (["a/one.nii.gz", "a/two.nrrd"], ["one", "two"]),
+        (["a/scan.nii.gz", "b/scan.nii.gz"], ["a_scan", "b_scan"]),
+        (["a/Scan.nii", "b/scan.nii"], ["a_Scan", "b_scan"]),
+        (["x/a/scan.nii", "y/a/scan.nii", "z/other.nii"], ["x_a_scan", "y_a_scan", "other"]),
+        (["a/scan.nii.gz", "a/scan.nrrd"], ["scan_nii.gz", "scan_nrrd"]),
+        (["a/v1.2.nii.gz"], ["v1.2"]),
+    ],
+)
+def test_output_names_never_clash(images, names):
+    assert output_names([Path(image) for image in images]) == names
