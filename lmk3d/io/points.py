@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,8 @@ _WRITERS = {
     ".mrk.json": write_points_markups,
     ".fcsv": write_points_fcsv,
     ".csv": write_points_csv,
-    ".tsv": write_points_csv,
-    ".txt": write_points_csv,
+    ".tsv": partial(write_points_csv, delimiter="\t"),
+    ".txt": partial(write_points_csv, delimiter="\t"),
     ".json": write_points_json,
 }
 
@@ -61,10 +62,12 @@ def write_points(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
     """Write points in the format of the file's name; see ``read_points``. An existing file is replaced.
 
     Raises:
-        InputError: if no format has this ending, or the file cannot be written.
+        InputError: if no format has this ending, a landmark has no name, or the file cannot be written.
     """
     path = Path(path)
     write = _WRITERS[_ending(path)]
+    if not all(name.strip() for name in landmarks.names):
+        raise InputError(f"{path}: a landmark has no name; give each one before writing")
     with atomic_path(path) as temporary:
         write(landmarks, temporary)
 

@@ -101,10 +101,9 @@ def read_points_csv(path: Path, *, frame: str | None = None) -> Landmarks:
     Raises:
         InputError: naming the line.
     """
-    lines = read_text(path).splitlines(keepends=True)
-    header_line = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header_line.count)
-    reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, strict=True)
+    text = read_text(path)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, units, columns = PointRows(), set(), None
     try:
         for cells in reader:

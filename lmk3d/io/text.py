@@ -29,7 +29,9 @@ def read_text(path: Path) -> str:
         InputError: if it cannot be opened or is no text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # Line ends stay as they are: they may stand inside a quoted name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except UnicodeDecodeError:

@@ -1,0 +1,138 @@
+"""Slices of a DICOM series put in order: one volume on one grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk3d.errors import InputError
+from lmk3d.geometry import LPS_TO_RAS
+from lmk3d.io.dicom_frames import Frame, read_pixels
+from lmk3d.io.films import film_affine
+from lmk3d.io.packed import check_shape, make_volume, rescaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lmk3d.geometry import Volume
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["read_radiograph", "stack_slices"]
+
+# A slice may lie this part of the slice distance off its place: headers are rounded, a missing slice is off by more.
+_PLACE_TOLERANCE = 0.1
+# Direction cosines and spacings are rounded to 4 to 6 digits.
+_SAME = 1e-3
+
+
+def stack_slices(frames: Sequence[Frame], path: Path) -> Volume:
+    """The volume (columns, rows, slices) of the slices of one series.
+
+    Args:
+        frames: all of them with a position, in any order; one that comes twice counts once.
+        path: what to call the series in errors.
+    Raises:
+        InputError: if they are no uniform stack: mixed sizes, directions or spacings, missing or doubled places.
+    """
+    frames = list({(frame.uid or str(frame.entry), frame.index): frame for frame in frames}.values())
+    _check_alike(frames, path)
+    ordered, affine = _order(frames, path)
+    rows, columns = ordered[0].shape
+    check_shape((columns, rows, len(ordered)), path)
+    return make_volume(_read_stack(ordered, path), LPS_TO_RAS @ affine, path)
+
+
+def _check_alike(frames: list[Frame], path: Path) -> None:
+    sizes = Counter(frame.shape for frame in frames)
+    if len(sizes) > 1:
+        text = ", ".join(f"{columns} x {rows} ({count})" for (rows, columns), count in sizes.most_common(3))
+        raise InputError(f"{path}: mixes image sizes {text}; give the files of one stack")
+    for what in ("orientation", "spacing"):
+        values = np.array([getattr(frame, what) for frame in frames], dtype=np.float64)
+        if np.abs(values - values[0]).max() > _SAME:
+            raise InputError(f"{path}: mixes slices of different {what}; give the files of one stack")
+
+
+def _order(frames: list[Frame], path: Path) -> tuple[list[Frame], FloatArray]:
+    """The slices along their normal, and the (4, 4) LPS affine of (column, row, slice)."""
+    first = frames[0]
+    axes = np.asarray(first.orientation)
+    lengths = np.linalg.norm(axes, axis=1)
+    if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
+        raise InputError(f"{path}: its slice directions {axes.tolist()} are no unit vectors at right angles")
+    normal = np.cross(axes[0], axes[1])
+    ordered = sorted(frames, key=lambda frame: float(np.asarray(frame.position) @ normal))
+    places = np.array([frame.position for frame in ordered])
+    step = _step(places, normal, first.thickness, path)
+    down, across = first.spacing or (1.0, 1.0)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = axes[0] * across, axes[1] * down, step, places[0]
+    return ordered, affine
+
+
+def _step(places: FloatArray, normal: FloatArray, thickness: float, path: Path) -> FloatArray:
+    """(3,) mm from one slice to the next, checked to hold for all of them."""
+    if len(places) == 1:
+        return normal * (thickness or 1.0)
+    along = np.diff(places @ normal)
+    if along.min() < 1e-3:
+        raise InputError(
+            f"{path}: has {len(places)} slices at {1 + int((along >= 1e-3).sum())} places (several phases or echoes in "
+            "one series?); give the files of one stack"
+        )
+    step = (places[-1] - places[0]) / (len(places) - 1)
+    off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
+    if off.max() > _PLACE_TOLERANCE * np.linalg.norm(step):
+        raise InputError(
+            f"{path}: its slices lie {along.min():.3g} to {along.max():.3g} mm apart (are some missing?); give the whole "
+            "stack, or resample it to even distances"
+        )
+    return np.asarray(step)
+
+
+def _read_stack(frames: list[Frame], path: Path) -> NDArray[Any]:
+    """(columns, rows, slices) in the stored type, or rescaled."""
+    places: dict[Any, list[int]] = {}
+    for place, frame in enumerate(frames):
+        places.setdefault(frame.entry, []).append(place)
+    scales = {frame.scale for frame in frames}
+    data: NDArray[Any] | None = None
+    stored: np.dtype[Any] | None = None
+    for entry, own in places.items():
+        pixels, _ = read_pixels(entry)
+        if data is None:
+            rows, columns = frames[0].shape
+            dtype = pixels.dtype if len(scales) == 1 else np.dtype(np.float32)
+            data, stored = np.empty((columns, rows, len(frames)), dtype, order="F"), pixels.dtype
+        if pixels.dtype != stored:
+            raise InputError(f"{path}: mixes {stored} and {pixels.dtype} pixels; give the files of one stack")
+        for place in own:
+            slope, intercept = frames[place].scale if len(scales) > 1 else (1.0, 0.0)
+            plane = pixels[frames[place].index].T
+            data[:, :, place] = plane if len(scales) == 1 else plane * slope + intercept
+    assert data is not None  # a series has a frame
+    return rescaled(data, *scales.pop()) if len(scales) == 1 else data
+
+
+def read_radiograph(frame: Frame, path: Path, *, spacing_mm: float | None = None) -> Volume:
+    """A film without a place in space as (rows, columns, 1); bright is dense, MONOCHROME1 is turned round.
+
+    Args:
+        frame: the film.
+        path: its name for errors.
+        spacing_mm: pixel spacing; goes before what the file says. Without either the film is in px.
+    """
+    pixels, dark = read_pixels(frame.entry)
+    data = pixels[frame.index][:, :, None]
+    check_shape(data.shape, path)
+    if dark:
+        data = data.max() + data.min() - data
+    spacing = frame.spacing if spacing_mm is None else (spacing_mm, spacing_mm)
+    affine = film_affine(spacing or (1.0, 1.0))
+    return make_volume(rescaled(np.array(data), *frame.scale), affine, path, unit="px" if spacing is None else "mm")

@@ -1,0 +1,161 @@
+"""Images of any format this package reads, found and read by their file's name; volumes written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmk3d.errors import InputError
+from lmk3d.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from lmk3d.geometry import Volume
+
+__all__ = ["find_images", "read_image", "write_image"]
+
+_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_FILMS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_WRITTEN = (".nii", ".nii.gz", ".nrrd", ".mha")
+
+
+def read_image(path: str | os.PathLike[str], *, series: str | None = None, spacing_mm: float | None = None) -> Volume:
+    """Read NIfTI, NRRD, MetaImage, DICOM (folder, file or zip) or a grey picture.
+
+    Stored integers stay integers. A radiograph has the shape (rows, columns, 1).
+
+    Args:
+        path: file or folder.
+        series: which DICOM series, if there are several: its UID, number or description.
+        spacing_mm: pixel spacing of a radiograph (or an image that says none); goes before a picture's resolution tag.
+    Returns:
+        The image; its unit is "px" where no spacing is known.
+    Raises:
+        InputError: in one line, naming the file, what is wrong and what to do.
+    """
+    path = Path(path)
+    if spacing_mm is not None and not 0 < spacing_mm < float("inf"):
+        raise InputError(f"argument spacing_mm is {spacing_mm}; it must be above 0")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    name = path.name.lower()
+    if path.is_file() and name.endswith(_VOLUMES + _FILMS):
+        if series is not None:
+            raise InputError(f"{path}: is no DICOM series; leave series out")
+        try:
+            return _read_file(path, name, spacing_mm)
+        except MemoryError:
+            raise InputError(f"{path}: does not fit into memory; crop it, or close other programs") from None
+    from lmk3d.io.dicom import is_dicom, read_dicom
+
+    if path.is_file() and not name.endswith(".zip") and not is_dicom(path):
+        raise InputError(f"{path}: is no image of a known kind; give {', '.join(_VOLUMES + _FILMS)} or DICOM")
+    return read_dicom(path, series=series, spacing_mm=spacing_mm)
+
+
+def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
+    if name.endswith(_FILMS):
+        from lmk3d.io.films import read_film
+
+        return read_film(path, spacing_mm=spacing_mm)
+    if name.endswith((".mha", ".mhd")):
+        from lmk3d.io.metaimage import read_metaimage
+
+        return read_metaimage(path, spacing_mm=spacing_mm)
+    if name.endswith((".nrrd", ".nhdr")):
+        from lmk3d.io.nrrd import read_nrrd
+
+        return read_nrrd(path, spacing_mm=spacing_mm)
+    if spacing_mm is not None:
+        raise InputError(f"{path}: says its own spacing; leave spacing_mm out")
+    from lmk3d.io.nifti import read_nifti
+
+    return read_nifti(path)
+
+
+def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
+    """Write .nii, .nii.gz, .nrrd or .mha in the volume's own type; an existing file is replaced.
+
+    NIfTI keeps its affine in float32, the other two keep all digits. The unit px is kept by none of them.
+
+    Raises:
+        InputError: if no format has this ending, the type cannot be stored, or the file cannot be written.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not name.endswith(_WRITTEN):
+        raise InputError(f"{path}: an image cannot be written under this name; end it in {', '.join(_WRITTEN)}")
+    with atomic_path(path) as temporary:
+        if name.endswith(".mha"):
+            from lmk3d.io.metaimage import write_metaimage
+
+            write_metaimage(volume, temporary)
+        elif name.endswith(".nrrd"):
+            from lmk3d.io.nrrd import write_nrrd
+
+            write_nrrd(volume, temporary)
+        else:
+            from lmk3d.io.nifti import write_nifti
+
+            write_nifti(volume, temporary)
+
+
+def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The scans that these files and folders hold, each as a path for ``read_image``.
+
+    A folder's own images are one scan each; pictures beside volumes are taken for previews and left out. DICOM files,
+    also those in its subfolders, are one scan a series: the folder itself stands for its only series, a file for each
+    of several. Files that belong to one series count once. Hidden files are left out.
+
+    Args:
+        inputs: files and folders; a file is taken as it is if it exists.
+    Returns:
+        The paths, sorted within each folder, each once.
+    Raises:
+        InputError: if something does not exist, a folder holds no images, or nothing was given.
+    """
+    found: dict[Path, None] = {}
+    for item in inputs:
+        path = Path(item)
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; check the path")
+        found.update(dict.fromkeys(_in_folder(path) if path.is_dir() else [path]))
+    if not found:
+        raise InputError("no images were given; name at least one file or folder")
+    return _once_a_series(list(found))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    names = {path: path.name.lower() for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."}
+    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES)]
+    images = volumes or [path for path, name in names.items() if name.endswith(_FILMS)]
+    from lmk3d.io.dicom import entries_in, find_series
+
+    entries = entries_in(folder)
+    series = find_series(entries) if entries else []
+    if not images and len(series) == 1 and series[0].is_volume:
+        return [folder]
+    scans = [path for one in series for path in (one.paths[:1] if one.is_volume else one.paths)]
+    if not images and not scans:
+        raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
+    return sorted({*images, *scans})
+
+
+def _once_a_series(paths: list[Path]) -> list[Path]:
+    """Leave out files of a DICOM series of slices that another file already stands for."""
+    from lmk3d.io.dicom import find_series, is_dicom
+    from lmk3d.io.dicom_frames import Entry
+
+    kept, seen = [], set()
+    for path in paths:
+        if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
+            for series in find_series([Entry(path)]):
+                key = (path.parent, series.uid) if series.is_volume and len(series.frames) == 1 else path
+                if key not in seen:
+                    kept.append(path)
+                seen.add(key)
+        else:
+            kept.append(path)
+    return kept
