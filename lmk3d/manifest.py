@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import platform
@@ -18,17 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_input", "sha256", "write_manifest"]
 
-_PACKAGES = ("lmk3d", "torch", "numpy", "nibabel", "itk", "pydicom")
+_PACKAGES = ("lmk3d", "torch", "numpy", "nibabel", "pydicom", "pillow")
+_HEADERS = (".mhd", ".nhdr")
+_WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file; of a folder, that of its files' digests and relative paths in the order of their names."""
+    """Hex digest of a file, read in blocks."""
     digest = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            digest.update(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n".encode())
-        return digest.hexdigest()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
@@ -36,14 +35,37 @@ def sha256(path: Path) -> str:
 
 
 def describe_input(image: Path, volume: Volume) -> dict[str, object]:
-    """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient."""
+    """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient.
+
+    Returns:
+        JSON values. "sha256" is the file's digest; where the image is made of several "files", it is the digest of
+        their lines "digest  relative path" in the order of the paths.
+    """
+    files = _files_of(image, volume)
+    digest = sha256(files[0])
+    if len(files) > 1:
+        root = image if image.is_dir() else image.parent
+        lines = [f"{sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files]
+        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     return {
         "path": str(image),
-        "sha256": sha256(image),
+        "files": len(files),
+        "sha256": digest,
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
         "unit": volume.unit,
     }
+
+
+def _files_of(image: Path, volume: Volume) -> list[Path]:
+    """The files that an image may have been read from, in the order of their names."""
+    if image.is_dir():
+        return sorted(file for file in image.rglob("*") if file.is_file())
+    if image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
+        return sorted(file for file in image.parent.glob(f"{glob.escape(image.stem)}.*") if file.is_file())
+    if volume.grid.shape[2] > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
+        return sorted(file for file in image.parent.iterdir() if file.is_file())
+    return [image]
 
 
 def write_manifest(

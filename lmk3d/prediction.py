@@ -95,7 +95,7 @@ def predict_files(
         InputError: if there are no images, the bundle cannot be used, or an output exists or cannot be written.
     """
     options = options or PredictOptions()
-    images = list(find_images(inputs))
+    images = [path for path in find_images(inputs) if path in inputs or not _is_preview(path)]
     names = output_names(images)
     if not options.overwrite:
         _refuse_existing(output, names, options)
@@ -146,6 +146,11 @@ def _name(path: Path, folders: int) -> str:
 
     stem = path.name if path.is_dir() else bare_name(path)
     return "_".join([*path.parts[len(path.parts) - 1 - folders : -1], stem])
+
+
+def _is_preview(path: Path) -> bool:
+    """Whether a picture was written by an earlier run into the folder that is now read."""
+    return path.suffix == ".png" and ".preview" in path.name
 
 
 def _refuse_existing(output: Path, names: Sequence[str], options: PredictOptions) -> None:

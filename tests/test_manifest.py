@@ -16,14 +16,33 @@ def test_digest_of_a_file_is_that_of_its_bytes(tmp_path):
     assert sha256(path) == hashlib.sha256(b"abc" * 700_000).hexdigest()
 
 
-def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path):
-    for folder, order in (("one", "ab"), ("two", "ba")):
-        (tmp_path / folder / "deep").mkdir(parents=True)
-        for name in order:
-            (tmp_path / folder / "deep" / name).write_text(f"content of {name}", encoding="utf-8")
-    assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
-    (tmp_path / "two" / "deep" / "b").rename(tmp_path / "two" / "deep" / "c")
-    assert sha256(tmp_path / "one") != sha256(tmp_path / "two")
+def folder_of(parent, files):
+    for name, content in files.items():
+        (parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (parent / name).write_text(content, encoding="utf-8")
+    return parent
+
+
+def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path, bright_volume):
+    one = folder_of(tmp_path / "one", {"deep/a": "first", "b": "second"})
+    two = folder_of(tmp_path / "two", {"b": "second", "deep/a": "first"})
+    described = describe_input(one, bright_volume)
+    lines = "".join(
+        f"{hashlib.sha256(text).hexdigest()}  {name}\n" for text, name in [(b"second", "b"), (b"first", "deep/a")]
+    )
+    assert described["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert described["files"] == 2
+    assert describe_input(two, bright_volume)["sha256"] == described["sha256"]
+    (two / "b").rename(two / "c")
+    assert describe_input(two, bright_volume)["sha256"] != described["sha256"]
+
+
+def test_all_files_an_image_was_read_from_count(tmp_path, bright_volume):
+    folder_of(
+        tmp_path, {"scan.mhd": "header", "scan.raw": "voxels", "other.raw": "x", "ct/1": "slice", "ct/2": "slice"}
+    )
+    assert describe_input(tmp_path / "scan.mhd", bright_volume)["files"] == 2
+    assert describe_input(tmp_path / "ct" / "1", bright_volume)["files"] == 2
 
 
 def test_input_is_described_by_digest_size_and_spacing(tmp_path, bright_volume):
@@ -32,6 +51,7 @@ def test_input_is_described_by_digest_size_and_spacing(tmp_path, bright_volume):
     described = describe_input(path, bright_volume)
     assert described == {
         "path": str(path),
+        "files": 1,
         "sha256": hashlib.sha256(b"x").hexdigest(),
         "shape": [6, 5, 4],
         "spacing": [2.0, 2.0, 2.0],

@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Words that name the valid word most like ``word``: ", did you mean 'predict'?"; nothing where none is."""
-    close = get_close_matches(word, list(valid), n=1)
+    close = get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
