@@ -32,6 +32,8 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+# Known when all is packed, written into these places then; ITK needs it.
+_UNKNOWN_SIZE = "?" * 20
 
 
 def read_metaimage(path: Path, *, spacing_mm: float | None = None) -> Volume:
@@ -161,6 +163,7 @@ def write_metaimage(volume: Volume, path: Path) -> None:
         "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
+        "CompressedDataSize": _UNKNOWN_SIZE,
         "TransformMatrix": _text((lps[:3, :3] / grid.spacing_mm).T.ravel()),
         "Offset": _text(lps[:3, 3]),
         "CenterOfRotation": "0 0 0",
@@ -170,8 +173,12 @@ def write_metaimage(volume: Volume, path: Path) -> None:
         "ElementDataFile": "LOCAL",
     }
     with path.open("wb") as file:
-        file.write("".join(f"{key} = {value}\n" for key, value in header.items()).encode())
+        text = "".join(f"{key} = {value}\n" for key, value in header.items())
+        file.write(text.encode())
         pack(data, file, wbits=15)
+        size = file.tell() - len(text)
+        file.seek(text.index(_UNKNOWN_SIZE))
+        file.write(str(size).ljust(len(_UNKNOWN_SIZE)).encode())
 
 
 def _text(values: Any) -> str:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 # A stretch of compressed bytes; zlib makes at most 1032 bytes of one, which bounds what lies in memory beside the array.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 _ZLIB_MOST = 1032
 
 

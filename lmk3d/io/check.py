@@ -1,0 +1,173 @@
+"""All problems of a data set at once, and its fingerprint."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk3d.errors import InputError
+from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
+from lmk3d.io.datasets import Case, Dataset, read_dataset
+from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
+from lmk3d.io.images import read_image
+from lmk3d.io.points import read_points
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from lmk3d.landmarks import Landmarks
+
+__all__ = ["CheckResult", "Fingerprint", "check_dataset"]
+
+# A point may lie on the outermost voxels' faces and, drawn by hand, a little beyond.
+_MARGIN_VOX = 1.0
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What ``check_dataset`` found.
+
+    Args:
+        problems: one line each, in the order of the cases; empty when all is well.
+        fingerprint: of the images that could be read.
+    """
+
+    problems: list[str]
+    fingerprint: Fingerprint
+
+
+def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
+    """Look at every file of a data set once, one at a time.
+
+    Found are: missing and unreadable files, images in two sections, constant images and such with NaN, cases without
+    points, names that are unknown or doubled, points outside the image or in the other handedness (LPS for RAS), units
+    that do not fit, landmarks without a point in training.
+
+    Args:
+        path: the data set's JSON file.
+    """
+    path = Path(path)
+    try:
+        dataset = read_dataset(path)
+    except InputError as error:
+        return CheckResult([str(error)], summarise(path.stem, (), []))
+    check = _Check(dataset)
+    for section, cases in dataset.sections.items():
+        for case in cases:
+            check.look_at(case, section)
+    check.across_cases()
+    return CheckResult(check.problems, summarise(dataset.name, dataset.landmark_names, check.facts))
+
+
+@dataclass
+class _Check:
+    """The running state of one check."""
+
+    dataset: Dataset
+    problems: list[str] = field(default_factory=list)
+    facts: list[ImageFacts] = field(default_factory=list)
+    where: dict[Path, str] = field(default_factory=dict)
+    names: Counter[str] = field(default_factory=Counter)
+
+    def look_at(self, case: Case, section: str) -> None:
+        """Read one case and note what is wrong with it."""
+        at = f"{section}, case {case.name}"
+        self.names[case.name] += 1
+        key = case.image.resolve() / (case.series or "")
+        if key in self.where:
+            self.problems.append(f"{at}: {case.image} is already the image of {self.where[key]}; keep it in one place")
+        volume = None if key in self.where else self.image(case, at)
+        self.where.setdefault(key, at)
+        if case.points is None and section != "test":
+            self.problems.append(f"{at}: has no points; give a file of points or leave the case out")
+        points = self.points(case.points, volume, at, "points")
+        self.points(case.second_points, volume, at, "second_points")
+        if volume is not None:
+            self.facts.append(measure_image(volume, points, case.name, section))
+
+    def image(self, case: Case, at: str) -> Volume | None:
+        """The image, or None if it cannot be used."""
+        try:
+            volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
+        except InputError as error:
+            self.problems.append(f"{at}: {error}")
+            return None
+        if volume.data.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(volume.data)))):
+            self.problems.append(f"{at}: {case.image} has {bad} voxels that are NaN or infinite; give them a value")
+            if bad == volume.data.size:
+                return None
+        elif volume.data.min() == volume.data.max():
+            self.problems.append(f"{at}: {case.image} is constant ({volume.data.flat[0]}); leave the case out")
+        return volume
+
+    def points(self, path: Path | None, volume: Volume | None, at: str, key: str) -> Landmarks | None:
+        """The points of a file, or None if they cannot be read."""
+        if path is None:
+            return None
+        try:
+            landmarks = read_points(path)
+        except InputError as error:
+            self.problems.append(f"{at}: {error}")
+            return None
+        self.check_names(landmarks, f"{at}: {path}")
+        if not landmarks.present.any():
+            self.problems.append(f"{at}: {path} has no points, only missing ones; leave {key} out")
+        elif volume is not None:
+            self.check_places(landmarks, volume, f"{at}: {path}")
+        return landmarks
+
+    def check_names(self, landmarks: Landmarks, at: str) -> None:
+        """Note names that are unknown or doubled."""
+        known = self.dataset.landmark_names
+        for name in sorted(set(landmarks.names) - set(known)):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "add it to landmarks or remove it"
+            self.problems.append(f"{at} names {name!r}, which is none of the data set's landmarks; {hint}")
+        if twice := [name for name, count in Counter(landmarks.names).items() if count > 1]:
+            self.problems.append(f"{at} has {_some(twice)} more than once; keep one point for each name")
+
+    def check_places(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
+        """Note points that lie outside the image, and the likely reason."""
+        if landmarks.unit != volume.unit:
+            self.problems.append(
+                f"{at} is in {landmarks.unit}, its image in {volume.unit}; give spacing_mm, or points in the image's unit"
+            )
+            return
+        points = landmarks.points_mm[landmarks.present]
+        inside = volume.grid.contains(points, margin_vox=_MARGIN_VOX)
+        if inside.all():
+            return
+        outside = int((~inside).sum())
+        flipped = int(volume.grid.contains(apply_affine(LPS_TO_RAS, points), margin_vox=_MARGIN_VOX).sum())
+        if outside > len(points) / 2 and flipped > len(points) / 2:
+            reason = "inside with x and y turned round: the frame is wrong (LPS for RAS, or the other way)"
+        elif outside > len(points) / 2:
+            reason = "do they belong to this image?"
+        else:
+            there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
+            reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
+        self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
+
+    def across_cases(self) -> None:
+        """Note what only all cases together show."""
+        if twice := [name for name, count in self.names.items() if count > 1]:
+            self.problems.append(f"cases share the names {_some(twice)}; give each case a `name` of its own")
+        if len({fact.unit for fact in self.facts}) > 1:
+            self.problems.append("some images are in mm and some in px; give spacing_mm for those without a spacing")
+        training = [fact for fact in self.facts if fact.section == "training"]
+        if training and self.dataset.sections.get("training"):
+            never = [name for name in self.dataset.landmark_names if not any(fact.points.get(name) for fact in training)]
+            if never:
+                self.problems.append(f"training has no point of {_some(never)}; mark them or take them out of landmarks")
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
