@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lmk3d.geometry import Volume
-    from lmk3d.inference import LandmarkDetector
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["describe_input", "sha256", "write_manifest"]
+__all__ = ["describe_bundle", "describe_input", "sha256", "write_manifest"]
 
 _PACKAGES = ("lmk3d", "torch", "numpy", "nibabel", "pydicom", "pillow")
 _HEADERS = (".mhd", ".nhdr")
@@ -68,13 +67,18 @@ def _files_of(image: Path, volume: Volume) -> list[Path]:
     return [image]
 
 
+def describe_bundle(folder: Path, version: str) -> dict[str, object]:
+    """Name, version and digest of the weights of a bundle."""
+    return {"name": folder.resolve().name, "version": version, "sha256": sha256(folder / "models" / "model.pt")}
+
+
 def write_manifest(
     path: Path,
     *,
     image: dict[str, object],
-    detector: LandmarkDetector,
-    bundle: Path,
-    results: tuple[Landmarks, list[str]],
+    bundle: dict[str, object],
+    landmarks: Landmarks,
+    outputs: list[str],
     run: dict[str, Any],
 ) -> None:
     """Write the manifest of one prediction as JSON.
@@ -82,19 +86,17 @@ def write_manifest(
     Args:
         path: where to; the caller makes it atomic.
         image: from ``describe_input``.
-        detector: its version is recorded.
-        bundle: its folder; name and digest of the weights are recorded.
-        results: the landmarks found, and the names of the files they were written to.
+        bundle: from ``describe_bundle``.
+        landmarks: what was found; the manifest names the present and the missing ones.
+        outputs: names of the other files written.
         run: what else to record: device, seconds.
     """
-    landmarks, outputs = results
     names = list(dict.fromkeys(landmarks.names))
     missing = [name for name in names if not len(landmarks[name])]
-    weights = {file.name: sha256(file) for file in sorted((bundle / "models").glob("*")) if file.is_file()}
     content = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "input": image,
-        "bundle": {"name": bundle.resolve().name, "version": detector.version, "weights_sha256": weights},
+        "bundle": bundle,
         "landmarks": {"found": [name for name in names if name not in missing], "missing": missing},
         "outputs": outputs,
         **run,

@@ -5,22 +5,25 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lmk3d.errors import InputError
 from lmk3d.io import find_images, read_image, write_points
-from lmk3d.manifest import describe_input, write_manifest
+from lmk3d.manifest import describe_bundle, describe_input, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from lmk3d.geometry import Grid, Volume
     from lmk3d.inference import LandmarkDetector
     from lmk3d.landmarks import Landmarks
+
+_Result = TypeVar("_Result")
 
 __all__ = ["PredictOptions", "Prediction", "output_names", "predict_files"]
 
@@ -101,13 +104,14 @@ def predict_files(
         _refuse_existing(output, names, options)
     with _folder_for(output), ThreadPoolExecutor(1) as reader:
         # The first image is read while the bundle, and with it torch, is loaded: on a cold start both take seconds.
-        first: Future[_Loaded] | None = reader.submit(_load, images[0], options)
+        loading = _Loading(images[0], options, reader)
         run = _Run.start(bundle, output, options)
         results = []
-        for image, name in zip(images, names, strict=True):
-            loading, first = first or reader.submit(_load, image, options), None
+        for number, (image, name) in enumerate(zip(images, names, strict=True)):
+            if number:
+                loading = _Loading(image, options, reader)
             try:
-                result = run.predict(image, loading, name)
+                result = run.predict(loading, name)
             except _BAD_SCAN as error:
                 result = Prediction(image, error=error)
             del loading  # it holds the volume, which must be gone before the next one comes
@@ -193,19 +197,32 @@ def _folder_for(output: Path) -> Iterator[None]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    volume: Volume
-    description: dict[str, object]
-    seconds: dict[str, float]
+class _Loading:
+    """One image on its way into memory: a thread reads it, and then hashes its file while the networks already run."""
 
+    def __init__(self, image: Path, options: PredictOptions, reader: ThreadPoolExecutor) -> None:
+        self.image, self.seconds = image, {"read": 0.0, "hash": 0.0}
+        self._read: Future[Volume] = reader.submit(
+            self._timed, "read", lambda: read_image(image, series=options.series, spacing_mm=options.spacing_mm)
+        )
+        # The one thread takes its work in order: the image is read, or known to be bad, once this begins.
+        self._hash: Future[dict[str, object]] = reader.submit(
+            self._timed, "hash", lambda: describe_input(image, self.volume())
+        )
 
-def _load(image: Path, options: PredictOptions) -> _Loaded:
-    start = time.perf_counter()
-    volume = read_image(image, series=options.series, spacing_mm=options.spacing_mm)
-    read = time.perf_counter()
-    description = describe_input(image, volume)
-    return _Loaded(volume, description, {"read": read - start, "hash": time.perf_counter() - read})
+    def volume(self) -> Volume:
+        """The image, as soon as it is there."""
+        return self._read.result()
+
+    def description(self) -> dict[str, object]:
+        """What the manifest says of it."""
+        return self._hash.result()
+
+    def _timed(self, step: str, work: Callable[[], _Result]) -> _Result:
+        start = time.perf_counter()
+        result = work()
+        self.seconds[step] = time.perf_counter() - start
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +230,7 @@ class _Run:
     """What all images of one call share."""
 
     detector: LandmarkDetector
-    bundle: Path
+    bundle: dict[str, object]
     output: Path
     options: PredictOptions
     load_s: float
@@ -224,32 +241,33 @@ class _Run:
         from lmk3d.inference import LandmarkDetector
 
         detector = LandmarkDetector.from_bundle(bundle, device=options.device)
-        return cls(detector, bundle, output, options, time.perf_counter() - start)
+        return cls(detector, describe_bundle(bundle, detector.version), output, options, time.perf_counter() - start)
 
-    def predict(self, image: Path, loading: Future[_Loaded], name: str) -> Prediction:
+    def predict(self, loading: _Loading, name: str) -> Prediction:
         """Find the landmarks of one image and write its files."""
-        loaded = loading.result()
+        volume = loading.volume()
         start = time.perf_counter()
         try:
-            landmarks = self.detector.detect(loaded.volume)
+            landmarks = self.detector.detect(volume)
         except InputError as error:  # which file it was, a detector does not know
-            raise InputError(f"{image}: {error}") from error
-        seconds = {"load bundle": self.load_s, **loaded.seconds, "detect": time.perf_counter() - start}
-        start = time.perf_counter()
+            raise InputError(f"{loading.image}: {error}") from error
+        detected = time.perf_counter()
         with _staged(self.output) as folder:
-            written = [file.name for file in self._write(loaded.volume, landmarks, folder, name)]
-            seconds["write"] = time.perf_counter() - start
-            seconds = {step: round(taken, 3) for step, taken in seconds.items()}
+            written = [file.name for file in self._write(volume, landmarks, folder, name)]
+            steps = {"detect": detected - start, "write": time.perf_counter() - detected}
+            image = loading.description()
+            steps = {"load bundle": self.load_s, **loading.seconds, **steps}
+            seconds = {step: round(taken, 3) for step, taken in steps.items()}
             write_manifest(
                 folder / f"{name}.manifest.json",
-                image=loaded.description,
-                detector=self.detector,
+                image=image,
                 bundle=self.bundle,
-                results=(landmarks, written),
+                landmarks=landmarks,
+                outputs=written,
                 run={"device": self.options.device, "seconds": seconds},
             )
         outputs = tuple(self.output / file for file in [*written, f"{name}.manifest.json"])
-        return Prediction(image, landmarks, loaded.volume.grid, outputs, seconds)
+        return Prediction(loading.image, landmarks, volume.grid, outputs, seconds)
 
     def _write(self, volume: Volume, landmarks: Landmarks, folder: Path, name: str) -> list[Path]:
         files = [folder / f"{name}.{ending}" for ending in self.options.formats]

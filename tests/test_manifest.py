@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 
 from lmk3d.landmarks import Landmarks
-from lmk3d.manifest import describe_input, sha256, write_manifest
+from lmk3d.manifest import describe_bundle, describe_input, sha256, write_manifest
 
 
 def test_digest_of_a_file_is_that_of_its_bytes(tmp_path):
@@ -67,14 +66,17 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
     write_manifest(
         tmp_path / "m.json",
         image={"path": "scan.nii"},
-        detector=SimpleNamespace(version="0.3"),
-        bundle=bundle,
-        results=(landmarks, ["scan.fcsv"]),
+        bundle=describe_bundle(bundle, "0.3"),
+        landmarks=landmarks,
+        outputs=["scan.fcsv"],
         run={"device": "cpu", "seconds": {"read": 0.1}},
     )
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
-    weights = {"model.pt": hashlib.sha256(b"weights").hexdigest()}
-    assert content["bundle"] == {"name": "mine", "version": "0.3", "weights_sha256": weights}
+    assert content["bundle"] == {
+        "name": "mine",
+        "version": "0.3",
+        "sha256": hashlib.sha256(b"weights").hexdigest(),
+    }
     assert content["landmarks"] == {"found": ["root"], "missing": ["tip"]}
     assert content["outputs"] == ["scan.fcsv"]
     assert content["device"] == "cpu"
