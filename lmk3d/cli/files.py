@@ -38,6 +38,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     check.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write the result to a JSON file")
+    check.add_argument("--overwrite", action="store_true", help="replace that file if it exists (default: refuse to)")
     check.set_defaults(run=_check)
 
 
@@ -45,8 +46,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from lmk3d.io import read_points, write_points
 
     landmarks = read_points(arguments.source, frame=arguments.frame)
-    if arguments.target.exists() and not arguments.overwrite:
-        raise InputError(f"{arguments.target}: exists already; choose another name, or --overwrite to replace it")
+    _refuse_existing(arguments.target, overwrite=arguments.overwrite)
     write_points(landmarks, arguments.target)
     missing = len(landmarks) - int(landmarks.present.sum())
     print(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
@@ -54,10 +54,27 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from lmk3d.io import check_dataset
+    import json
 
+    from lmk3d.io import atomic_path, check_dataset
+
+    if arguments.json is not None:
+        _refuse_existing(arguments.json, overwrite=arguments.overwrite)
     result = check_dataset(arguments.dataset)
-    print(result)
+    if arguments.json is not None:
+        content = {"problems": result.problems, "fingerprint": result.fingerprint.to_dict()}
+        with atomic_path(arguments.json) as path:
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(result.fingerprint.table())
+    for problem in result.problems:
+        print(f"problem     {problem}")
     if result.problems:
-        raise InputError(f"{arguments.dataset}: has {len(result.problems)} problems, listed above; correct them")
+        count = f"{len(result.problems)} problem{'s' if len(result.problems) > 1 else ''}"
+        raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
+    print("no problems")
     return 0
+
+
+def _refuse_existing(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name, or --overwrite to replace it")

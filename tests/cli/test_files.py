@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from lmk3d.cli import main
-from lmk3d.io import read_points, write_points
+from lmk3d.io import read_points, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 
@@ -52,3 +54,42 @@ def test_convert_names_what_is_wrong(words, line, points, capsys, tmp_path):
     assert line in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def dataset(tmp_path, bright_volume, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cases = []
+    for name in ("first", "second"):
+        write_image(bright_volume, tmp_path / f"{name}.nii.gz")
+        write_points(Landmarks(("apex", "tip"), [[-8, 24, 36], [-6, 22, 32]]), tmp_path / f"{name}.json")
+        cases.append({"image": f"{name}.nii.gz", "points": f"{name}.json"})
+    content = {"name": "tiny", "landmarks": ["apex", "tip"], "training": cases[:1], "validation": cases[1:]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return content
+
+
+def test_check_shows_the_fingerprint_of_a_sound_data_set(dataset, tmp_path, capsys):
+    assert main(["check", "dataset.json", "--json", "facts.json"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny" in out
+    assert "6 x 5 x 4" in out
+    assert out.endswith("no problems\n")
+    written = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
+    assert written["fingerprint"]["cases"] == {"training": 1, "validation": 1}
+
+
+def test_check_lists_every_problem_and_ends_with_2(dataset, tmp_path, capsys):
+    (tmp_path / "first.nii.gz").write_text("no image", encoding="utf-8")
+    (tmp_path / "second.json").unlink()
+    assert main(["check", "dataset.json"]) == 2
+    out, err = capsys.readouterr()
+    assert "problem     training, case first: " in out
+    assert "problem     validation, case second: " in out
+    assert err.startswith("lmk3d: error: dataset.json: ")
+    assert err.endswith("problems, listed above; correct them and check again\n")
+
+
+def test_check_does_not_replace_the_data_set_by_its_own_report(dataset, capsys):
+    assert main(["check", "dataset.json", "--json", "dataset.json"]) == 2
+    assert "dataset.json: exists already; choose another name" in capsys.readouterr().err
