@@ -105,7 +105,7 @@ def mirror_pairs(mean: np.ndarray) -> tuple[list[tuple[int, int]], list[int], fl
         partners.
     """
     centred = mean - mean.mean(0)
-    best: tuple[float, np.ndarray] | None = None
+    tried = []
     for normal in np.linalg.svd(centred)[2]:
         mirrored = centred - 2 * np.outer(centred @ normal, normal)
         moved = mirrored
@@ -113,20 +113,20 @@ def mirror_pairs(mean: np.ndarray) -> tuple[list[tuple[int, int]], list[int], fl
             distance = np.linalg.norm(moved[:, None] - centred, axis=2)
             moved = apply_affine(fit_similarity(mirrored, centred[distance.argmin(1)], scale=False), mirrored)
         distance = np.linalg.norm(moved[:, None] - centred, axis=2)
-        if best is None or distance.min(1).mean() < best[0]:
-            best = float(distance.min(1).mean()), distance
-    assert best is not None
-    distance = best[1]
+        tried.append(distance)
+    distance = min(tried, key=lambda matrix: matrix.min(1).mean())
     partner, back = distance.argmin(1), distance.argmin(0)
     mutual = [row for row in range(len(mean)) if back[row] == partner[row] and partner[partner[row]] == row]
     pairs = [(row, int(partner[row])) for row in mutual if row < partner[row]]
-    return pairs, [row for row in mutual if partner[row] == row], best[0]
+    return pairs, [row for row in mutual if partner[row] == row], float(distance.min(1).mean())
 
 
 def find_pairs(source: Source, names: list[str], shapes: list[Shape]) -> tuple[list[list[str]], list[str]]:
     """Pairs of landmark names that a mirror image exchanges, and the names off the midline without a partner."""
     if source.pairs == "names":
-        return [[name, other] for name in names if (other := name.replace("left", "right")) != name and other in names], []
+        return [
+            [name, other] for name in names if (other := name.replace("left", "right")) != name and other in names
+        ], []
     if source.pairs == "none":
         return [], []
     nowhere = np.full(3, np.nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 __all__ = ["atomic_path"]
@@ -55,6 +55,6 @@ def _rename(temporary: Path, path: Path) -> None:
     if not temporary.exists():
         raise FileNotFoundError(f"the block that should have written {path} wrote nothing")
     try:
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be replaced ({error.strerror}); remove it or choose another name") from None

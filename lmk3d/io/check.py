@@ -137,7 +137,7 @@ class _Check:
         """Note points that lie outside the image, and the likely reason."""
         if landmarks.unit != volume.unit:
             self.problems.append(
-                f"{at} is in {landmarks.unit}, its image in {volume.unit}; give spacing_mm, or points in the image's unit"
+                f"{at} is in {landmarks.unit}, its image in {volume.unit}; give spacing_mm, or points in its unit"
             )
             return
         points = landmarks.points_mm[landmarks.present]
@@ -163,9 +163,13 @@ class _Check:
             self.problems.append("some images are in mm and some in px; give spacing_mm for those without a spacing")
         training = [fact for fact in self.facts if fact.section == "training"]
         if training and self.dataset.sections.get("training"):
-            never = [name for name in self.dataset.landmark_names if not any(fact.points.get(name) for fact in training)]
+            never = [
+                name for name in self.dataset.landmark_names if not any(fact.points.get(name) for fact in training)
+            ]
             if never:
-                self.problems.append(f"training has no point of {_some(never)}; mark them or take them out of landmarks")
+                self.problems.append(
+                    f"training has no point of {_some(never)}; mark them or take them out of landmarks"
+                )
 
 
 def _some(names: Iterable[str]) -> str:

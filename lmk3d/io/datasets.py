@@ -68,7 +68,9 @@ class Dataset:
         """
         if not self.sections.get(section):
             there = ", ".join(name for name, cases in self.sections.items() if cases) or "none"
-            raise InputError(f"data set {self.name!r} has no cases in section {section!r}; sections with cases: {there}")
+            raise InputError(
+                f"data set {self.name!r} has no cases in section {section!r}; sections with cases: {there}"
+            )
         return self.sections[section]
 
 
@@ -77,7 +79,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 
     {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...], "spacing_mm",
     "training": [{"image", "points", "second_points", "name", "spacing_mm", "series"}, ...], "validation", "test"};
-    needed are "landmarks", one section, and "image" in each case. Whether the files exist is ``check_dataset``'s matter.
+    needed are "landmarks", one section, and "image" in each case. Whether the files exist is not looked at.
 
     Raises:
         InputError: naming what is wrong; for an unknown key with the nearest known one.

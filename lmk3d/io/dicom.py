@@ -5,15 +5,15 @@ from __future__ import annotations
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
-from lmk3d.io.dicom_frames import Entry, Frame, frames_of, read_dataset
+from lmk3d.io.dicom_frames import Entry, Frame, frames_of, pydicom_dataset
 from lmk3d.io.dicom_stack import read_radiograph, stack_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from lmk3d.geometry import Volume
 
@@ -77,7 +77,7 @@ def find_series(entries: Iterable[Entry]) -> list[Series]:
     """
     found: dict[str, Series] = {}
     for entry in entries:
-        dataset = read_dataset(entry, tags=_TAGS)
+        dataset = pydicom_dataset(entry, tags=_TAGS)
         frames = frames_of(dataset, entry)
         uid = str(dataset.get("SeriesInstanceUID") or "")
         if frames:
@@ -90,7 +90,9 @@ def find_series(entries: Iterable[Entry]) -> list[Series]:
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
     """The DICOM files of a folder and, if ``deep``, of its subfolders; sorted, hidden files left out."""
     files = folder.rglob("*") if deep else folder.glob("*")
-    return [Entry(path) for path in sorted(files) if not path.name.startswith(".") and path.is_file() and is_dicom(path)]
+    return [
+        Entry(path) for path in sorted(files) if not path.name.startswith(".") and path.is_file() and is_dicom(path)
+    ]
 
 
 def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | None = None) -> Volume:

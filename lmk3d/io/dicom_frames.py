@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Entry", "Frame", "frames_of", "read_dataset", "read_pixels"]
+__all__ = ["Entry", "Frame", "frames_of", "pydicom_dataset", "read_pixels"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Frame:
     uid: str
 
 
-def read_dataset(entry: Entry, *, tags: list[str] | None = None) -> Any:
+def pydicom_dataset(entry: Entry, *, tags: list[str] | None = None) -> Any:
     """The pydicom data set of one file; with ``tags`` only these, without pixels.
 
     Raises:
@@ -105,7 +105,9 @@ def frames_of(dataset: Any, entry: Entry) -> list[Frame]:
         shared = _first(dataset, "SharedFunctionalGroupsSequence")
         own = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if count > 1 and len(own) != count:
-            raise InputError(f"{entry}: has {count} images without positions (a film clip?); give a volume or one image")
+            raise InputError(
+                f"{entry}: has {count} images without positions (a film clip?); give a volume or one image"
+            )
         groups = [[group, shared, dataset] for group in own] if own else [[dataset]]
         return [
             _frame(places, entry, index, (int(rows), int(columns)), str(dataset.get("SOPInstanceUID", "")))
@@ -164,7 +166,7 @@ def read_pixels(entry: Entry) -> tuple[NDArray[Any], bool]:
     Raises:
         InputError: if the file is damaged, in colour, or packed in a way that no installed package can unpack.
     """
-    dataset = read_dataset(entry)
+    dataset = pydicom_dataset(entry)
     with _naming(entry):
         kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
         if kind == "PALETTE COLOR":

@@ -90,8 +90,8 @@ def _step(places: FloatArray, normal: FloatArray, thickness: float, path: Path) 
     off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
     if off.max() > _PLACE_TOLERANCE * np.linalg.norm(step):
         raise InputError(
-            f"{path}: its slices lie {along.min():.3g} to {along.max():.3g} mm apart (are some missing?); give the whole "
-            "stack, or resample it to even distances"
+            f"{path}: its slices lie {along.min():.3g} to {along.max():.3g} mm apart (are some missing?); give the "
+            "whole stack, or resample it to even distances"
         )
     return np.asarray(step)
 
@@ -102,22 +102,18 @@ def _read_stack(frames: list[Frame], path: Path) -> NDArray[Any]:
     for place, frame in enumerate(frames):
         places.setdefault(frame.entry, []).append(place)
     scales = {frame.scale for frame in frames}
-    data: NDArray[Any] | None = None
-    stored: np.dtype[Any] | None = None
+    own_scale = len(scales) > 1
+    first, _ = read_pixels(frames[0].entry)
+    rows, columns = frames[0].shape
+    data = np.empty((columns, rows, len(frames)), np.float32 if own_scale else first.dtype, order="F")
     for entry, own in places.items():
-        pixels, _ = read_pixels(entry)
-        if data is None:
-            rows, columns = frames[0].shape
-            dtype = pixels.dtype if len(scales) == 1 else np.dtype(np.float32)
-            data, stored = np.empty((columns, rows, len(frames)), dtype, order="F"), pixels.dtype
-        if pixels.dtype != stored:
-            raise InputError(f"{path}: mixes {stored} and {pixels.dtype} pixels; give the files of one stack")
+        pixels = first if entry == frames[0].entry else read_pixels(entry)[0]
+        if pixels.dtype != first.dtype:
+            raise InputError(f"{path}: mixes {first.dtype} and {pixels.dtype} pixels; give the files of one stack")
         for place in own:
-            slope, intercept = frames[place].scale if len(scales) > 1 else (1.0, 0.0)
             plane = pixels[frames[place].index].T
-            data[:, :, place] = plane if len(scales) == 1 else plane * slope + intercept
-    assert data is not None  # a series has a frame
-    return rescaled(data, *scales.pop()) if len(scales) == 1 else data
+            data[:, :, place] = plane * frames[place].scale[0] + frames[place].scale[1] if own_scale else plane
+    return data if own_scale else rescaled(data, *scales.pop())
 
 
 def read_radiograph(frame: Frame, path: Path, *, spacing_mm: float | None = None) -> Volume:

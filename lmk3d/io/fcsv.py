@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
@@ -37,8 +36,7 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
     """
     header: dict[str, str] = {}
     rows = PointRows()
-    for number, line in enumerate(io.StringIO(read_text(path)), 1):
-        line = line.rstrip("\r\n")
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         where = f"{path}, line {number}"
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
@@ -46,9 +44,9 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
             if key.strip().lower() == "coordinatesystem":
                 frame = parse_slicer_frame(value, where)
             elif key.strip().lower() == _MISSING:
-                _add_line(rows, value.removeprefix(" "), header, frame or "RAS", where)
+                _add_line(rows, value.removeprefix(" ").rstrip("\r"), header, frame or "RAS", where)
         elif line.strip():
-            _add_line(rows, line, header, frame or "RAS", where)
+            _add_line(rows, line.rstrip("\r"), header, frame or "RAS", where)
     if not header and not rows.names:
         raise InputError(f"{path}: is empty; save the points again in Slicer")
     return rows.landmarks(unit="px" if header.get("unit") == "px" else "mm")
@@ -58,7 +56,9 @@ def _add_line(rows: PointRows, line: str, header: dict[str, str], frame: str, wh
     default = _COLUMNS if "markups fiducial file version" in header else _SLICER_3_COLUMNS
     columns = [name.strip() for name in header.get("columns", default).split(",")]
     if not {"label", "x", "y", "z"} <= set(columns):
-        raise InputError(f"{where}: the columns {','.join(columns)!r} lack label, x, y or z; save the file again in Slicer")
+        raise InputError(
+            f"{where}: the columns {','.join(columns)!r} lack label, x, y or z; save the file again in Slicer"
+        )
     try:
         values = next(csv.reader([line]))
     except csv.Error as error:

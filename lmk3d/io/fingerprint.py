@@ -1,4 +1,4 @@
-"""What a data set looks like in numbers: sizes, spacings, intensities, points; training derives its settings from it."""
+"""A data set in numbers: sizes, spacings, intensities, points; training derives its settings from them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def measure_image(volume: Volume, landmarks: Landmarks | None, name: str, sectio
         extent = tuple(np.ptp(present, axis=0).tolist())
         places = (grid.to_vox(present) + 0.5) / np.array(grid.shape)
         box = tuple(places.min(0).tolist()), tuple(places.max(0).tolist())
-    names = () if landmarks is None else landmarks.names
+    names = [] if landmarks is None else landmarks.rows(landmarks.present).names
     return ImageFacts(
         name=name,
         section=section,
@@ -162,7 +162,7 @@ def measure_image(volume: Volume, landmarks: Landmarks | None, name: str, sectio
         maximum=float(finite.max()),
         percentiles=tuple(np.percentile(sample, PERCENTILES).tolist()),
         sample=sample[:: max(1, len(sample) // _POOLED)],
-        points=dict(Counter(own for own, there in zip(names, () if landmarks is None else landmarks.present) if there)),
+        points=dict(Counter(names)),
         extent_mm=extent,
         box=box,
     )
@@ -207,7 +207,7 @@ def summarise(name: str, landmark_names: Sequence[str], facts: list[ImageFacts])
     """
     keys = ("name", "section", "shape", "spacing_mm", "dtype", "minimum", "maximum", "percentiles")
     units = {fact.unit for fact in facts}
-    counts = Counter({own: 0 for own in landmark_names})
+    counts = Counter(dict.fromkeys(landmark_names, 0))
     for fact in facts:
         counts.update(fact.points)
     extents = [fact.extent_mm for fact in facts if fact.extent_mm is not None]

@@ -125,7 +125,7 @@ def write_points_markups(landmarks: Landmarks, path: Path) -> None:
 
 
 def parse_slicer_frame(value: object, where: str) -> str:
-    """"RAS" or "LPS" from a name or from the number that older versions of Slicer wrote: 0 is RAS, 1 is LPS.
+    """The frame, "RAS" or "LPS", from a name or from the number in files of older Slicers: 0 is RAS, 1 is LPS.
 
     Raises:
         InputError: for anything else; for voxel indices (IJK, 2) saying what to do.

@@ -1,4 +1,4 @@
-"""MetaImage files, .mha and .mhd, read and written without ITK, whose import alone takes longer than most predictions."""
+"""MetaImage files, .mha and .mhd, without ITK: its import alone takes longer than most predictions."""
 
 from __future__ import annotations
 

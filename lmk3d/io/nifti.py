@@ -118,10 +118,12 @@ def write_nifti(volume: Volume, path: Path) -> None:
     data, affine = volume.data, volume.grid.affine
     if data.dtype == np.float16:
         data = data.astype(np.float32)
-    image = Nifti1Image(data, affine, dtype=data.dtype)  # type: ignore[no-untyped-call]
+    elif data.dtype.kind not in "iuf" or data.dtype.itemsize > 8:
+        raise InputError(f"an image of {data.dtype} cannot be written as NIfTI; convert it to float32")
+    image = Nifti1Image(data, affine, dtype=data.dtype)
     axes = volume.grid.axes
     orthogonal = np.allclose(axes.T @ axes, np.eye(3), atol=1e-6)
-    image.set_sform(affine, code="scanner")  # type: ignore[no-untyped-call]
-    image.set_qform(affine, code="scanner" if orthogonal else "unknown")  # type: ignore[no-untyped-call]
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner" if orthogonal else "unknown")
     image.header.set_xyzt_units("mm" if volume.unit == "mm" else "unknown")
-    image.to_filename(path)  # type: ignore[no-untyped-call]
+    image.to_filename(path)

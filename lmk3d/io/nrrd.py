@@ -1,4 +1,4 @@
-"""NRRD files, .nrrd and .nhdr, read and written without ITK, whose import alone takes longer than most predictions."""
+"""NRRD files, .nrrd and .nhdr, without ITK: its import alone takes longer than most predictions."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ class _Header:
         # A plain "char" is signed; the first list holds "signed char" as two words.
         code = next((c for c, n in _TYPES.items() if name in n.split()), "i1" if name == "signed_char" else None)
         if code is None:
-            raise InputError(f"{self.path}: type {self.fields.get('type')!r} is no plain number; save it as short or float")
+            raise InputError(
+                f"{self.path}: type {self.fields.get('type')!r} is no plain number; save it as short or float"
+            )
         endian = self.fields.get("endian", "little").lower()
         return np.dtype((">" if endian == "big" else "<") + code)
 
@@ -133,7 +135,9 @@ class _Header:
         if axes:
             for column, axis in enumerate(axes[:3]):
                 if axis is None or len(axis) > 3:
-                    raise InputError(f"{self.path}: axis {column} has no place in space; give a three-dimensional image")
+                    raise InputError(
+                        f"{self.path}: axis {column} has no place in space; give a three-dimensional image"
+                    )
                 affine[:3, column] = 0
                 affine[: len(axis), column] = axis
             if len(axes) == 2 and len(axes[0] or ()) == 3:  # one slice somewhere in space

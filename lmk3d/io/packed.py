@@ -31,7 +31,7 @@ __all__ = [
     "rescaled",
 ]
 
-# A stretch of compressed bytes; zlib makes at most 1032 bytes of one, which bounds what lies in memory beside the array.
+# A stretch of compressed bytes; zlib makes at most 1032 of each, which bounds what lies in memory beside the array.
 _CHUNK = 1 << 14
 _ZLIB_MOST = 1032
 
@@ -70,7 +70,7 @@ class ByteSource:
             data = np.empty(tuple(shape), dtype=dtype, order="F")
         except MemoryError:
             raise InputError(f"{self._path}: needs {count / 2**30:.1f} GiB, more than the memory has") from None
-        target = memoryview(data.reshape(-1, order="F").view(np.uint8))
+        target = memoryview(data.reshape(-1, order="F").view(np.uint8))  # type: ignore[arg-type]  # an array is a buffer
         done = self._file.readinto(target) if self._packing == "raw" else 0  # type: ignore[attr-defined]
         while done < count and (part := self._next(count - done)):
             target[done : done + len(part)] = part
@@ -90,7 +90,9 @@ class ByteSource:
         self._file.seek(here)
         most = {"raw": left, "zlib": (left + _CHUNK) * _ZLIB_MOST}.get(self._packing, count)
         if most < count:
-            raise InputError(f"{self._path}: holds less than the {count} bytes of voxels its header says; copy it again")
+            raise InputError(
+                f"{self._path}: holds less than the {count} bytes of voxels its header says; copy it again"
+            )
 
     def _next(self, most: int) -> memoryview:
         """Some of the next bytes, nothing at the end."""
@@ -205,9 +207,10 @@ def make_volume(data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str
     if data.dtype.kind not in "iufb":
         raise InputError(f"{path}: its voxels are {data.dtype}, no plain numbers; give an image of grey values")
     data = data.view(np.uint8) if data.dtype.kind == "b" else data
-    data = data.reshape((data.shape + (1, 1))[:3], order="F")
+    shape = (*data.shape, 1, 1)
     try:
-        return Volume(data, Grid(data.shape, affine), unit)
+        grid = Grid((shape[0], shape[1], shape[2]), affine)
+        return Volume(data.reshape(grid.shape, order="F"), grid, unit)
     except ValueError as error:
         raise InputError(f"{path}: {error}; correct its header") from None
 

@@ -15,12 +15,13 @@ from lmk3d.io.text import parse_frame
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from lmk3d.landmarks import Landmarks
 
 __all__ = ["POINT_FORMATS", "read_points", "write_points"]
 
-_READERS = {
+_READERS: dict[str, Callable[..., Landmarks]] = {
     ".mrk.json": read_points_markups,
     ".fcsv": read_points_fcsv,
     ".csv": read_points_csv,
@@ -28,7 +29,7 @@ _READERS = {
     ".txt": read_points_csv,
     ".json": read_points_json,
 }
-_WRITERS = {
+_WRITERS: dict[str, Callable[..., None]] = {
     ".mrk.json": write_points_markups,
     ".fcsv": write_points_fcsv,
     ".csv": write_points_csv,

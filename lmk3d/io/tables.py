@@ -152,7 +152,9 @@ class _Columns:
     def add_row(self, rows: PointRows, cells: list[str], where: str) -> str:
         """Put one line into ``rows``; its unit."""
         if len(cells) != len(self.index):
-            raise InputError(f"{where}: has {len(cells)} cells where the header has {len(self.index)}; correct the line")
+            raise InputError(
+                f"{where}: has {len(cells)} cells where the header has {len(self.index)}; correct the line"
+            )
         own = self._cell(cells, "frame")
         frame = parse_frame(own, where) if own else self.frame
         if self.stated and frame != self.frame:

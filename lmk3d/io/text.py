@@ -1,4 +1,4 @@
-"""Text and JSON files, read with errors that name the file and the line; the two frames that points may be written in."""
+"""Text and JSON files, read with errors that name file and line; the two frames that points may be written in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_frame(value: object, where: str) -> str:
-    """"RAS" or "LPS" from what a file or an argument says, in any case of letters.
+    """The frame, "RAS" or "LPS", from what a file or an argument says, in any case of letters.
 
     Args:
         value: the text found.
