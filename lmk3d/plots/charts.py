@@ -1,0 +1,121 @@
+"""Charts of errors: a box for each landmark, and the part of the points found within each distance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk3d.plots.sheet import new_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["box_plot", "cumulative_curve"]
+
+_BLUE, _GREY, _GRID = "#1f5f99", "#6b6b6b", "#e2e2e2"
+# Line style and colour both change, for print and for colour-blind eyes.
+_STYLES = (("-", _BLUE), ((0, (5, 2)), "#b4540a"), ((0, (1, 1.2)), "#4f7f1f"), ((0, (5, 1.5, 1, 1.5)), "#7a3d8f"),
+           ((0, (8, 2, 2, 2)), "#444444"), ((0, (3, 1)), "#a01c3f"))  # fmt: skip
+
+
+def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "") -> Figure:
+    """One box for each landmark: quartiles, median, whiskers to 1.5 box lengths, and every point.
+
+    Args:
+        errors: distances by name; NaN is a missed point and is counted at the right edge.
+        unit: what the distances count.
+        title: stands on top.
+    """
+    names = list(errors)
+    arrays = [np.asarray(errors[name], dtype=np.float64).ravel() for name in names]
+    figure = new_figure(9.0, 1.3 + 0.25 * max(len(names), 3))
+    axes: Any = figure.add_subplot()
+    for height, values in enumerate(arrays):
+        _box(axes, values[~np.isnan(values)], height)
+        if missed := int(np.isnan(values).sum()):
+            place = {"xycoords": ("axes fraction", "data"), "va": "center", "size": 8, "color": _GREY}
+            axes.annotate(f"{missed} missed", (1.01, height), **place)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    _scale(axes, np.concatenate([*arrays, np.empty(0)]))
+    axes.set_xlabel(f"error ({unit})")
+    _finish(figure, axes, title, "x")
+    return figure
+
+
+def cumulative_curve(curves: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "") -> Figure:
+    """The part of the true points found within each distance.
+
+    Args:
+        curves: distances by what the legend calls them, the result itself first: the axis ends a little beyond its
+            99th percentile. NaN is a missed point, which no distance reaches.
+        unit: what the distances count.
+        title: stands on top.
+    """
+    figure = new_figure(8.6, 4.8)
+    axes: Any = figure.add_subplot()
+    arrays = {name: np.asarray(values, dtype=np.float64).ravel() for name, values in curves.items()}
+    first = next(iter(arrays.values()), np.empty(0))
+    first = first[~np.isnan(first)]
+    end = max(1.25 * float(np.percentile(first, 99)), 1e-3) if len(first) else 1.0
+    for number, (name, values) in enumerate(arrays.items()):
+        reached = np.sort(values[~np.isnan(values)])
+        if not len(reached):
+            continue
+        percent = 100 * np.arange(len(reached) + 1) / len(values)
+        steps = np.concatenate([[0.0], reached, [max(end, reached[-1])]])
+        style, color = _STYLES[number % len(_STYLES)]
+        look = {"linestyle": style, "color": color, "linewidth": 2.4 if number == 0 else 1.6}
+        label = f"{name}\nmean {reached.mean():.3g} {unit}, n = {len(reached)}"
+        axes.step(steps, np.append(percent, percent[-1]), where="post", label=label, zorder=3 - 0.1 * number, **look)
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, 101)
+    axes.set_xlabel(f"error ({unit})")
+    axes.set_ylabel("points within that error (%)")
+    if axes.lines:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelspacing=1.0)
+    _finish(figure, axes, title, "both")
+    return figure
+
+
+def _box(axes: Any, values: FloatArray, height: int) -> None:
+    """Drawn by hand: matplotlib's argument for lying boxes changed its name between the versions we support."""
+    if not len(values):
+        return
+    low, median, high = np.percentile(values, [25, 50, 75])
+    reach = 1.5 * (high - low)
+    left, right = values[values >= low - reach].min(), values[values <= high + reach].max()
+    axes.hlines(height, left, right, color=_BLUE, linewidth=1.0, zorder=2)
+    axes.barh(height, high - low, left=low, height=0.62, color="#cfe0f0", edgecolor=_BLUE, linewidth=1.0, zorder=2.5)
+    axes.vlines(median, height - 0.31, height + 0.31, color=_BLUE, linewidth=2.2, zorder=3)
+    axes.plot(values, np.full(len(values), height), "o", color="#20242a", markersize=2.2, alpha=0.6, zorder=4)
+
+
+def _scale(axes: Any, values: FloatArray) -> None:
+    """From zero; logarithmic where one gross error would press all boxes into a line."""
+    measured = values[~np.isnan(values)]
+    positive = measured[measured > 0]
+    if len(positive) and measured.max() > 15 * max(float(np.median(measured)), 1e-9):
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        axes.set_xscale("log", nonpositive="clip")
+        axes.set_xlim(max(positive.min(), 0.02 * float(np.median(positive))) / 1.3, 1.3 * measured.max())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_xlim(0, 1.05 * measured.max() if len(positive) else 1.0)
+
+
+def _finish(figure: Figure, axes: Any, title: str, grid: str) -> None:
+    axes.set_title(title, loc="left", size=11, parse_math=False)
+    axes.grid(axis=grid, color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.set_layout_engine("constrained")

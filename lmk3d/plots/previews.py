@@ -1,0 +1,184 @@
+"""Preview of predicted landmarks, for a reader who wants to see at a glance whether they lie where they should."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk3d.plots.planes import STANDARD_PLANES, field_of_view, film_plane, grey_window, whole_cut
+from lmk3d.plots.sheet import DOUBT, FAINT, TEXT, Sheet, View, fit, save_figure, text_width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from lmk3d.geometry import Volume
+    from lmk3d.landmarks import Landmarks
+    from lmk3d.plots.sheet import Spot
+
+__all__ = ["preview", "save_preview"]
+
+_PER_PAGE = 15
+_HEAD, _LINE, _EDGE = 46.0, 17.0, 12.0
+
+
+def preview(volume: Volume, landmarks: Landmarks, *, title: str = "", fov_mm: float | None = None) -> list[Figure]:
+    """Show where the landmarks lie: three planes through each, or for a film one picture with all of them.
+
+    Args:
+        volume: the image; depth one makes it a film.
+        landmarks: world RAS mm. Missing ones are listed below the pictures, with the presence score where there is one.
+        title: what stands on top, usually the file's name.
+        fov_mm: side of each picture; 0.4 of the image's middle side when None.
+    Returns:
+        The pages, up to 15 landmarks each; a film has one.
+    """
+    if volume.grid.shape[2] == 1:
+        return [_film(volume, landmarks, title)]
+    side_mm = field_of_view(volume.grid, 0.4) if fov_mm is None else fov_mm
+    present = np.flatnonzero(landmarks.present)
+    count = max(1, -(-len(present) // _PER_PAGE))
+    pages = []
+    for number, rows in enumerate(np.array_split(present, count), start=1):
+        page = f"page {number} of {count},  " if count > 1 else ""
+        pages.append(_page(volume, landmarks, rows, (title, page), side_mm))
+    return pages
+
+
+def save_preview(volume: Volume, landmarks: Landmarks, path: Path, *, title: str = "") -> list[Path]:
+    """Write ``preview`` as PNG: one page to ``path``, more to ``path`` with -1, -2, ... before the suffix.
+
+    Returns:
+        The files written.
+    """
+    pages = preview(volume, landmarks, title=title)
+    several = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, len(pages) + 1)]
+    paths = [path] if len(pages) == 1 else several
+    for figure, page in zip(pages, paths, strict=True):
+        save_figure(figure, page)
+    return paths
+
+
+def _page(
+    volume: Volume, landmarks: Landmarks, rows: NDArray[np.intp], title: tuple[str, str], side_mm: float
+) -> Figure:
+    """A grid of blocks, each with a landmark's name, how sure it is, and its three planes."""
+    columns, width = (1, 1080.0) if len(rows) <= 3 else (2, 1400.0) if len(rows) <= 8 else (3, 1640.0)
+    block = (width - 2 * _EDGE - (columns - 1) * 22) / columns
+    side = (block - 12) / 3
+    notes = _missing_notes(landmarks, width)
+    top = _HEAD + (20 if len(rows) else 0)
+    height = top + -(-len(rows) // columns) * (side + 30) + len(notes) * _LINE + 10
+    sheet, window, labels = Sheet(width, height), grey_window(volume), _labels(landmarks)
+    about = f"{title[1]}each picture {side_mm:.3g} {landmarks.unit} wide,  greys {window[0]:.4g} to {window[1]:.4g}"
+    sheet.text((_EDGE, _HEAD / 2), fit(title[0], width - text_width(about) - 3 * _EDGE, 12), size=12)
+    sheet.text((width - _EDGE, _HEAD / 2), about, align="right", color=FAINT)
+    for column in range(min(columns, len(rows))):
+        for number, plane in enumerate(STANDARD_PLANES):
+            middle = _EDGE + column * (block + 22) + number * (side + 6) + side / 2
+            sheet.text((middle, _HEAD + 8), plane.name, align="center", color=FAINT)
+    for place, row in enumerate(rows):
+        left, upper = _EDGE + place % columns * (block + 22), top + place // columns * (side + 30)
+        belief, color = _belief(volume, landmarks, int(row))
+        sheet.text((left, upper + 11), fit(labels[row], block - text_width(belief) - 12, 10), size=10)
+        sheet.text((left + block, upper + 11), belief, align="right", color=color)
+        for number, plane in enumerate(STANDARD_PLANES):
+            box = (left + number * (side + 6), upper + 22, side, side)
+            view = View(plane.through(landmarks.points_mm[row]), side_mm, box)
+            sheet.picture(volume, view, window)
+            sheet.cross(view.spot(landmarks.points_mm[row]), 14)
+    _notes(sheet, notes, height)
+    return sheet.figure
+
+
+def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
+    """The whole film, each point with its number, and the numbers' names beside it."""
+    plane, size_mm = whole_cut(volume.grid, film_plane(volume.grid))
+    scale = min(950 / size_mm[0], 950 / size_mm[1])
+    wide, high = float(size_mm[0] * scale), float(size_mm[1] * scale)
+    present, labels = np.flatnonzero(landmarks.present), _labels(landmarks)
+    lines = max(1, int(max(high, 400) / _LINE) - 1)
+    columns = -(-len(present) // lines)
+    lines = -(-len(present) // max(columns, 1))
+    width = max(wide + 2 * _EDGE + columns * 300, 500)
+    notes = _missing_notes(landmarks, width)
+    height = _HEAD + max(high, lines * _LINE) + len(notes) * _LINE + 20
+    sheet, view = Sheet(width, height), View(plane, size_mm, (_EDGE, _HEAD, wide, high))
+    sheet.text((_EDGE, _HEAD / 2), fit(title, width - 2 * _EDGE, 12), size=12)
+    sheet.picture(volume, view, grey_window(volume), letters=False)
+    spots = [view.spot(landmarks.points_mm[row]) for row in present]
+    for number, (row, spot, beside) in enumerate(zip(present, spots, _beside(spots), strict=True)):
+        sheet.cross(spot, 7)
+        sheet.label(beside, str(number + 1), color=TEXT)
+        left, line = wide + 2 * _EDGE + number // lines * 300, _HEAD + (number % lines + 0.5) * _LINE
+        belief, color = _belief(volume, landmarks, int(row), short=True)
+        sheet.text((left + 20, line), str(number + 1), align="right", color=FAINT)
+        sheet.text((left + 28, line), fit(labels[row], 252 - text_width(belief)))
+        sheet.text((left + 288, line), belief, align="right", color=color)
+    _notes(sheet, notes, height)
+    return sheet.figure
+
+
+def _notes(sheet: Sheet, notes: Sequence[str], height: float) -> None:
+    for number, note in enumerate(notes):
+        sheet.text((_EDGE, height - 6 - (len(notes) - number - 0.5) * _LINE), note, color=FAINT)
+
+
+def _labels(landmarks: Landmarks) -> list[str]:
+    """The names, those of several instances with a number."""
+    several, seen, labels = Counter(landmarks.names), Counter[str](), []
+    for name in landmarks.names:
+        seen[name] += 1
+        labels.append(f"{name} ({seen[name]})" if several[name] > 1 else name)
+    return labels
+
+
+def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = False) -> tuple[str, str]:
+    """How sure a landmark is, and the colour to say it in: a warning's below one half or outside the image."""
+    words, color = [], FAINT
+    if landmarks.confidence is not None and not np.isnan(landmarks.confidence[row]):
+        words.append(f"{'' if short else 'confidence '}{landmarks.confidence[row]:.2f}")
+        color = TEXT if landmarks.confidence[row] >= 0.5 else DOUBT
+    if landmarks.error_mm is not None and not np.isnan(landmarks.error_mm[row]):
+        error = landmarks.error_mm[row]
+        words.append(f"\N{PLUS-MINUS SIGN}{error:.{1 if error >= 1 else 2}f} {landmarks.unit}")
+    if not volume.grid.contains(landmarks.points_mm[row]):
+        words, color = [*words, "outside" if short else "outside the image"], DOUBT
+    return "   ".join(words), color
+
+
+def _missing_notes(landmarks: Landmarks, width: float) -> list[str]:
+    """Lines that name the landmarks without a point, with the presence score where there is one."""
+    scores = np.full(len(landmarks), np.nan) if landmarks.confidence is None else landmarks.confidence
+    missing = [
+        name if np.isnan(score) else f"{name} ({score:.2f})"
+        for name, score, there in zip(landmarks.names, scores, landmarks.present, strict=True)
+        if not there
+    ]
+    if not missing:
+        return []
+    lead = "Reported missing" if landmarks.present.any() else "No landmark was found; reported missing"
+    score = "" if np.isnan(scores[~landmarks.present]).all() else " (presence score)"
+    return textwrap.wrap(f"{lead}{score}: {', '.join(missing)}", int(width / 6.6))
+
+
+def _beside(spots: Sequence[Spot]) -> list[Spot]:
+    """A place near each spot for its number: where the other marks and the numbers placed before leave most room."""
+    turns = np.arange(8) * np.pi / 4
+    around = np.concatenate([radius * np.stack([np.cos(turns), -np.sin(turns)], axis=1) for radius in (14.0, 20.0)])
+    taken = [np.array(spot) for spot in spots]
+    places: list[Spot] = []
+    for spot in spots:
+        candidates = np.array(spot) + around
+        gaps = np.linalg.norm(candidates[:, None] - np.array(taken)[None], axis=-1)
+        crowd = np.maximum(0.0, 17.0 - gaps).sum(1) + 0.05 * np.linalg.norm(around, axis=1)  # else the nearer place
+        best = candidates[int(crowd.argmin())]
+        taken.append(best)
+        places.append((float(best[0]), float(best[1])))
+    return places
