@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import bundle_folder, duration_s, override, use_device
+from lmk3d.cli.options import add_device_argument, bundle_folder, distances_mm, duration_s, override, use_device
+from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
@@ -45,11 +46,14 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     evaluate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
     evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
-    evaluate.add_argument("--section", default="test", help="training, validation or test (default: test)")
+    evaluate.add_argument("--section", default="validation", help="training, validation or test (default: validation)")
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="folder for tables, curves and pictures")
     evaluate.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
+        "--sdr", type=distances_mm, default=None, metavar="MM,...", help="distances of the success rates (0.5,1,2,3,4)"
     )
+    evaluate.add_argument("--points", action="store_true", help="BUNDLE is a folder of points, predicted by whatever")
+    add_device_argument(evaluate)
+    evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -68,8 +72,17 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    output: Path | None = arguments.output
+    if output is not None and (output / "summary.json").exists() and not arguments.overwrite:
+        raise InputError(f"{output}: holds a report already; choose another folder, or --overwrite to replace it")
+    options = {"section": arguments.section, **({"sdr_mm": arguments.sdr} if arguments.sdr else {})}
+    if arguments.points:
+        from lmk3d.evaluation import evaluate_points
+
+        evaluate_points(Path(arguments.bundle), arguments.dataset, output, **options)
+        return 0
     bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
     from lmk3d.evaluation import evaluate
 
-    evaluate(bundle, arguments.dataset, section=arguments.section, output=arguments.output, device=device)
+    evaluate(bundle, arguments.dataset, output, device=device, **options)
     return 0

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "Parser",
+    "add_device_argument",
     "bundle_folder",
+    "distances_mm",
     "duration_s",
     "formats",
     "nearest",
@@ -82,6 +84,11 @@ def positive(text: str) -> float:
     return number
 
 
+def distances_mm(text: str) -> tuple[float, ...]:
+    """Distances above 0 in a comma-separated list, in order."""
+    return tuple(sorted({positive(number) for number in text.split(",")}))
+
+
 def override(text: str) -> tuple[str, Any]:
     """KEY=VALUE of a bundle's configuration; the value is JSON, and what is no JSON is taken as text."""
     import json
@@ -93,6 +100,13 @@ def override(text: str) -> tuple[str, Any]:
         return key.strip(), json.loads(value)
     except ValueError:
         return key.strip(), value
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute; ``use_device`` makes a device of it."""
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
+    )
 
 
 def use_device(text: str) -> str:

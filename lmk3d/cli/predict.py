@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import FORMATS, bundle_folder, formats, positive, use_device
+from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
 
 if TYPE_CHECKING:
     import argparse
@@ -53,9 +53,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", default="cascade", metavar="B", help="a bundle's folder, or the name of a shipped one (cascade)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
-    )
+    add_device_argument(parser)
 
 
 def describe(prediction: Prediction) -> str:

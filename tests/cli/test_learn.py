@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from lmk3d.cli import main
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the two rooms behind the commands are asked for; neither is imported."""
+    seen = []
+    for room, names in (("configure", ["train_dataset"]), ("evaluation", ["evaluate", "evaluate_points"])):
+        module = ModuleType(f"lmk3d.{room}")
+        for name in names:
+            setattr(module, name, lambda *words, _name=name, **options: seen.append((_name, words, options)))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return seen
+
+
+def test_train_hands_over_paths_budget_device_and_overrides(calls, tmp_path):
+    data, out = tmp_path / "d.json", tmp_path / "out"
+    words = ["train", str(data), "--output", str(out), "--budget", "1h30m", "--device", "cpu"]
+    assert main([*words, "--set", "epochs=3", "--set", "name=x"]) == 0
+    options = {"budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
+    assert calls == [("train_dataset", (data, out), options)]
+
+
+def test_evaluate_hands_over_bundle_data_set_section_and_distances(calls, fake_bundle, tmp_path):
+    data, out = tmp_path / "d.json", tmp_path / "report"
+    words = ["evaluate", str(fake_bundle), str(data), "--device", "cpu"]
+    assert main(words) == 0
+    assert main([*words, "--section", "test", "--output", str(out), "--sdr", "4,0.5"]) == 0
+    assert calls == [
+        ("evaluate", (fake_bundle, data, None), {"device": "cpu", "section": "validation"}),
+        ("evaluate", (fake_bundle, data, out), {"device": "cpu", "section": "test", "sdr_mm": (0.5, 4.0)}),
+    ]
+
+
+def test_evaluate_compares_points_that_something_else_predicted(calls, tmp_path):
+    assert main(["evaluate", str(tmp_path), "d.json", "--points"]) == 0
+    assert calls[0][0] == "evaluate_points"
+    assert calls[0][1][0] == tmp_path
+
+
+def test_evaluate_keeps_an_earlier_report_unless_overwrite_is_given(calls, fake_bundle, tmp_path, capsys):
+    (tmp_path / "summary.json").write_text("{}", encoding="utf-8")
+    words = ["evaluate", str(fake_bundle), "d.json", "--output", str(tmp_path), "--device", "cpu"]
+    assert main(words) == 2
+    assert "holds a report already; choose another folder, or --overwrite" in capsys.readouterr().err
+    assert calls == []
+    assert main([*words, "--overwrite"]) == 0
+
+
+def test_wrong_distances_are_one_line(calls, capsys):
+    assert main(["evaluate", "cascade", "d.json", "--sdr", "1,x"]) == 2
+    assert capsys.readouterr().err.startswith("lmk3d: error: argument --sdr: 'x' is no number above 0")
