@@ -171,30 +171,34 @@ def fit_similarity(
     """The similarity (or rigid) transform that brings ``moving_mm`` nearest to ``fixed_mm``; never a reflection.
 
     Args:
-        moving_mm, fixed_mm: (N, 3) paired world points; a pair with a NaN on either side is left out.
-        weights: (N,) non-negative weights of the squared distances; equal when None.
+        moving_mm, fixed_mm: (..., N, 3) paired world points; a pair with a NaN on either side is left out.
+        weights: (..., N) non-negative weights of the squared distances; equal when None.
         scale: also fit one scale; False gives the rigid transform.
     Returns:
-        (4, 4) affine, moving to fixed.
+        (..., 4, 4) affine, moving to fixed.
     Raises:
         ValueError: if fewer than three pairs are there.
     Source:
         Umeyama 1991, eqs. 40-43, with weights.
     """
     moving, fixed = np.asarray(moving_mm, float), np.asarray(fixed_mm, float)
-    weight = np.ones(len(moving)) if weights is None else np.asarray(weights, float)
-    there = np.isfinite(moving).all(1) & np.isfinite(fixed).all(1) & (weight > 0)
-    if there.sum() < 3:
-        raise ValueError(f"a fit needs at least 3 pairs of points, got {int(there.sum())} of {len(moving)}")
-    moving, fixed, weight = moving[there], fixed[there], weight[there] / weight[there].sum()
-    moving_mean, fixed_mean = weight @ moving, weight @ fixed
+    there = np.isfinite(moving).all(-1) & np.isfinite(fixed).all(-1)
+    weight = np.where(there, 1.0 if weights is None else np.asarray(weights, float), 0.0)
+    if (found := int((weight > 0).sum(-1).min())) < 3:
+        raise ValueError(f"a fit needs at least 3 pairs of points, got {found} of {moving.shape[-2]}")
+    moving, fixed = (np.where(there[..., None], points, 0.0) for points in (moving, fixed))
+    share = (weight / weight.sum(-1, keepdims=True))[..., None]
+    moving_mean, fixed_mean = ((share * points).sum(-2, keepdims=True) for points in (moving, fixed))
     moving, fixed = moving - moving_mean, fixed - fixed_mean
-    left, singular, right = np.linalg.svd((fixed * weight[:, None]).T @ moving)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    factor = (singular @ signs) / (weight @ (moving**2).sum(1)) if scale else 1.0
-    affine = np.eye(4)
-    affine[:3, :3] = factor * (left * signs) @ right
-    affine[:3, 3] = fixed_mean - affine[:3, :3] @ moving_mean
+    left, singular, right = np.linalg.svd(np.swapaxes(fixed * share, -1, -2) @ moving)
+    signs = np.ones_like(singular)
+    signs[..., 2] = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
+    variance = (share * moving**2).sum((-2, -1))
+    factor = (singular * signs).sum(-1) / np.maximum(variance, 1e-300) if scale else np.ones_like(variance)
+    matrix = factor[..., None, None] * (left * signs[..., None, :]) @ right
+    affine = np.zeros((*variance.shape, 4, 4))
+    affine[..., :3, :3], affine[..., 3, 3] = matrix, 1.0
+    affine[..., :3, 3] = (fixed_mean - moving_mean @ np.swapaxes(matrix, -1, -2))[..., 0, :]
     return affine
 
 

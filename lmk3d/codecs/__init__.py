@@ -1,0 +1,6 @@
+"""Codecs: landmarks to what a network predicts and back, encode and decode of one representation in one file."""
+
+from lmk3d.codecs.heatmap import HeatmapCodec, Peaks
+from lmk3d.codecs.shape import ShapeModel
+
+__all__ = ["HeatmapCodec", "Peaks", "ShapeModel"]

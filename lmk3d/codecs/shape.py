@@ -1,0 +1,136 @@
+"""What the training shapes say: their mean up to a similarity, how landmarks vary together, and fits of it to peaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk3d.geometry import apply_affine, fit_similarity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["ShapeModel"]
+
+_TRIALS = 400  # triplets tried; with half of the peaks wrong, one in eight is right, so this many never fail in practice
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeModel:
+    """A Gaussian over shapes: N landmarks about their mean, after a similarity has taken pose and size away.
+
+    Args:
+        mean_mm: (N, 3) the mean shape in its own frame, centred.
+        covariance: (3N, 3N) mm^2, of the rows' coordinates one after another.
+    """
+
+    mean_mm: FloatArray
+    covariance: FloatArray
+
+    @classmethod
+    def from_shapes(cls, shapes_mm: Sequence[FloatArray], *, shrinkage: float = 0.5) -> ShapeModel:
+        """Learn it from (N, 3) shapes in world mm, of which any may miss points (NaN).
+
+        Args:
+            shapes_mm: at least two shapes; the first one gives the frame its directions.
+            shrinkage: how much of the covariance is kept off the diagonal; few shapes say little about it.
+        Source:
+            Generalised Procrustes analysis (Gower 1975) by repeated Umeyama fits; linear shrinkage towards the
+            diagonal (Ledoit and Wolf 2004) with a fixed weight.
+        Raises:
+            ValueError: if a landmark is in no shape, or no shape has all it takes to begin with.
+        """
+        shapes = np.asarray(shapes_mm, dtype=np.float64)
+        if len(shapes) < 2:
+            raise ValueError(f"a shape model needs at least 2 shapes, got {len(shapes)}")
+        never = np.isnan(shapes).any(-1).all(0)
+        if never.any():
+            raise ValueError(f"landmarks {np.flatnonzero(never).tolist()} are in none of the shapes")
+        mean = shapes[np.isfinite(shapes).all(-1).sum(1).argmax()]
+        for _ in range(6):
+            aligned = np.array([apply_affine(fit_similarity(shape, mean), shape) for shape in shapes])
+            mean = np.nanmean(aligned, axis=0)
+        size = np.mean([np.linalg.det(fit_similarity(mean, shape)[:3, :3]) for shape in shapes]) ** (1 / 3)
+        mean = size * (mean - mean.mean(0))
+        aligned = np.array([apply_affine(fit_similarity(shape, mean), shape) for shape in shapes])
+        residual = np.nan_to_num((aligned - mean).reshape(len(shapes), -1))
+        covariance = residual.T @ residual / (len(shapes) - 1)
+        spread = np.diag(np.diag(covariance) + 1e-6)
+        return cls(mean, shrinkage * covariance + (1 - shrinkage) * spread)
+
+    @property
+    def spread_mm(self) -> FloatArray:
+        """(N,) root mean square distance of a landmark from its mean."""
+        return np.sqrt(np.diag(self.covariance).reshape(-1, 3).sum(1))
+
+    def fit(self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> tuple[FloatArray, float] | None:
+        """The similarity that lays the mean shape over candidate points, most of which may be wrong.
+
+        Triplets of best peaks propose a pose; a pose's worth is the sum over landmarks of the best candidate's weight,
+        fading with its distance; the best pose is then fitted again to the candidates it chose.
+
+        Args:
+            peaks_mm: (N, K, 3) candidates of each landmark, best first; NaN where there is none.
+            weights: (N, K) how likely each is, 0 to 1.
+            tolerance_mm: distance at which a candidate's support has faded to exp(-1/2).
+        Returns:
+            (4, 4) mean shape's frame to world, and its support, the sum over landmarks of the faded weights (0 to N); None
+            where fewer than three candidates agree.
+        """
+        peaks, weights = np.where(weights[..., None] > 0, peaks_mm, np.nan), np.nan_to_num(weights)
+        usable = np.flatnonzero(weights[:, 0] > 0)
+        if len(usable) < 3:
+            return None
+        generator = np.random.default_rng(0)  # the same fit for the same peaks, always
+        # Gumbel's trick: the three largest of log weight + noise are a weighted draw without replacement.
+        keys = np.log(weights[usable, 0]) + generator.gumbel(size=(_TRIALS, len(usable)))
+        triplets = usable[np.argpartition(-keys, 2, axis=1)[:, :3]]
+        poses = fit_similarity(self.mean_mm[triplets], peaks[triplets, 0])
+        sizes = np.linalg.det(poses[:, :3, :3])
+        poses = poses[(sizes > 0.5) & (sizes < 2)]  # a quarter larger or a fifth smaller than the mean at most
+        if not len(poses):
+            return None
+        worth = self._support(poses, peaks, weights, tolerance_mm).max(-1).sum(-1)
+        return self._polished(poses[worth.argmax()], peaks, weights, tolerance_mm)
+
+    def _support(self, poses: FloatArray, peaks: FloatArray, weights: FloatArray, tolerance_mm: float) -> FloatArray:
+        """(..., N, K) weight of each candidate, faded by its distance from where the pose (..., 4, 4) expects it."""
+        expected = self.mean_mm @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]
+        square = ((peaks - expected[..., None, :]) ** 2).sum(-1)
+        return np.nan_to_num(weights * np.exp(-square / (2 * tolerance_mm**2)))
+
+    def _polished(
+        self, pose: FloatArray, peaks: FloatArray, weights: FloatArray, tolerance_mm: float
+    ) -> tuple[FloatArray, float] | None:
+        for _ in range(5):
+            support = self._support(pose, peaks, weights, tolerance_mm)
+            chosen = support.argmax(1)
+            row = np.arange(len(chosen))
+            if (support[row, chosen] > 0).sum() < 3:
+                return None
+            pose = fit_similarity(self.mean_mm, peaks[row, chosen], support[row, chosen])
+        return pose, float(self._support(pose, peaks, weights, tolerance_mm).max(1).sum())
+
+    def posterior(self, points_mm: FloatArray, noise_mm: FloatArray, pose: FloatArray) -> FloatArray:
+        """The most likely shape, given points measured with noise: each is pulled to where the others expect it.
+
+        Args:
+            points_mm: (N, 3) world points; a NaN row was not measured and is filled in.
+            noise_mm: (N,) root mean square error of each measured point.
+            pose: (4, 4) mean shape's frame to world.
+        Returns:
+            (N, 3) world points.
+        """
+        inverse, scale = np.linalg.inv(pose), np.cbrt(np.linalg.det(pose[:3, :3]))
+        offsets = (apply_affine(inverse, points_mm) - self.mean_mm).ravel()
+        measured = np.isfinite(offsets)
+        variance = np.repeat((noise_mm / scale) ** 2 / 3, 3)
+        joint = self.covariance[np.ix_(measured, measured)] + np.diag(variance[measured])
+        shift = self.covariance[:, measured] @ np.linalg.solve(joint, offsets[measured])
+        return apply_affine(pose, self.mean_mm + shift.reshape(-1, 3))

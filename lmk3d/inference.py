@@ -1,0 +1,381 @@
+"""LandmarkDetector: from a volume to landmarks, through the heatmap stage, the shape fit and the refiners."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from difflib import get_close_matches
+from importlib import import_module
+from itertools import permutations, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, apply_affine
+from lmk3d.landmarks import Landmarks
+from lmk3d.networks import Cascade
+from lmk3d.transforms.intensity import Window
+from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from lmk3d.geometry import Volume
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["LandmarkDetector", "Level", "default_bundle"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One refinement: which patches its refiner sees.
+
+    Args:
+        spacing_mm: of the patch.
+        size: voxels along each side.
+        passes: how many times the refiner moves the points.
+    """
+
+    spacing_mm: float
+    size: int
+    passes: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A volume made ready: everything both stages read from, and nothing of native size but the volume itself."""
+
+    data: Tensor
+    grid: Grid
+    coarse: Tensor
+    coarse_grid: Grid
+    limits: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """The first stage's peaks (N, K, 3) with their weights (N, K), each landmark's presence (N,), and the shape's fit."""
+
+    points_mm: FloatArray
+    weights: FloatArray
+    presence: FloatArray
+    pose: FloatArray | None = None
+    support: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """Where the landmarks are thought to be after a stage."""
+
+    points_mm: FloatArray
+    presence: FloatArray
+    scale_mm: FloatArray
+    pose: FloatArray
+
+
+class LandmarkDetector:
+    """Finds the landmarks of one kind of image.
+
+    Args:
+        network: both stages and the learnt shapes.
+        names: of the landmarks, in the network's order.
+        window: how stored numbers become 0 to 1.
+        codec: reads the first stage's maps.
+        spacing_mm: of the first stage's input.
+        levels: one for each refiner of the network, coarse to fine.
+        pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks, turns
+            and scales the patches as it lies, and lets it correct the points; "world" keeps the world's axes.
+        sides: voxels of the first stage's grid in training; a smaller image is padded to them, since the statistics of
+            instance norm would shift with the share of empty space.
+        min_presence: a landmark less likely to be in the image is reported missing.
+        tolerance_mm: of the shape fit; see ``ShapeModel.fit``.
+        version: of the bundle, for manifests.
+        device: where the networks run.
+    Raises:
+        ValueError: if names, levels and network do not fit together.
+    Source:
+        Tan et al. 2020; the shape fit, the several levels and the presence are ours.
+    """
+
+    def __init__(
+        self,
+        network: Cascade,
+        *,
+        names: Sequence[str],
+        window: Window,
+        codec: HeatmapCodec,
+        spacing_mm: float,
+        levels: Sequence[Level],
+        pose: str = "world",
+        sides: Sequence[int] = (1, 1, 1),
+        min_presence: float = 0.5,
+        tolerance_mm: float = 1.0,
+        version: str = "",
+        device: str = "cpu",
+    ) -> None:
+        if len(names) != len(network.mean_shape):
+            raise ValueError(f"the network finds {len(network.mean_shape)} landmarks, but {len(names)} names came")
+        if len(levels) != len(network.refiners):
+            raise ValueError(f"the network has {len(network.refiners)} refiners, but {len(levels)} levels came")
+        if pose not in ("world", "any"):
+            raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
+        self.network, self.names, self.window, self.codec = network, tuple(names), window, codec
+        self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
+        self.sides = np.asarray(sides)
+        self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
+        """Load a trained bundle: its inference.json and models/model.pt.
+
+        Args:
+            folder: the bundle; see ``default_bundle`` for the shipped ones.
+            device: "cpu", "cuda", "cuda:1".
+        Raises:
+            InputError: if a file is missing or broken, the weights do not fit, or the configuration names unknown things.
+        """
+        folder = Path(folder)
+        config = _read_json(next((f for f in _config_files(folder) if f.is_file()), folder / "inference.json"))
+        detector = _build(config["detector"], config, folder)
+        detector.device = _device(device)
+        weights = folder / "models" / "model.pt"
+        if not weights.is_file():
+            raise InputError(f"{weights}: no such file; train the bundle first")
+        load_weights(detector.network, weights)
+        detector.network.to(detector.device).eval()
+        metadata = folder / "metadata.json"
+        detector.version = str(_read_json(metadata).get("version", "")) if metadata.is_file() else ""
+        return detector
+
+    def detect(self, volume: Volume) -> Landmarks:
+        """Find the landmarks.
+
+        Args:
+            volume: one image.
+        Returns:
+            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm; rows of
+            landmarks that are not in the image are NaN.
+        Raises:
+            InputError: if the image is constant, has no finite voxel, or is one voxel thick in a volume's place.
+        """
+        return list(self.detect_stages(volume).values())[-1]
+
+    @torch.inference_mode()
+    def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
+        """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ..., each as ``detect``."""
+        self.network.eval()
+        scan = self._prepared(volume)
+        shape = self._shape()
+        looks = [self._look(scan, self.first_stage_grid(scan.grid))]
+        if self.pose == "any" and shape is not None:
+            looks = self._searched(scan, shape)
+        stages = {"heatmap": self._first_guess(looks[0])}
+        guess = stages["heatmap"]
+        if shape is not None and looks[0].pose is not None:
+            guess = stages["shape"] = self._fitted(looks[0], shape)
+        for number, level in enumerate(self.levels):
+            for _ in range(level.passes):
+                guess = self._refined(guess, scan, number, level, shape)
+            stages[f"refined {number + 1}"] = guess
+        return {name: self._reported(guess, scan.grid, volume.unit) for name, guess in stages.items()}
+
+    def _shape(self) -> ShapeModel | None:
+        covariance = self.network.shape_covariance.cpu().numpy()
+        return ShapeModel(self.network.mean_shape.cpu().numpy(), covariance) if covariance.any() else None
+
+    def _prepared(self, volume: Volume) -> _Scan:
+        data = stored_tensor(volume)
+        factors = block_factors(volume.grid, self.spacing_mm)
+        coarse = block_means(data, factors)
+        if not bool(torch.isfinite(coarse).all()):
+            raise InputError("the image holds NaN or infinite voxels; replace them first")
+        if bool(coarse.amin() == coarse.amax()):
+            raise InputError(f"the image is constant ({float(coarse.amin()):g} everywhere); is it the right file?")
+        return _Scan(data, volume.grid, coarse, volume.grid.coarsened(factors), self.window.limits(coarse))
+
+    def first_stage_grid(self, grid: Grid, axes: FloatArray | None = None) -> Grid:
+        """The first stage's grid over a volume, padded to whole blocks of the network.
+
+        Args:
+            grid: of the volume.
+            axes: (3, 3) directions of the grid; along R, A, S when None, where a film keeps its own axes.
+        """
+        flat = grid.shape[2] == 1
+        axes = (grid.axes if flat else np.eye(3)) if axes is None else axes
+        sides = np.abs(axes.T @ grid.axes) @ grid.sides_mm
+        divisor = self.network.heatmap.divisor
+        # Rounding may leave a twentieth of a block out at the rim, which saves a whole block of nothing.
+        blocks = np.ceil(np.maximum(sides / self.spacing_mm, self.sides) / divisor - 0.05).astype(int)
+        shape = (blocks.clip(1) * divisor).tolist()
+        return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
+
+    def _look(self, scan: _Scan, grid: Grid) -> _Look:
+        """Run the first stage on one grid."""
+        image = self.window.scale(resample(scan.coarse, scan.coarse_grid, grid, fill=scan.limits[0]), scan.limits)
+        logits = self.network(image[None, None].to(self.device))[0].float().cpu()
+        factor = [side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)]
+        peaks = self.codec.decode(logits)
+        points = grid.coarsened(factor).to_mm(peaks.points_vox.numpy())
+        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy())
+
+    def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
+        """Look from 24 sides, then straight at the best three answers; best first."""
+        looks = [self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)) for axes in _cube_rotations()]
+        looks.sort(key=lambda look: -look.support)
+        for first in looks[:3]:
+            if first.pose is not None:
+                scale = np.cbrt(np.linalg.det(first.pose[:3, :3]))
+                own = self.first_stage_grid(scan.grid, first.pose[:3, :3] / scale)
+                straight = Grid.around(first.pose[:3, 3], own.shape, self.spacing_mm * scale, own.axes)
+                looks.append(self._posed(scan, shape, straight))
+        # The straight looks come last and win ties: the network knows that pose best.
+        return sorted(looks[-3:] if looks[-1].pose is not None else looks, key=lambda look: -look.support)
+
+    def _posed(self, scan: _Scan, shape: ShapeModel, grid: Grid) -> _Look:
+        look = self._look(scan, grid)
+        fit = shape.fit(look.points_mm, look.weights, tolerance_mm=self.tolerance_mm)
+        return look if fit is None else replace(look, pose=fit[0], support=fit[1])
+
+    def _first_guess(self, look: _Look) -> _Guess:
+        scale = np.full(len(self.names), self.spacing_mm)
+        return _Guess(look.points_mm[:, 0], look.presence, scale, np.eye(4))
+
+    def _fitted(self, look: _Look, shape: ShapeModel) -> _Guess:
+        """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
+        expected = apply_affine(look.pose, shape.mean_mm)
+        distance = np.nan_to_num(np.linalg.norm(look.points_mm - expected[:, None], axis=2), nan=np.inf)
+        rows, best = np.arange(len(expected)), distance.argmin(1)
+        agree = distance.min(1) < 2 * self.tolerance_mm
+        points = np.where(agree[:, None], look.points_mm[rows, best], np.nan)
+        points = shape.posterior(points, np.full(len(rows), self.tolerance_mm), look.pose)
+        presence = np.full(len(rows), agree.mean())
+        return _Guess(points, presence, np.full(len(rows), self.tolerance_mm), look.pose)
+
+    def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
+        rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
+        if not len(rows):
+            return guess
+        pose = guess.pose[:3, :3]
+        step = pose * level.spacing_mm
+        targets = [patch_grid(point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
+        points, scale = guess.points_mm.copy(), guess.scale_mm.copy()
+        for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
+            patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
+            moves, log_variance = self.network.refiners[number](
+                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
+            )
+            points[rows[some]] += moves.double().cpu().numpy() @ step.T
+            sigma = np.exp(log_variance.double().cpu().numpy() / 2)
+            scale[rows[some]] = sigma * np.cbrt(np.linalg.det(step))
+        if self.pose == "any" and shape is not None and len(rows) >= 3:
+            noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
+            points = shape.posterior(points, noise, guess.pose)
+        return _Guess(points, guess.presence, scale, guess.pose)
+
+    def _reported(self, guess: _Guess, grid: Grid, unit: str) -> Landmarks:
+        there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
+        points = np.where(there[:, None], guess.points_mm, np.nan)
+        error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy(), np.nan)
+        return Landmarks(self.names, points, np.clip(guess.presence, 0, 1), error, unit)
+
+
+@cache
+def _cube_rotations() -> tuple[FloatArray, ...]:
+    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
+    signed = (np.diag(signs) @ np.eye(3)[list(order)] for order in permutations(range(3)) for signs in product((1, -1), repeat=3))
+    return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
+
+
+def default_bundle(name: str = "cascade") -> Path:
+    """The folder of a bundle shipped with the package, or found beside it in a checkout.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    package = Path(__file__).parent
+    roots = [root for root in (package / "bundles", package.parent / "bundles") if root.is_dir()]
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    known = sorted({folder.name for root in roots for folder in root.iterdir() if (folder / "inference.json").is_file()})
+    near = get_close_matches(name, known, n=1)
+    raise InputError(f"no bundle {name!r}{f'; did you mean {near[0]!r}?' if near else ''} (shipped: {', '.join(known)})")
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load a checkpoint of tensors only, never code.
+
+    Raises:
+        InputError: if the file is corrupt, holds pickled code, or does not fit the network.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state.get("network", state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip() if "state_dict" in str(error) else "the file is corrupt"
+        raise InputError(f"{path}: the weights cannot be loaded into this network: {reason}") from error
+    except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
+        reason = "it holds pickled code, which is never run" if "weights_only" in str(error).lower() else "it is corrupt"
+        raise InputError(f"{path}: not a usable checkpoint: {reason}") from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {name!r} was asked for, but no CUDA device is there; use --device cpu")
+    return device
+
+
+def _config_files(folder: Path) -> list[Path]:
+    return [folder / "inference.json", folder / "configs" / "inference.json"]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; is {path.parent} a bundle?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from error
+
+
+def _build(node: Any, config: dict[str, Any], folder: Path) -> Any:
+    """Make what a configuration describes: ``_target_`` of this package, ``@id`` of the same file, plain values.
+
+    The subset of MONAI's configurations that prediction needs; ``monai.bundle`` reads the same files, but takes four
+    seconds to import.
+    """
+    if isinstance(node, str) and node.startswith("@"):
+        if node[1:] not in config:
+            near = get_close_matches(node[1:], config, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{folder / 'inference.json'}: nothing is called {node[1:]!r}{hint}")
+        return _build(config[node[1:]], config, folder)
+    if isinstance(node, list):
+        return [_build(item, config, folder) for item in node]
+    if not isinstance(node, dict):
+        return node
+    arguments = {key: _build(value, config, folder) for key, value in node.items() if key != "_target_"}
+    target = node.get("_target_")
+    if target is None:
+        return arguments
+    room, _, name = str(target).rpartition(".")
+    if not room.startswith("lmk3d."):
+        raise InputError(f"{folder / 'inference.json'}: {target!r} is not part of lmk3d")
+    try:
+        return getattr(import_module(room), name)(**arguments)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'inference.json'}: {target}: {error}") from error

@@ -1,0 +1,80 @@
+"""Building blocks that the networks share; the only file that tells two dimensions from three."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ConvBlock", "FlatDepth", "Upsample", "conv", "max_pool", "patchify"]
+
+
+def conv(spatial_dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True) -> nn.Module:
+    """A 'same' convolution in two or three dimensions."""
+    make = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
+    return make(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
+
+
+def max_pool(spatial_dims: int) -> nn.Module:
+    """Halve every spatial side, keeping the larger value."""
+    return {2: nn.MaxPool2d, 3: nn.MaxPool3d}[spatial_dims](2)
+
+
+def patchify(spatial_dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A convolution of twice its stride: output voxel v is centred on the block of ``stride`` voxels that v stands for."""
+    make = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
+    return make(inputs, outputs, 2 * stride, stride=stride, padding=stride // 2)
+
+
+class Upsample(nn.Module):
+    """Double every spatial side with a transposed convolution: (B, inputs, ...) to (B, outputs, ...)."""
+
+    def __init__(self, spatial_dims: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        make = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[spatial_dims]
+        self.grow = make(inputs, outputs, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.grow(x)
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3(x3) convolutions, each with its norm and leaky ReLU: (B, inputs, ...) to (B, outputs, ...).
+
+    Args:
+        spatial_dims: 2 or 3.
+        inputs, outputs: channels.
+        norm: "instance", or "none" (the paper's cascade has no norm and plain ReLUs).
+        stride: of the first convolution.
+    """
+
+    def __init__(self, spatial_dims: int, inputs: int, outputs: int, *, norm: str = "instance", stride: int = 1) -> None:
+        super().__init__()
+        if norm not in ("instance", "none"):
+            raise ValueError(f"norm must be 'instance' or 'none', got {norm!r}")
+        layers: list[nn.Module] = []
+        for width, step in ((inputs, stride), (outputs, 1)):
+            layers.append(conv(spatial_dims, width, outputs, 3, stride=step, bias=norm == "none"))
+            if norm == "instance":
+                # A group is a channel: the same numbers as instance norm, and defined down to one voxel.
+                layers.append(nn.GroupNorm(outputs, outputs))
+            layers.append(nn.LeakyReLU(0.01) if norm == "instance" else nn.ReLU())
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class FlatDepth(nn.Module):
+    """Run a 2D network on volumes of depth one: (B, C, H, W, 1) in, (B, N, H, W, 1) out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.unsqueeze(self.network(torch.squeeze(x, -1)), -1)

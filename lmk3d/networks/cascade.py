@@ -1,0 +1,44 @@
+"""The two-stage cascade as one module with one checkpoint: the heatmap network, its refiners, the shapes it learnt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["Cascade"]
+
+
+class Cascade(nn.Module):
+    """Holds both stages; ``forward`` is the first one, an inferer or ``LandmarkDetector`` drives the second.
+
+    Args:
+        heatmap: the first stage, images (B, 1, I, J, K) to logits (B, N or N + 1, I, J, K).
+        refiners: the second stage, coarse to fine; each maps patches and landmark numbers to moves.
+        num_landmarks: N.
+    Source:
+        Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
+    """
+
+    mean_shape: Tensor
+    shape_covariance: Tensor
+    error_ratio: Tensor
+
+    def __init__(self, heatmap: nn.Module, refiners: Sequence[nn.Module], *, num_landmarks: int) -> None:
+        super().__init__()
+        self.heatmap = heatmap
+        self.refiners = nn.ModuleList(refiners)
+        # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
+        self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
+        self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))
+        # Mean validation error over the error scale that the last refiner claims; 3 if its Laplace scale were right.
+        self.register_buffer("error_ratio", torch.tensor(3.0, dtype=torch.float64))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.heatmap(image)

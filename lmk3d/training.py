@@ -1,0 +1,351 @@
+"""Training both stages in one run: the objective, the evaluator in mm, and handlers that make a run resume exactly."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.engines import Evaluator, IterationEvents
+from monai.utils import set_determinism
+from torch import nn
+from torch.nn import functional
+
+from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.geometry import Grid, Volume
+from lmk3d.io import atomic_path, read_dataset, read_points
+from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ignite.engine import Engine
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from lmk3d.inference import LandmarkDetector
+    from lmk3d.networks import Cascade
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = [
+    "CascadeObjective",
+    "ClipGradients",
+    "DetectorEvaluator",
+    "KeepWithin",
+    "ProgressLine",
+    "Resume",
+    "bundle_root",
+    "datalist",
+    "learn_shape",
+    "prepare_batch",
+    "total_loss",
+]
+
+
+class CascadeObjective(nn.Module):
+    """Both stages' losses on one batch; wrapped as a module so that one forward pass feeds several GPUs alike.
+
+    Args:
+        network: the cascade to train.
+        codec: of the first stage. With its background channel the paper's exponentially weighted MSE is taken, on the
+            output and on the side outputs; without it the spatial cross entropy.
+        spacings_mm: patch spacing of each refiner.
+        shape: model to keep with the weights; None where there is none.
+        missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it is
+            not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
+        side_weights: of the side outputs, deep to shallow.
+    Source:
+        Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
+    """
+
+    def __init__(
+        self,
+        network: Cascade,
+        *,
+        codec: HeatmapCodec,
+        spacings_mm: Sequence[float],
+        shape: ShapeModel | None = None,
+        missing: str = "unknown",
+        side_weights: Sequence[float] = (),
+    ) -> None:
+        super().__init__()
+        if missing not in ("unknown", "absent"):
+            raise ValueError(f"missing must be 'unknown' or 'absent', got {missing!r}")
+        self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
+        self.missing, self.side_weights = missing, tuple(side_weights)
+        if shape is not None:
+            network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
+            network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... (in mm or nats)."""
+        losses = {}
+        if "input" in batch:
+            losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
+        for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
+            patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
+            moves, log_variance = refiner(patches, batch[f"numbers{level}"].flatten())
+            truth = batch[f"moves{level}"].flatten(0, 1)
+            claimed = None if self.codec.background else log_variance + 2 * np.log(spacing)
+            losses[f"refined {level + 1}"] = displacement_loss(moves * spacing, truth * spacing, claimed)
+        return losses
+
+    def _heatmap_loss(self, image: Tensor, points_vox: Tensor) -> Tensor:
+        if not self.codec.background:
+            known = None if self.missing == "absent" else ~points_vox.isnan().any(-1)
+            return spatial_cross_entropy(self.network(image), points_vox, self.codec.sigma_vox, known=known)
+        outputs = self.network.heatmap.with_sides(image)
+        shape = tuple(outputs[-1].shape[2:])
+        target = torch.stack([self.codec.draw(points, shape) for points in points_vox])
+        loss = exponential_mse(outputs[-1], target)
+        for weight, side in zip(self.side_weights, outputs[:-1], strict=True):
+            grown = functional.interpolate(side, size=shape, mode="trilinear", align_corners=False)
+            loss = loss + weight * exponential_mse(grown, target)
+        return loss
+
+
+def prepare_batch(
+    batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[dict[str, Tensor], None]:
+    """The tensors of a batch on the device, as the trainer hands them to ``CascadeObjective``."""
+    plain = {key: getattr(value, "as_tensor", lambda value=value: value)() for key, value in batch.items()}
+    tensors = {key: value for key, value in plain.items() if isinstance(value, torch.Tensor)}
+    return {key: value.to(device, non_blocking=non_blocking, **kwargs) for key, value in tensors.items()}, None
+
+
+def total_loss(losses: Mapping[str, Tensor], targets: None = None) -> Tensor:
+    """Their sum: both stages learn from every batch, and no weight of one is a weight of the other."""
+    return torch.stack(list(losses.values())).sum()
+
+
+def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Cases as MONAI's data lists have them: {"image": ..., "label": ...}.
+
+    Args:
+        dataset: path of a data set's JSON; with "" the phantoms are taken, so that a bundle trains without any data.
+        section: "training", "validation" or "test".
+        phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, one mapping for each.
+    """
+    if not dataset:
+        print(f"no data set given: {section} on {len(phantoms)} phantoms; set --dataset to train on your own", flush=True)
+        return [{"image": dict(phantom), "label": ""} for phantom in phantoms]
+    cases = read_dataset(Path(dataset)).cases(section)
+    return [{"image": str(case.image), "label": str(case.points)} for case in cases if case.points is not None]
+
+
+def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:
+    """The shape model of the points of a data list; see ``ShapeModel.from_shapes``."""
+    shapes = [read_points(case["label"]).ordered(names).points_mm for case in cases]
+    return ShapeModel.from_shapes(shapes, shrinkage=shrinkage)
+
+
+def bundle_root() -> str:
+    """The folder of the bundle that ``python -m monai.bundle run --config_file ...`` is running, else the current one."""
+    for index, argument in enumerate(sys.argv):
+        name, _, value = argument.partition("=")
+        if name in ("--config_file", "--config-file"):
+            value = value or sys.argv[index + 1]
+            folder = Path(value.strip("[]'\"").split(",")[0].strip("'\" ")).resolve().parent
+            return str(folder.parent if folder.name == "configs" else folder)
+    return str(Path.cwd())
+
+
+class DetectorEvaluator(Evaluator):
+    """Runs the whole detector over volumes and measures it in mm.
+
+    After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
+    is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>". It also sets
+    the network's ``error_ratio``, which turns claimed into expected errors.
+
+    Args:
+        val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label" (1, N, 3) world mm.
+        detector: what to measure.
+        miss_mm: error of a landmark that is there and was not found.
+        device: for the engine.
+    """
+
+    def __init__(
+        self, val_data_loader: Any, detector: LandmarkDetector, *, miss_mm: float = 20.0, device: str = "cpu", **kwargs: Any
+    ) -> None:
+        super().__init__(device=torch.device(device), val_data_loader=val_data_loader, **kwargs)
+        self.detector, self.miss_mm = detector, miss_mm
+        self.errors: dict[str, list[FloatArray]] = {}
+        self.scales: list[FloatArray] = []
+        self.add_event_handler(Events.EPOCH_STARTED, self._forget)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
+
+    def _forget(self) -> None:
+        self.errors, self.scales = {}, []
+
+    def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
+        image = batch["image"]
+        grid = Grid(tuple(image.shape[2:]), np.asarray(image.affine.reshape(-1, 4, 4)[0]))
+        truth = np.asarray(batch["label"])[0]
+        for stage, found in self.detector.detect_stages(Volume(image[0, 0].numpy(), grid)).items():
+            distance = np.linalg.norm(found.points_mm - truth, axis=1)
+            missed = ~found.present & grid.contains(truth)
+            self.errors.setdefault(stage, []).append(np.where(missed, self.miss_mm, distance))
+        if found.error_mm is not None:
+            self.scales.append(found.error_mm)
+        return {}
+
+    def _summarize(self) -> None:
+        stages = {stage: np.concatenate(errors) for stage, errors in self.errors.items()}
+        stages = {stage: errors[np.isfinite(errors)] for stage, errors in stages.items()}
+        last = list(stages.values())[-1]
+        self.state.metrics = {"mean_error_mm": float(last.mean()), "median_error_mm": float(np.median(last))}
+        self.state.metrics["within_2mm"] = float((last <= 2).mean())
+        for stage, errors in stages.items():
+            self.state.metrics[f"mean_error_mm {stage}"] = float(errors.mean())
+        final, claimed = np.concatenate(list(self.errors.values())[-1]), np.concatenate(self.scales)
+        both = np.isfinite(final) & np.isfinite(claimed) & (final < self.miss_mm)
+        if both.any():
+            self.detector.network.error_ratio *= float(final[both].sum() / claimed[both].sum())
+
+
+class ClipGradients:
+    """Keep the gradient's norm under a bound, against the rare batch that throws a small network off."""
+
+    def __init__(self, max_norm: float = 5.0) -> None:
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+class Resume:
+    """Makes a run that was killed and started again end with the weights of one that was not.
+
+    Every epoch begins with seeds made of ``seed`` and its number, and ends with a checkpoint written whole or not at
+    all; a run that finds one goes on behind it. ``model.pt`` holds the network alone, from the best validation so far.
+
+    Args:
+        folder: for last.pt and model.pt.
+        save: what must come back exactly: name to object with ``state_dict`` (network, optimizer, schedule).
+        network: whose weights model.pt holds; its key in ``save``.
+        transform: the training transforms, whose random state follows the epoch.
+        evaluator: whose "mean_error_mm" says which weights are best; None keeps the newest.
+        interval: epochs between checkpoints; match it with the validation's.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        save: Mapping[str, Any],
+        *,
+        network: str = "network",
+        transform: Any = None,
+        evaluator: Evaluator | None = None,
+        interval: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.folder, self.save, self.network, self.transform = Path(folder), dict(save), network, transform
+        self.evaluator, self.interval, self.seed, self.best = evaluator, interval, seed, float("inf")
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.sow)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
+
+    def load(self, engine: Engine) -> None:
+        """Go on from last.pt if there is one."""
+        path = self.folder / "last.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, target in self.save.items():
+            target.load_state_dict(state[name])
+        self.best = state["best"]
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        print(f"resumed after epoch {state['epoch']} from {path}", flush=True)
+
+    def sow(self, engine: Engine) -> None:
+        """Seed everything random from the epoch's number."""
+        seed = self.seed * 100_003 + engine.state.epoch
+        set_determinism(seed=seed, use_deterministic_algorithms=None)
+        if self.transform is not None:
+            self.transform.set_random_state(seed=seed)
+
+    def store(self, engine: Engine) -> None:
+        """Write last.pt, and model.pt if the validation was the best so far."""
+        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+            return
+        error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
+        better = self.evaluator is None or error < self.best
+        self.best = min(self.best, error)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {name: source.state_dict() for name, source in self.save.items()}
+        with atomic_path(self.folder / "last.pt") as path:
+            torch.save({**state, "epoch": engine.state.epoch, "best": self.best}, path)
+        if better:
+            with atomic_path(self.folder / "model.pt") as path:
+                torch.save(state[self.network], path)
+
+
+class KeepWithin:
+    """Stop a training in good order when its time is used up.
+
+    Args:
+        seconds: from the first epoch on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, lambda: setattr(self, "begun", time.monotonic()))
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if time.monotonic() - self.begun > self.seconds:
+            engine.terminate()
+
+
+class ProgressLine:
+    """One line an epoch: losses, seconds, and the validation error in mm when there is a new one.
+
+    Args:
+        evaluator: whose metrics to show.
+    """
+
+    def __init__(self, evaluator: Evaluator | None = None) -> None:
+        self.evaluator = evaluator
+        self.sums: dict[str, list[float]] = {}
+        self.begun, self.fresh = time.monotonic(), False
+        if evaluator is not None:
+            evaluator.add_event_handler(Events.COMPLETED, lambda: setattr(self, "fresh", True))
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _begin(self) -> None:
+        self.sums, self.begun = {}, time.monotonic()
+
+    def _add(self, engine: Engine) -> None:
+        for name, loss in engine.state.output["pred"].items():
+            self.sums.setdefault(name, []).append(loss.item())
+
+    def __call__(self, engine: Engine) -> None:
+        losses = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in self.sums.items())
+        line = f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {losses}"
+        if self.evaluator is not None and self.fresh:
+            self.fresh = False
+            line += ", validation error " + ", ".join(
+                f"{name.removeprefix('mean_error_mm ')} {value:.3f} mm"
+                for name, value in self.evaluator.state.metrics.items()
+                if name.startswith("mean_error_mm ")
+            )
+        print(f"{line} ({time.monotonic() - self.begun:.0f} s)", flush=True)

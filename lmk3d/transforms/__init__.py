@@ -1,0 +1,35 @@
+"""MONAI dict transforms; ``sampling`` and ``intensity``, which prediction needs, do without MONAI's slow import."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmk3d.transforms.loading import BlockMeansd, LoadCased
+    from lmk3d.transforms.patches import RandPatchesd
+    from lmk3d.transforms.posing import EncodePointsd, PosedImaged, RandMirrord, RandPosed, RandWavesd
+
+__all__ = [
+    "BlockMeansd",
+    "EncodePointsd",
+    "LoadCased",
+    "PosedImaged",
+    "RandMirrord",
+    "RandPatchesd",
+    "RandPosed",
+    "RandWavesd",
+]
+
+_ROOMS = {
+    "loading": ("BlockMeansd", "LoadCased"),
+    "patches": ("RandPatchesd",),
+    "posing": ("EncodePointsd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"lmk3d.transforms.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

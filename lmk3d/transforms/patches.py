@@ -1,0 +1,92 @@
+"""Patches for the second stage, cut from the stored volume in a given pose, each with the move to its landmark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.transforms import MapTransform, RandomizableTransform
+
+from lmk3d.geometry import Grid, random_rotation
+from lmk3d.transforms.posing import canonical_pose
+from lmk3d.transforms.sampling import cut_patches, patch_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from monai.config import KeysCollection
+    from numpy.typing import NDArray
+
+    from lmk3d.codecs.shape import ShapeModel
+    from lmk3d.transforms.intensity import Window
+
+__all__ = ["RandPatchesd"]
+
+
+class RandPatchesd(RandomizableTransform, MapTransform):
+    """Cut patches round random points near random landmarks, in the pose prediction will use, slightly disturbed.
+
+    Adds ``patches{level}`` (P, S, S, S), ``numbers{level}`` (P,) the landmarks' rows, ``moves{level}`` (P, 3) from the
+    patch's centre to the landmark in patch voxels (i, j, k); a row of NaN where a landmark is missing.
+
+    Args:
+        keys: volumes, ``MetaTensor`` (1, I, J, K) of any stored type.
+        window: how stored numbers become 0 to 1.
+        level: which refiner the patches are for.
+        spacing_mm, size: of the patch.
+        offset_mm: standard deviation of each component of the start's offset from the truth.
+        count: P, patches to cut.
+        shape: the shape model whose fitted frame gives the pose; None keeps the world's axes.
+        max_angle: radians, of the disturbance of the pose.
+        zoom: its size is disturbed log-uniformly from 1 / (1 + zoom) to 1 + zoom.
+    Source:
+        Tan et al. 2020, sec. 2.2, draws the patch's centre at random in a small range round the first guess.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        window: Window,
+        *,
+        level: int,
+        spacing_mm: float,
+        size: int,
+        offset_mm: float,
+        count: int,
+        shape: ShapeModel | None = None,
+        max_angle: float = 0.1,
+        zoom: float = 0.05,
+        points_key: str = "label",
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.window, self.level, self.spacing_mm, self.size = window, level, spacing_mm, size
+        self.offset_mm, self.count, self.shape = offset_mm, count, shape
+        self.max_angle, self.zoom, self.points_key = max_angle, zoom, points_key
+
+    def drawn_pose(self, points_mm: NDArray[np.float64], mirrored: bool) -> NDArray[np.float64]:
+        """(3, 3) the disturbed pose of the patches."""
+        disturbance = np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom)) * random_rotation(self.R, self.max_angle)
+        return canonical_pose(self.shape, points_mm, mirrored) @ disturbance
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        points = np.asarray(out[self.points_key])
+        pose = self.drawn_pose(points, out.get("mirrored", False))
+        for key in self.key_iterator(out):
+            volume, grid = out[key].as_tensor()[0], Grid.of(out[key])
+            there = np.flatnonzero(grid.contains(points))
+            pool = there if len(there) else np.arange(len(points))
+            numbers = self.R.permutation(np.resize(self.R.permutation(pool), max(self.count, len(pool))))[: self.count]
+            frame = np.clip(self.R.normal(size=(self.count, 3)), -2.5, 2.5) * self.offset_mm / self.spacing_mm
+            known = np.isfinite(points[numbers]).all(1)
+            truth = np.where(known[:, None], points[numbers], grid.center_mm)
+            starts = truth - frame @ (pose * self.spacing_mm).T
+            targets = [patch_grid(start, pose, self.size, self.spacing_mm) for start in starts]
+            limits = self.window.limits(out["coarse"])
+            out[f"patches{self.level}"] = cut_patches(volume, grid, targets, self.window, limits, out.get("waves"))
+            out[f"numbers{self.level}"] = torch.as_tensor(numbers)
+            moves = np.where(known[:, None], frame, np.nan)
+            out[f"moves{self.level}"] = torch.as_tensor(moves, dtype=torch.float32)
+        return out

@@ -1,0 +1,222 @@
+"""Random poses: the patient stays where he is and the grid that looks at him turns, so no landmark is ever moved.
+
+Only an elastic deformation moves points, because no affine can express it; a mirror swaps the names of left and right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, RandomizableTransform
+
+from lmk3d.geometry import Grid, apply_affine, fit_similarity, random_rotation
+from lmk3d.transforms.sampling import Waves, resample
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from monai.config import KeysCollection
+    from numpy.typing import NDArray
+
+    from lmk3d.codecs.shape import ShapeModel
+
+    from lmk3d.transforms.intensity import Window
+
+__all__ = ["EncodePointsd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd", "canonical_pose"]
+
+MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+"""Left for right, in the world."""
+
+
+def canonical_pose(model: ShapeModel | None, points_mm: NDArray[np.float64], mirrored: bool) -> NDArray[np.float64]:
+    """(3, 3) directions and size in which the model's mean lies over the points, mirrored or not.
+
+    Without a model, or with fewer than three points, the world's axes at their own size.
+    """
+    mirror = MIRROR if mirrored else np.eye(4)
+    if model is None or np.isfinite(points_mm).all(1).sum() < 3:
+        return mirror[:3, :3]
+    return mirror[:3, :3] @ fit_similarity(model.mean_mm, apply_affine(mirror, points_mm))[:3, :3]
+
+
+class RandWavesd(RandomizableTransform, MapTransform):
+    """Deform the patient by random waves: notes them under ``waves`` for the transforms that sample, moves the points.
+
+    Args:
+        keys: (N, 3) world points.
+        amplitude_mm: the largest root sum square of the waves' amplitudes.
+        wavelength_mm: the shortest wave; six amplitudes over it must stay under 1, or the image folds.
+        prob: how often.
+    Raises:
+        ValueError: if the waves could fold the image.
+    """
+
+    def __init__(self, keys: KeysCollection, *, amplitude_mm: float, wavelength_mm: float, prob: float = 0.5) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        # The steepest slope is at most 2 pi / wavelength times the sum of amplitudes <= sqrt(6) times their norm.
+        if 2 * np.pi * np.sqrt(6) * amplitude_mm > 0.95 * wavelength_mm:
+            raise ValueError(
+                f"amplitude_mm {amplitude_mm} with wavelength_mm {wavelength_mm} would fold the image; "
+                f"keep the amplitude under {0.95 * wavelength_mm / (2 * np.pi * np.sqrt(6)):.3g}"
+            )
+        self.amplitude_mm, self.wavelength_mm = amplitude_mm, wavelength_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        self.randomize(None)
+        out["waves"] = None
+        if self._do_transform:
+            out["waves"] = waves = Waves.drawn(
+                self.R, amplitude_mm=self.amplitude_mm, wavelength_mm=self.wavelength_mm
+            )
+            for key in self.key_iterator(out):
+                out[key] = waves.inverse(out[key])
+        return out
+
+
+class RandMirrord(RandomizableTransform, MapTransform):
+    """Look at the patient in a mirror half of the time: swaps left and right rows, notes it under ``mirrored``.
+
+    Args:
+        keys: (N, 3) world points, in the order of ``names``.
+        names: of the landmarks.
+        pairs: names of left and right partners; without any the transform never mirrors.
+        one_sided: names without a partner that lie to one side; a mirrored patient does not show them.
+        prob: how often.
+    Raises:
+        ValueError: if a pair has a name that is none of ``names``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        names: Sequence[str],
+        pairs: Sequence[Sequence[str]],
+        *,
+        one_sided: Sequence[str] = (),
+        prob: float = 0.5,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob if pairs else 0.0)
+        place = {name: row for row, name in enumerate(names)}
+        self.order = np.arange(len(place))
+        for left, right in pairs:
+            if left not in place or right not in place:
+                raise ValueError(f"pair {left!r}, {right!r} is not among the landmarks {list(names)}")
+            self.order[[place[left], place[right]]] = place[right], place[left]
+        self.lost = [place[name] for name in one_sided]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        self.randomize(None)
+        out["mirrored"] = bool(self._do_transform)
+        if self._do_transform:
+            for key in self.key_iterator(out):
+                out[key] = out[key][self.order]
+                out[key][self.lost] = np.nan
+        return out
+
+
+class RandPosed(RandomizableTransform, MapTransform):
+    """Draw the grid the first stage looks through, and note it under ``grid``.
+
+    Args:
+        keys: the volumes whose middle the grid is drawn round.
+        sides: voxels of the grid along (i, j, k).
+        spacing_mm: its spacing before the random zoom.
+        max_angle: radians; pi draws from all rotations alike.
+        zoom: the spacing is multiplied by a number drawn log-uniformly from 1 / (1 + zoom) to 1 + zoom.
+        shift_mm: half range of the shift of the middle along R, A, S; one number, or one for each.
+        crop: put the middle anywhere the grid still lies within the volume, for grids smaller than the volume.
+        shape: turn and zoom from the pose in which this shape model lies over the points, not from the world's axes.
+        points_key: those points.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        sides: Sequence[int],
+        *,
+        spacing_mm: float,
+        max_angle: float = 0.0,
+        zoom: float = 0.0,
+        shift_mm: float | Sequence[float] = 0.0,
+        crop: bool = False,
+        shape: ShapeModel | None = None,
+        points_key: str = "label",
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.model, self.points_key = shape, points_key
+        self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
+        self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop
+
+    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], mirrored: bool) -> Grid:
+        """A random grid over a volume."""
+        pose = canonical_pose(self.model, points_mm, mirrored) @ random_rotation(self.R, self.max_angle)
+        scale = np.cbrt(abs(np.linalg.det(pose)))
+        spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
+        shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
+        if self.crop:
+            room = np.maximum(0, np.abs(volume.axes) @ volume.sides_mm - spacing * np.asarray(self.sides)) / 2
+            shift = shift + self.R.uniform(-room, room)
+        return Grid.around(volume.center_mm + shift, self.sides, spacing, pose / scale)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out["grid"] = self.drawn(Grid.of(out[key]), np.asarray(out[self.points_key]), out.get("mirrored", False))
+        return out
+
+
+class PosedImaged(MapTransform):
+    """Sample the volume on the grid under ``grid``, scale its intensities: the first stage's input.
+
+    Args:
+        keys: volumes, ``MetaTensor`` (1, I, J, K).
+        window: how stored numbers become 0 to 1.
+        output: key of the result, a ``MetaTensor`` (1, ...) with the grid's affine.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Window, *, output: str = "input") -> None:
+        super().__init__(keys)
+        self.window, self.output = window, output
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            limits = self.window.limits(out["coarse"])
+            image = resample(
+                out[key].as_tensor()[0], Grid.of(out[key]), out["grid"], fill=limits[0], waves=out.get("waves")
+            )
+            affine = torch.as_tensor(out["grid"].affine.copy())
+            out[self.output] = MetaTensor(self.window.scale(image, limits)[None], affine=affine)
+        return out
+
+
+class EncodePointsd(MapTransform):
+    """Add the landmarks' sub-voxel indices on the image's grid, (N, 3) float32; NaN stays NaN.
+
+    Args:
+        keys: (N, 3) world points.
+        image_key: the image whose affine, holding every spatial step, turns mm into voxels.
+        stride: count in voxels of a map this many times coarser than the image.
+        output: key of the result.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, image_key: str = "input", stride: int = 1, output: str = "points_vox"
+    ) -> None:
+        super().__init__(keys)
+        self.image_key, self.stride, self.output = image_key, stride, output
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            points = Grid.of(out[self.image_key]).coarsened([self.stride] * 3).to_vox(out[key])
+            out[self.output] = torch.as_tensor(points, dtype=torch.float32)
+        return out
