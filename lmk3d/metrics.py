@@ -14,7 +14,7 @@ A landmark that is truly absent and reported missing is right, and is the true p
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,8 @@ class Statistics:
         missed: true points without a prediction; they count in ``sdr`` alone.
         mean, median, std, p95, max: over the measured points; NaN where there are none. ``std`` divides by n; ``p95``
             interpolates linearly between the two nearest values.
-        sdr: success detection rate: the part of the n + missed true points found within (or exactly at) each distance.
+        sdr: success detection rate: the part of the n + missed true points found within each distance, or at it but
+            for rounding (1e-9).
     """
 
     n: int
@@ -150,6 +151,7 @@ class Summary:
         missing: how well absent landmarks were recognised.
         beside: the same figures of what the result is to be measured by: stages, mean shape, second rater.
         notes: what a reader must know about these figures, a sentence each.
+        about: where they come from: "detector", "dataset", "section".
     """
 
     unit: str
@@ -158,6 +160,7 @@ class Summary:
     missing: MissingScore
     beside: dict[str, Breakdown]
     notes: tuple[str, ...] = ()
+    about: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file; NaN becomes None, rates are parts of 1."""
@@ -250,7 +253,9 @@ def statistics(errors: ArrayLike, sdr_mm: Sequence[float] = ()) -> Statistics:
     if len(measured):
         mean, median, std = float(measured.mean()), float(np.median(measured)), float(measured.std())
         p95, largest = float(np.percentile(measured, 95)), float(measured.max())
-    rates = {float(at): float((measured <= at).sum() / len(values)) if len(values) else float("nan") for at in sdr_mm}
+    rates = {
+        float(at): float((measured <= at + 1e-9).sum() / len(values)) if len(values) else float("nan") for at in sdr_mm
+    }
     return Statistics(len(measured), len(values) - len(measured), mean, median, std, p95, largest, rates)
 
 

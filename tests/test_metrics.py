@@ -119,6 +119,11 @@ def test_a_missed_point_fails_every_rate_and_touches_no_mean():
     assert found.sdr == {2.0: 0.25, 100.0: 0.5}
 
 
+def test_an_error_just_at_the_distance_is_within_it():
+    assert statistics([np.hypot(0.3, 0.4)], sdr_mm=(0.5,)).sdr[0.5] == 1.0
+    assert statistics([0.1 + 0.2], sdr_mm=(0.3,)).sdr[0.3] == 1.0  # 0.30000000000000004
+
+
 def test_nothing_measured_gives_nan_and_no_warning():
     for values, rate in (([], np.nan), ([np.nan], 0.0)):
         found = statistics(values, sdr_mm=(2,))

@@ -183,6 +183,7 @@ def grey_window(volume: Volume, *, samples: int = 200_000) -> tuple[float, float
         start = float(sample[0]) if len(sample) else 0.0
         return start, start + 1.0
     body = sample[sample > _otsu(sample)]
+    body = body if len(body) else sample
     black, white = float(np.percentile(sample, 1)), float(np.percentile(body, 99))
     if sample.min() < 0:
         dark = float(np.percentile(body, 5))
@@ -203,11 +204,11 @@ def _scipy_reads(dtype: np.dtype[Any]) -> bool:
 
 
 def _otsu(values: FloatArray) -> float:
-    """The threshold that parts values best in two (Otsu 1979), on a histogram that leaves the rare extremes out."""
+    """The threshold that parts values best in two (Otsu 1979); rare extremes do not stretch its histogram."""
     low, high = np.percentile(values, [0.1, 99.9])
     if low == high:
         return float(low)
-    counts, edges = np.histogram(values, bins=256, range=(low, high))
+    counts, edges = np.histogram(np.clip(values, low, high), bins=256)
     centers = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts)[:-1], counts.sum() - np.cumsum(counts)[:-1]
     sums = np.cumsum(counts * centers)

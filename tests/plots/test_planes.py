@@ -160,6 +160,15 @@ def test_sparse_images_are_not_drowned_by_their_background():
     assert grey_window(Volume(data, Grid.around((0, 0, 0), data.shape, 1.0))) == (0, 200)
 
 
+@pytest.mark.parametrize("rare", [-9, 9])
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_a_few_odd_voxels_do_not_break_the_greys(rare, count):
+    data = np.zeros(3072)
+    data[:count] = rare
+    black, white = grey_window(Volume(data.reshape(16, 16, 12), Grid.around((0, 0, 0), (16, 16, 12), 1.0)))
+    assert -9 <= black < white <= 9
+
+
 def test_constant_and_empty_images_have_greys_too():
     grid = Grid.around((0, 0, 0), (3, 3, 3), 1.0)
     assert grey_window(Volume(np.full((3, 3, 3), -5.0), grid)) == (-5, -4)

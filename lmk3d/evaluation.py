@@ -1,0 +1,370 @@
+"""How good predictions are on a data set: figures, tables and pictures, beside the mean shape and the second rater."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from lmk3d import metrics
+from lmk3d.errors import InputError
+from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
+from lmk3d.io.datasets import bare_name
+from lmk3d.report import RESULT, heading, summary_lines, write_page, write_points_table, write_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lmk3d.geometry import Volume
+    from lmk3d.io import Case, Dataset
+    from lmk3d.landmarks import Landmarks
+    from lmk3d.metrics import PointError, Summary
+
+    Errors = dict[str, NDArray[np.float64]]
+
+__all__ = ["SDR_MM", "Detector", "StagedDetector", "evaluate", "evaluate_detector", "evaluate_points"]
+
+SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
+"""Distances of the success rates where none are given; pixels where the images have no spacing."""
+
+_PICTURES = 6
+
+
+class Detector(Protocol):
+    """What can be evaluated."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The landmarks it knows."""
+
+    def detect(self, volume: Volume) -> Landmarks:
+        """One row for each name, NaN where missing."""
+
+
+@runtime_checkable
+class StagedDetector(Protocol):
+    """A detector that also says what it thought on the way."""
+
+    def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
+        """The landmarks after each stage, in order; the last is what ``detect`` returns."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """One case: its truth and what was predicted, in the end and stage by stage where that is known."""
+
+    case: Case
+    truth: Landmarks
+    predicted: Landmarks
+    stages: dict[str, Landmarks] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What an evaluation was asked for; see ``evaluate``."""
+
+    dataset: Dataset
+    section: str
+    output: Path | None
+    sdr_mm: tuple[float, ...]
+    limit_mm: float = np.inf
+
+    def cases(self) -> list[Case]:
+        """The cases with points.
+
+        Raises:
+            InputError: if there is none, or the output cannot be written: better now than after an hour.
+        """
+        cases = [case for case in self.dataset.cases(self.section) if case.points is not None]
+        if not cases:
+            raise InputError(f"data set {self.dataset.name!r}, {self.section}: no case has points to compare with")
+        names = [case.name for case in cases]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
+        if self.output is not None:
+            _make_folder(self.output)
+        return cases
+
+
+def evaluate(
+    bundle: Path,
+    dataset_path: Path,
+    output: Path | None = None,
+    *,
+    section: str = "validation",
+    sdr_mm: Sequence[float] = SDR_MM,
+    device: str = "cpu",
+) -> Summary:
+    """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
+
+    Prints a table. With ``output`` it also writes points.csv (a line for each case and landmark), summary.csv,
+    summary.json, boxes.png, cumulative.png, worst-1.png to worst-6.png (the worst point of each of the worst cases) and
+    index.html; files of these names are replaced. Beside the result stand each stage of the detector, the mean shape of
+    the training section, where it lies and after the best rigid alignment with the truth, and the second rater.
+
+    Args:
+        bundle: folder of a trained bundle.
+        dataset_path: the data set's JSON file.
+        output: folder to write to, made where it is not there; nothing is written when None.
+        section: whose cases to use; those without points are left out, and the notes say so.
+        sdr_mm: distances of the success rates; pixels where the images have no spacing.
+        device: "cpu", "cuda", "cuda:1".
+    Returns:
+        All figures, in mm, or in px where the images have no spacing.
+    Raises:
+        InputError: if the bundle, the data set, one of its files or the output cannot be used.
+    """
+    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm))
+    cases = task.cases()  # before the network is loaded, which takes seconds
+    from lmk3d.inference import LandmarkDetector
+
+    detector = LandmarkDetector.from_bundle(bundle, device=device)
+    return _run(detector, task, cases, bundle.resolve().name)
+
+
+def evaluate_detector(
+    detector: Detector,
+    dataset_path: Path,
+    output: Path | None = None,
+    *,
+    section: str = "validation",
+    sdr_mm: Sequence[float] = SDR_MM,
+    limit_mm: float = np.inf,
+) -> Summary:
+    """``evaluate`` for a detector that is loaded already.
+
+    Args:
+        detector: see ``Detector``.
+        dataset_path, output, section, sdr_mm: as in ``evaluate``.
+        limit_mm: longest distance at which two points are the same landmark, for names with several instances.
+    Raises:
+        InputError: see ``evaluate``.
+    """
+    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm), limit_mm)
+    return _run(detector, task, task.cases(), "")
+
+
+def evaluate_points(
+    predictions: Path,
+    dataset_path: Path,
+    output: Path | None = None,
+    *,
+    section: str = "validation",
+    sdr_mm: Sequence[float] = SDR_MM,
+    limit_mm: float = np.inf,
+) -> Summary:
+    """``evaluate`` for points that lie in files; a landmark that a file does not name counts as reported missing.
+
+    Args:
+        predictions: folder with a file of points for each case, called as the case or as its image, in any format
+            that ``read_points`` knows.
+        dataset_path, output, section, sdr_mm: as in ``evaluate``.
+        limit_mm: longest distance at which two points are the same landmark, for names with several instances.
+    Raises:
+        InputError: if a case has no file or one in another unit, or see ``evaluate``.
+    """
+    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm), limit_mm)
+    results, known = [], set(task.dataset.landmark_names)
+    for case in task.cases():
+        path = _file_of(case, predictions)
+        truth, points = read_points(_points_of(case)), read_points(path)
+        if truth.unit != points.unit:
+            raise InputError(f"{path}: is in {points.unit}, but {case.points} in {truth.unit}; bring both to one unit")
+        if len(points) and not known & set(points.names):
+            raise InputError(
+                f"{path}: names no landmark of the data set, but {_listed(points.names)}; rename its points"
+            )
+        results.append(_Compared(case, truth, points))
+    return _summed_up(task, results, task.dataset.landmark_names, str(predictions))
+
+
+def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> Summary:
+    """Detect and compare case by case, with a line for each."""
+    names = tuple(name for name in task.dataset.landmark_names if name in detector.names)
+    if not names:
+        raise InputError(
+            f"data set {task.dataset.name!r}: the detector knows none of its landmarks, but {_listed(detector.names)}; "
+            "choose another bundle or data set"
+        )
+    results = []
+    for number, case in enumerate(cases, start=1):
+        start = time.perf_counter()
+        result = _detected(detector, case)
+        results.append(result)
+        errors = metrics.errors_by_name(
+            metrics.compare(result.truth, result.predicted, names, limit_mm=task.limit_mm), names
+        )
+        own = metrics.summarise(errors).overall
+        said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
+        missed = f", {own.missed} missed" if own.missed else ""
+        print(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s", flush=True)
+    return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
+
+
+def _detected(detector: Detector, case: Case) -> _Compared:
+    volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
+    truth = read_points(_points_of(case))
+    if truth.unit == "px" and volume.unit == "mm":
+        raise InputError(f"{case.points}: is in px, but {case.image} has a spacing; write the points in mm")
+    try:
+        stages = detector.detect_stages(volume) if isinstance(detector, StagedDetector) else {}
+        predicted = list(stages.values())[-1] if stages else detector.detect(volume)
+    except InputError as error:
+        raise InputError(f"{case.image}: {error}") from error
+    # Points beside an image without spacing are in its pixels, also where their file does not say so.
+    earlier = {name: replace(points, unit=volume.unit) for name, points in list(stages.items())[:-1]}
+    return _Compared(case, replace(truth, unit=volume.unit), replace(predicted, unit=volume.unit), earlier)
+
+
+def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:
+    """All figures of the results; prints them, and writes them where an output is asked for."""
+    unit = results[0].truth.unit
+    if others := [own.case.name for own in results if own.truth.unit != unit]:
+        first = results[0].case.name
+        raise InputError(
+            f"case {others[0]!r} is in {'px' if unit == 'mm' else 'mm'}, but {first!r} in {unit}; part them"
+        )
+    rows = [
+        row
+        for own in results
+        for row in metrics.compare(own.truth, own.predicted, names, case=own.case.name, limit_mm=task.limit_mm)
+    ]
+    errors = {RESULT: metrics.errors_by_name(rows, names)}
+    for stage in results[0].stages:
+        errors[f"stage {stage}"] = _stage_errors(results, stage, names, task.limit_mm)
+    shape, notes = _shape_errors(task, results, names)
+    errors.update(shape | _rater_errors(results, names, task.limit_mm))
+    breakdowns = {name: metrics.summarise(own, task.sdr_mm) for name, own in errors.items()}
+    result = breakdowns.pop(RESULT)
+    about = {"detector": detector, "dataset": task.dataset.name, "section": task.section}
+    summary = metrics.Summary(
+        unit, len(results), result, metrics.missing_score(rows), breakdowns, (*_gaps(task, names), *notes), about
+    )
+    print("", *summary_lines(summary), sep="\n", flush=True)
+    if task.output is not None:
+        _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
+    return summary
+
+
+def _stage_errors(results: Sequence[_Compared], stage: str, names: Sequence[str], limit_mm: float) -> Errors:
+    rows = [
+        row
+        for own in results
+        if stage in own.stages
+        for row in metrics.compare(own.truth, own.stages[stage], names, case=own.case.name, limit_mm=limit_mm)
+    ]
+    return metrics.errors_by_name(rows, names)
+
+
+def _shape_errors(
+    task: _Task, results: Sequence[_Compared], names: Sequence[str]
+) -> tuple[dict[str, Errors], tuple[str, ...]]:
+    """Errors of the mean training shape where it lies and once aligned, and what to know about them."""
+    training = [read_points(_points_of(case)) for case in task.dataset.sections.get("training", []) if case.points]
+    if not training:
+        return {}, ("There are no training cases with points, so there is no mean shape to compare with.",)
+    shapes = np.array([metrics.unique_points(points, names) for points in training])
+    truths = np.array([metrics.unique_points(own.truth, names) for own in results])
+    found = {}
+    for name, align in (("mean shape", False), ("mean shape, aligned", True)):
+        distances = metrics.mean_shape_errors(shapes, truths, align=align)
+        if np.isfinite(distances).any():
+            found[name] = {own: column[np.isfinite(column)] for own, column in zip(names, distances.T, strict=True)}
+    notes = (f"Mean shape: of {len(training)} training cases; aligned: laid rigidly over the true points.",)
+    return found, notes if found else ()
+
+
+def _rater_errors(results: Sequence[_Compared], names: Sequence[str], limit_mm: float) -> dict[str, Errors]:
+    parts = []
+    for own in results:
+        if own.case.second_points is not None:
+            second = replace(read_points(own.case.second_points), unit=own.truth.unit)
+            parts.append(metrics.rater_errors(own.truth, second, names, limit_mm=limit_mm))
+    return {"second rater": {name: np.concatenate([part[name] for part in parts]) for name in names}} if parts else {}
+
+
+def _gaps(task: _Task, names: Sequence[str]) -> list[str]:
+    """What was left out."""
+    notes = []
+    if unmarked := [case.name for case in task.dataset.cases(task.section) if case.points is None]:
+        notes.append(f"Left out, since they have no points: {_listed(unmarked)}.")
+    if unknown := [name for name in task.dataset.landmark_names if name not in names]:
+        notes.append(f"Left out, since the detector does not know them: {_listed(unknown)}.")
+    return notes
+
+
+def _write(
+    output: Path, summary: Summary, rows: Sequence[PointError], errors: dict[str, Errors], cases: dict[str, Case]
+) -> None:
+    from lmk3d.plots import box_plot, cumulative_curve, save_figure
+
+    write_points_table(rows, output / "points.csv", unit=summary.unit)
+    write_summary(summary, output / "summary.csv", output / "summary.json")
+    title = heading(summary).partition(";")[0]
+    save_figure(box_plot(errors[RESULT], unit=summary.unit, title=title), output / "boxes.png")
+    curves = {name: np.concatenate([*own.values(), np.empty(0)]) for name, own in errors.items()}
+    save_figure(cumulative_curve(curves, unit=summary.unit, title=title), output / "cumulative.png")
+    pictures = ["boxes.png", "cumulative.png", *_write_worst(output, rows, cases, summary.unit)]
+    write_page(summary, pictures, output / "index.html")
+    print(f"written to {output}", flush=True)
+
+
+def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> list[str]:
+    """The worst point of each of the worst cases: an image that failed as a whole is one picture, not all."""
+    from lmk3d.plots import save_figure, worst_case
+
+    worst: dict[str, PointError] = {}
+    for row in rows:
+        if row.status == "found" and (row.case not in worst or row.error_mm > worst[row.case].error_mm):
+            worst[row.case] = row
+    names: list[str] = []
+    for row in sorted(worst.values(), key=lambda row: -row.error_mm)[:_PICTURES]:
+        case = cases[row.case]
+        try:
+            volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
+        except InputError as error:  # points alone can be evaluated where the images are not at hand
+            print(f"no picture of {row.case}: {error}", flush=True)
+            continue
+        figure = worst_case(volume, row.truth_mm, row.predicted_mm, title=f"{row.case}   {row.name}", unit=unit)
+        names.append(f"worst-{len(names) + 1}.png")
+        save_figure(figure, output / names[-1])
+    for number in range(len(names) + 1, _PICTURES + 1):  # left by an earlier run, they would pass for this one's
+        (output / f"worst-{number}.png").unlink(missing_ok=True)
+    return names
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _file_of(case: Case, folder: Path) -> Path:
+    """The file of predicted points of a case."""
+    stems = dict.fromkeys((case.name, bare_name(case.image)))
+    for stem in stems:
+        for ending in POINT_FORMATS:
+            if (path := folder / f"{stem}{ending}").is_file():
+                return path
+    wanted = f"{' or '.join(stems)} with one of {', '.join(POINT_FORMATS)}"
+    raise InputError(f"{folder}: has no points for case {case.name!r}; add {wanted}")
+
+
+def _points_of(case: Case) -> Path:
+    if case.points is None:
+        raise ValueError(f"case {case.name!r} has no points")
+    return case.points
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,98 @@
+"""Tables, JSON and page of an evaluation."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.landmarks import Landmarks
+from lmk3d.metrics import MissingScore, Summary, compare, summarise
+from lmk3d.report import heading, summary_lines, write_page, write_points_table, write_summary
+
+GONE = [np.nan] * 3
+
+
+def a_summary(unit="mm", missing=MissingScore(1, 2, 3)):  # noqa: B008
+    result = summarise({"a<b": [1.0, 3.0, np.nan], "c": []}, sdr_mm=(0.5, 2))
+    beside = {"mean shape": summarise({"a<b": [8.0], "c": [9.0]}, sdr_mm=(0.5, 2))}
+    about = {"detector": "cascade 0.1", "dataset": "skulls", "section": "test"}
+    return Summary(unit, 3, result, missing, beside, ("A note.",), about)
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_points_table_has_a_line_for_each_case_and_landmark(tmp_path):
+    truth = Landmarks(("a", "b", "c"), [[0, 0, 0], [1, 2, 3], GONE])
+    predicted = Landmarks(("a", "b", "c"), [[0, 0.5, 0], GONE, GONE], [0.9, 0.2, np.nan], [1.5, np.nan, np.nan])
+    write_points_table(compare(truth, predicted, "abc", case="x,1"), tmp_path / "points.csv", unit="px")
+    heads, *lines = read(tmp_path / "points.csv")
+    assert heads[:7] == ["case", "landmark", "instance", "status", "error_px", "confidence", "expected_error_px"]
+    assert heads[7:] == [f"{side}_{axis}_px" for side in ("truth", "predicted") for axis in "ras"]
+    assert lines[0] == ["x,1", "a", "0", "found", "0.5", "0.9", "1.5", "0.0", "0.0", "0.0", "0.0", "0.5", "0.0"]
+    assert lines[1] == ["x,1", "b", "0", "missed", "", "0.2", "", "1.0", "2.0", "3.0", "", "", ""]
+    assert lines[2][3:] == ["absent", *[""] * 9]
+
+
+def test_summary_is_written_as_csv_and_json(tmp_path):
+    write_summary(a_summary(), tmp_path / "s.csv", tmp_path / "s.json")
+    heads, *lines = read(tmp_path / "s.csv")
+    measures = ["mean_mm", "median_mm", "std_mm", "p95_mm", "max_mm", "sdr_0.5_mm", "sdr_2_mm"]
+    assert heads == ["set", "landmark", "n", "missed", *measures]
+    assert [line[:2] for line in lines] == [
+        [which, name] for which in ("result", "mean shape") for name in ("ALL", "a<b", "c")
+    ]
+    assert lines[0][2:] == ["2", "1", "2.0", "2.0", "1.0", "2.9", "3.0", "0.0", repr(1 / 3)]
+    assert lines[2][2:] == ["0", "0", *[""] * 7]
+    again = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert again["about"]["dataset"] == "skulls"
+    assert again["missing"]["recall"] == pytest.approx(1 / 3)
+    assert again["result"]["landmarks"]["c"]["mean"] is None
+
+
+def test_terminal_table_by_hand():
+    lines = summary_lines(a_summary())
+    assert lines[0] == "cascade 0.1, skulls, test, 3 cases; errors in mm"
+    assert [line.split() for line in lines[1:6]] == [
+        ["landmark", "n", "missed", "mean", "median", "sd", "p95", "max", "<=0.5", "<=2"],
+        ["a<b", "2", "1", "2.00", "2.00", "1.00", "2.90", "3.00", "0.0%", "33.3%"],
+        ["c", "0", "0", "-", "-", "-", "-", "-", "-", "-"],
+        ["ALL", "2", "1", "2.00", "2.00", "1.00", "2.90", "3.00", "0.0%", "33.3%"],
+        ["mean", "shape", "2", "0", "8.50", "8.50", "0.50", "8.95", "9.00", "0.0%", "0.0%"],
+    ]
+    assert len({len(line) for line in lines[1:6]}) == 1  # the columns stand in line
+    assert lines[6] == (
+        "Missing landmarks: 3 truly absent, 2 reported missing, 1 of them rightly; precision 0.500, recall 0.333."
+    )
+    assert lines[7] == "A note."
+
+
+def test_errors_in_pixels_are_said_to_be_so():
+    assert heading(a_summary("px")).endswith("errors in pixels, since the images have no spacing")
+
+
+def test_missing_scores_that_have_no_value_are_not_invented():
+    assert "precision -, recall 0.000" in summary_lines(a_summary(missing=MissingScore(0, 0, 2)))[6]
+    assert "No landmark is absent" in summary_lines(a_summary(missing=MissingScore(0, 0, 0)))[6]
+
+
+def test_the_page_shows_table_and_pictures_and_escapes_names(tmp_path):
+    write_page(a_summary(), ["boxes.png", "worst-1.png"], tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<td>a&lt;b</td><td>2</td><td>1</td><td>2.00</td>" in page
+    assert page.count("<img ") == 2
+    assert 'src="worst-1.png"' in page
+
+
+def test_files_that_cannot_be_written_are_input_errors(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(InputError, match=r"points\.csv: cannot be written"):
+        write_points_table([], nowhere / "points.csv")
+    with pytest.raises(InputError, match=r"s\.csv: cannot be written"):
+        write_summary(a_summary(), nowhere / "s.csv", nowhere / "s.json")
+    with pytest.raises(InputError, match=r"index\.html: cannot be written"):
+        write_page(a_summary(), [], nowhere / "index.html")
