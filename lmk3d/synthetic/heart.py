@@ -1,0 +1,339 @@
+"""The heart of a phantom: aortic root with its three sinuses, coronary arteries, ventricles, atria, pulmonary trunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk3d.synthetic.shapes import Ellipsoid, Shape, Tube, curve, unit
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from lmk3d.synthetic.draws import Draws
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Heart", "Tissue", "draw_heart"]
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Hounsfield units of one subject.
+
+    Args:
+        blood: aorta, its branches and the left heart, 250 to 500.
+        right_blood: right heart and pulmonary arteries: contrast that has partly left.
+        vein_blood: veins of the body.
+        muscle, myocardium, fat, lung: those tissues.
+        wall: vessel walls.
+    """
+
+    blood: float
+    right_blood: float
+    vein_blood: float
+    muscle: float
+    myocardium: float
+    fat: float
+    lung: float
+    wall: float
+
+
+@dataclass
+class Heart:
+    """What the heart leaves to the rest of the body.
+
+    Args:
+        shapes: chambers and great vessels, to be painted first.
+        arteries: coronary arteries and aortic root, to be painted after the aorta's wall.
+        landmarks: (3,) position of each cardiac landmark.
+        aorta_start: (M, 4) first points and radii of the ascending aorta's centreline, from inside the ventricle.
+    """
+
+    shapes: list[Shape] = field(default_factory=list)
+    arteries: list[Shape] = field(default_factory=list)
+    landmarks: dict[str, FloatArray] = field(default_factory=dict)
+    aorta_start: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where the heart lies: points relative to the aortic valve, in the mean heart's directions, to the body's."""
+
+    valve: FloatArray
+    turn: FloatArray
+    scale: float
+
+    def at(self, *offset: ArrayLike) -> FloatArray:
+        """Body position of offsets (R, A, S) from the valve."""
+        return self.valve + self.scale * np.asarray(offset, dtype=float).reshape(-1, 3) @ self.turn.T
+
+    def to(self, x: float, y: float, z: float) -> FloatArray:
+        """Unit direction in the body."""
+        return self.turn @ unit((x, y, z))
+
+
+def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
+    """Draw a heart.
+
+    Args:
+        draws: random numbers.
+        valve: (3,) centre of the aortic annulus in the body's frame (R, A, S; before its pose).
+        tissue: HU.
+    """
+    frame = _Frame(valve, draws.tilt(13.0), draws.near(1.0, 0.12))
+    heart = Heart()
+    left = _draw_left_ventricle(draws, frame)
+    root = _draw_root(draws, frame)
+    _add_chambers(heart, draws, frame, left, tissue)
+    _add_vessels(heart, draws, frame, tissue)
+    _add_root(heart, root, left, tissue)
+    _add_coronaries(heart, draws, frame, root, left, tissue)
+    heart.landmarks["heart_apex"] = left.centre + left.radii[2] * left.axes[:, 2]
+    heart.landmarks["non_coronary_commissure"] = root.hinge(2)
+    return heart
+
+
+@dataclass(frozen=True)
+class _Ventricle:
+    """The left ventricle: an egg whose third axis points to the apex and whose first points to the front groove."""
+
+    centre: FloatArray
+    axes: FloatArray
+    radii: FloatArray
+    wall: float
+    apex_wall: float
+    egg: float
+
+    def surface(self, height: float, angle_deg: float, above_mm: float = 0.0) -> FloatArray:
+        """The point of the outer surface at a height (-1 base, 1 apex) and an angle about the axis from the first axis."""
+        across = np.sqrt(max(0.0, 1 - height**2)) * (1 - self.egg * height)
+        angle = np.radians(angle_deg)
+        local = np.array([across * np.cos(angle), across * np.sin(angle), height]) * self.radii
+        outward = unit(local / self.radii**2)
+        return self.centre + self.axes @ (local + above_mm * outward)
+
+
+def _draw_left_ventricle(draws: Draws, frame: _Frame) -> _Ventricle:
+    size = draws.near(1.0, 0.07)
+    radii = np.array([draws.near(36, 3), draws.near(36, 3), 57.0 * size]) * frame.scale
+    long_axis = unit(np.array([-0.62, 0.50, -0.60]) + draws.jitter(0.14))
+    groove = np.array([-0.25, 0.78, 0.55])  # towards the front groove between the ventricles
+    groove = unit(groove - (groove @ long_axis) * long_axis)
+    axes = np.stack([groove, np.cross(long_axis, groove), long_axis], axis=1)
+    base = np.array([-2.0, 2.0, -1.5]) + draws.jitter(2.0)
+    centre = base + 47.0 * size * long_axis
+    return _Ventricle(
+        centre=frame.at(centre)[0],
+        axes=frame.turn @ axes,
+        radii=radii,
+        wall=draws.near(10.5, 2.0) * frame.scale,
+        apex_wall=draws.near(6.5, 1.5) * frame.scale,
+        egg=draws.near(0.24, 0.06),
+    )
+
+
+@dataclass(frozen=True)
+class _Root:
+    """The aortic root: three ellipsoids (right, left, non-coronary sinus) about an axis.
+
+    Args:
+        base: (3,) centre of the annulus.
+        up: (3,) unit axis, out of the ventricle.
+        outward: (3, 3) unit direction of each sinus, in the rows, across the axis.
+        annulus, junction: radii of the outflow tract and of the sinotubular junction.
+        height: of the junction over the annulus.
+        offset: of each sinus's centre from the axis.
+        sinus: (3, 3) half axes of each sinus (rows): outward, along the wall, along the axis.
+    """
+
+    base: FloatArray
+    up: FloatArray
+    outward: FloatArray
+    annulus: float
+    junction: float
+    height: float
+    offset: float
+    sinus: FloatArray
+
+    def centre(self, index: int) -> FloatArray:
+        return self.base + self.offset * self.outward[index] + self.sinus[index, 2] * 0.9 * self.up
+
+    def axes(self, index: int) -> FloatArray:
+        return np.stack([self.outward[index], np.cross(self.up, self.outward[index]), self.up], axis=1)
+
+    def hinge(self, index: int) -> FloatArray:
+        """Where, in its middle plane, the wall of a sinus meets the wall of the outflow tract."""
+        out, _, along = self.sinus[index]
+        drop = along * np.sqrt(1 - ((self.annulus - self.offset) / out) ** 2)
+        return self.base + self.annulus * self.outward[index] + (0.9 * along - drop) * self.up
+
+    def wall(self, index: int, azimuth_deg: float, rise_deg: float) -> tuple[FloatArray, FloatArray]:
+        """The point of a sinus's wall seen from its centre in a direction, and the outward normal there."""
+        azimuth, rise = np.radians(azimuth_deg), np.radians(rise_deg)
+        ball = np.array([np.cos(rise) * np.cos(azimuth), np.cos(rise) * np.sin(azimuth), np.sin(rise)])
+        axes = self.axes(index)
+        return self.centre(index) + axes @ (ball * self.sinus[index]), unit(axes @ (ball / self.sinus[index]))
+
+
+def _draw_root(draws: Draws, frame: _Frame) -> _Root:
+    up = unit(frame.to(0.36, 0.20, 0.91) + draws.jitter(0.12))
+    across = unit(np.cross(up, frame.to(0.0, 1.0, 0.0)))  # about to the patient's left
+    across, ahead = -across, np.cross(up, -across)
+    size = frame.scale * draws.near(1.0, 0.12)
+    turn = draws.jitter(12.0, ())
+    outward = []
+    for middle in (70.0, 190.0, 310.0):  # degrees from the patient's right towards the front
+        angle = np.radians(middle + turn + draws.jitter(5.0, ()))
+        outward.append(np.cos(angle) * across + np.sin(angle) * ahead)
+    sinus = size * np.array([10.8, 10.6, 11.5]) * draws.uniform(0.92, 1.08, (3, 3))
+    return _Root(
+        base=frame.at(0, 0, 0)[0],
+        up=up,
+        outward=np.stack(outward),
+        annulus=11.3 * size * draws.near(1.0, 0.04),
+        junction=13.6 * size * draws.near(1.0, 0.08),
+        height=22.0 * size * draws.near(1.0, 0.08),
+        offset=6.4 * size,
+        sinus=sinus,
+    )
+
+
+def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> None:
+    """Outflow tract, sinuses, and the closed valve's leaflets: the inner floors of the sinuses."""
+    inside = left.centre - 0.35 * left.radii[2] * left.axes[:, 2]
+    tract = np.stack([inside, root.base - 9 * root.up, root.base - 4 * root.up, root.base, root.base + 5 * root.up])
+    radii = np.array([1.05, 1.0, 1.0, 1.0, 1.0]) * root.annulus
+    path = curve(np.column_stack([tract, radii]), 3.0)
+    heart.arteries.append(Tube(tissue.blood, path[:, :3], path[:, 3]))
+    stem = np.linspace(0.2, 1.0, 5)[:, None]
+    width = root.annulus + (root.junction - root.annulus) * stem[:, 0]
+    heart.arteries.append(Tube(tissue.blood, root.base + stem * root.height * root.up, width))
+    heart.aorta_start = np.column_stack(
+        [root.base + np.array([[0.6], [0.8], [1.0], [1.25]]) * root.height * root.up,
+         np.array([0.95, 0.98, 1.0, 1.05]) * root.junction]
+    )  # fmt: skip
+    for index in range(3):
+        heart.arteries.append(Ellipsoid(tissue.blood, root.centre(index), root.axes(index), root.sinus[index]))
+    for index in range(3):
+        cut_top = (root.base + 0.62 * root.height * root.up, root.up)
+        cut_wall = (root.base + root.annulus * root.outward[index], root.outward[index])
+        sides = tuple(
+            (root.base, -unit(root.outward[index] - root.outward[other])) for other in range(3) if other != index
+        )
+        heart.arteries.append(
+            Ellipsoid(
+                0.35 * tissue.blood + 20, root.centre(index), root.axes(index), root.sinus[index],
+                shell_mm=0.9, cuts=(cut_top, cut_wall, *sides),
+            )
+        )  # fmt: skip
+
+
+def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, tissue: Tissue) -> None:
+    scale = frame.scale
+    shapes = heart.shapes
+    # Fat about the whole heart, within the pericardium.
+    sac = frame.at(-26, 10, -28)[0]
+    shapes.append(Ellipsoid(tissue.fat, sac, left.axes, np.array([50.0, 53.0, 66.0]) * scale, egg=0.15))
+    # Right atrium and ventricle: thin wall, then blood.
+    atrium, ventricle = frame.at(40, -4, -22)[0], frame.at(-8, 27, -37)[0]
+    wall = draws.near(3.5, 0.7) * scale
+    thick = np.array([23.0, 34.0, 47.0]) * scale * draws.uniform(0.93, 1.07, (3,))
+    round_ = np.array([23.0, 27.0, 31.0]) * scale * draws.uniform(0.92, 1.08, (3,))
+    flat = unit(frame.to(0.45, 0.80, 0.1) - (frame.to(0.45, 0.80, 0.1) @ left.axes[:, 2]) * left.axes[:, 2])
+    tilt = np.stack([flat, np.cross(left.axes[:, 2], flat), left.axes[:, 2]], axis=1)
+    shapes.append(Ellipsoid(tissue.myocardium, ventricle, tilt, thick + wall, egg=0.2))
+    shapes.append(Ellipsoid(tissue.myocardium, atrium, frame.turn, round_ + 2))
+    tract = curve(
+        np.column_stack([frame.at([-4, 34, -18], [-12, 32, -2], [-19, 27, 13]), scale * np.array([17.0, 15.5, 13.5])]),
+        4.0,
+    )
+    shapes.append(Tube(tissue.myocardium, tract[:, :3], tract[:, 3] + wall * 0.8))
+    shapes.append(Ellipsoid(tissue.right_blood, ventricle, tilt, thick, egg=0.2))
+    shapes.append(Ellipsoid(tissue.right_blood, atrium, frame.turn, round_))
+    shapes.append(Tube(tissue.right_blood, frame.at([34, 2, -24], [14, 18, -34]), scale * np.array([16.0, 17.0])))
+    shapes.append(Tube(tissue.right_blood, tract[:, :3], tract[:, 3]))
+    # Left atrium with its ear and four veins.
+    middle = frame.at(-6, -31, -6)[0]
+    size = np.array([33.0, 19.0, 24.0]) * scale * draws.uniform(0.92, 1.1, (3,))
+    veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
+    for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
+        shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
+        for end, radius in veins:
+            shapes.append(Tube(colour, np.stack([middle, frame.at(end)[0]]), np.array([8.5, radius]) * scale + more))
+        ear = frame.at([-26, -20, 2], [-42, -6, 8], [-47, 8, 4])
+        shapes.append(Tube(colour, ear, np.array([9.0, 9.5, 6.0]) * scale + more))
+    # The left ventricle last: its muscle is the septum.
+    cavity = left.radii - np.array([left.wall, left.wall, left.apex_wall])
+    shapes.append(Ellipsoid(tissue.myocardium, left.centre, left.axes, left.radii, egg=left.egg))
+    shapes.append(Ellipsoid(tissue.blood, left.centre, left.axes, cavity, egg=left.egg))
+    mouth = left.centre - 0.45 * left.radii[2] * left.axes[:, 2]
+    shapes.append(Tube(tissue.blood, np.stack([mouth, middle]), np.array([15.0, 15.0]) * scale))
+    for angle in (-50.0, -140.0):
+        muscle = left.centre + 0.72 * (left.surface(0.25, angle + draws.jitter(15.0, ())) - left.centre)
+        muscle = np.stack([muscle, muscle - 17 * scale * left.axes[:, 2]])
+        shapes.append(Tube(tissue.myocardium, muscle, np.array([5.0, 3.0]) * scale))
+
+
+def _add_vessels(heart: Heart, draws: Draws, frame: _Frame, tissue: Tissue) -> None:
+    """Pulmonary trunk with its two branches, upper and lower caval veins' last pieces."""
+    scale, blood = frame.scale, tissue.right_blood
+    fork = frame.at(-26, -8, 42)[0]
+    trunk = np.concatenate([frame.at([-19, 27, 13], [-26, 16, 29]), [fork]])
+    right = np.concatenate([[fork], frame.at([-2, -24, 42], [28, -28, 38], [56, -36, 30])])
+    left = np.concatenate([[fork], frame.at([-40, -22, 47], [-56, -38, 42])])
+    paths = [
+        (trunk, [13.5, 13.5, 12.0]),
+        (right, [11.5, 10.5, 9.5, 7.0]),
+        (left, [11.0, 10.5, 8.0]),
+        (frame.at([36, -12, 96], [37, -16, 40], [38, -12, -6]), [9.0, 9.5, 10.5]),
+    ]
+    for colour, more in ((tissue.wall, 1.5), (blood, 0.0)):
+        for points, radii in paths:
+            path = curve(np.column_stack([points, np.array(radii) * scale]), 4.0)
+            heart.shapes.append(Tube(colour, path[:, :3], path[:, 3] + more))
+
+
+def _add_coronaries(heart: Heart, draws: Draws, frame: _Frame, root: _Root, left: _Ventricle, tissue: Tissue) -> None:
+    """Left main with its two branches, and the right coronary artery; each starts inside its sinus."""
+    scale = frame.scale
+    right_ostium, right_out = root.wall(0, draws.near(8, 14), draws.near(30, 12))
+    left_ostium, left_out = root.wall(1, draws.near(-12, 14), draws.near(32, 12))
+    main = draws.near(10.5, 3.5) * scale
+    heading = unit(left_out + 0.35 * frame.to(-0.75, 0.6, 0.05) + draws.jitter(0.15))
+    straight = left_ostium + 3.0 * left_out
+    fork = straight + (main - 3.0) * heading
+    width = draws.near(2.1, 0.35) * scale
+    main_path = np.stack([left_ostium - 3 * left_out, left_ostium, straight, fork])
+    descending = np.concatenate(
+        [[fork], fork + scale * np.array([[-9, 9, -1.0]]) @ frame.turn.T,
+         [left.surface(h, a, 3.0) for h, a in ((-0.5, 4.0), (-0.2, 0.0), (0.15, -3.0), (0.5, 0.0), (0.8, 0.0))]]
+    )  # fmt: skip
+    round_ = np.concatenate(
+        [[fork], fork + scale * np.array([[-9, -5, -5.0]]) @ frame.turn.T,
+         [left.surface(-0.66, a, 4.0) for a in (-62.0, -95.0, -130.0, -160.0)]]
+    )  # fmt: skip
+    to_groove = frame.at([16, 28, 6], [34, 28, -10], [40, 24, -34], [30, 8, -58], [6, -6, -60])
+    right_path = np.concatenate(
+        [np.stack([right_ostium - 3 * right_out, right_ostium, right_ostium + 5 * right_out]), to_groove]
+    )
+    thin = draws.near(1.75, 0.3) * scale
+    paths = [
+        (main_path, np.full(4, width)),
+        (descending, width * np.array([0.85, 0.8, 0.75, 0.7, 0.62, 0.52, 0.42])),
+        (round_, width * np.array([0.8, 0.76, 0.7, 0.62, 0.55, 0.45])),
+        (right_path, thin * np.array([1.0, 1.0, 1.0, 1.0, 0.95, 0.9, 0.8, 0.65])),
+    ]
+    diagonal = [left.surface(h, a, 2.5) for h, a in ((-0.35, 2.0), (-0.1, -25.0), (0.25, -38.0))]
+    paths.append((np.stack(diagonal), width * np.array([0.55, 0.5, 0.35])))
+    for points, radii in paths:
+        path = curve(np.column_stack([points, radii]), 1.5)
+        vessel = Tube(tissue.blood, path[:, :3], path[:, 3])
+        coarse = path[:: 3 if len(path) > 9 else 1]
+        heart.shapes.append(Tube(tissue.fat, coarse[:, :3], coarse[:, 3] + 2.2 * scale))
+        heart.arteries.append(vessel)
+    heart.landmarks["right_coronary_ostium"] = right_ostium
+    heart.landmarks["left_coronary_ostium"] = left_ostium
+    heart.landmarks["left_main_bifurcation"] = fork

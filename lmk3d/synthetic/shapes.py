@@ -1,0 +1,356 @@
+"""Shapes in millimetres and the share of each voxel that they cover.
+
+A shape knows its signed distance to good approximation near its surface; a voxel's share follows from it by a smooth
+ramp as wide as voxel and scanner blur together. Only +, -, *, / and sqrt touch voxels: those round alike everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    Field = NDArray[np.float32]
+
+__all__ = ["Column", "Ellipsoid", "Shape", "Tube", "Wall", "Window", "curve", "ramp", "unit"]
+
+
+def unit(vector: FloatArray | list[float] | tuple[float, ...]) -> FloatArray:
+    """A (3,) vector at length 1."""
+    array = np.asarray(vector, dtype=np.float64)
+    return array / np.sqrt((array**2).sum())
+
+
+def curve(points: FloatArray, step: float) -> FloatArray:
+    """A smooth curve through points, in steps of about ``step`` (a Catmull-Rom spline).
+
+    Args:
+        points: (M, D) with M at least 2; the first three columns are mm, others (a radius) come along.
+        step: mm.
+    Returns:
+        (K, D); every given point is among them.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    pieces = []
+    for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:]):
+        count = max(1, int(np.ceil(np.sqrt(((end - start)[:3] ** 2).sum()) / step)))
+        t = (np.arange(count) / count)[:, None]
+        pieces.append(
+            start
+            + t * (end - before) / 2
+            + t**2 * (2 * before - 5 * start + 4 * end - after) / 2
+            + t**3 * (3 * start - before - 3 * end + after) / 2
+        )
+    return np.concatenate([*pieces, points[-1:]])
+
+
+def ramp(distance: Field, edge: float) -> Field:
+    """Share of a voxel inside a surface at signed ``distance`` (negative inside), 0 to 1 over a width of ``edge``; in place."""
+    distance *= np.float32(-1 / edge)
+    distance += np.float32(0.5)
+    np.clip(distance, 0.0, 1.0, out=distance)
+    smooth = np.float32(3) - 2 * distance
+    smooth *= distance
+    smooth *= distance
+    return smooth
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A box of voxels of an orthogonal grid.
+
+    Args:
+        origin_mm: (3,) world position of voxel (0, 0, 0) of the whole grid.
+        axes: (3, 3) unit directions of i, j, k in its columns, at right angles.
+        spacing_mm: (3,).
+        start, stop: (3,) first voxel and one past the last.
+    """
+
+    origin_mm: FloatArray
+    axes: FloatArray
+    spacing_mm: FloatArray
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(side) for side in self.stop - self.start)
+
+    def linear(self, point_mm: FloatArray, direction: FloatArray) -> Field:
+        """(p - point) . direction of every voxel's centre p."""
+        slopes = (direction @ self.axes) * self.spacing_mm
+        i, j, k = (slope * np.arange(low, high) for slope, low, high in zip(slopes, self.start, self.stop))
+        i = i + (self.origin_mm - point_mm) @ direction
+        return (i[:, None, None] + j[:, None]).astype(np.float32) + k.astype(np.float32)
+
+    def square(self, point_mm: FloatArray) -> Field:
+        """|p - point|^2 of every voxel's centre p."""
+        place = (point_mm - self.origin_mm) @ self.axes / self.spacing_mm
+        i, j, k = (
+            ((np.arange(low, high) - at) * step) ** 2
+            for at, step, low, high in zip(place, self.spacing_mm, self.start, self.stop)
+        )
+        return (i[:, None, None] + j[:, None]).astype(np.float32) + k.astype(np.float32)
+
+    def part(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Window:
+        """The window between two voxels."""
+        return replace(self, start=start, stop=stop)
+
+    def boxes(self, low_mm: FloatArray, high_mm: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Voxels (start, stop) within this window between (..., 3) positions along its axes, in mm of ``p @ axes``."""
+        origin = self.origin_mm @ self.axes
+        start = np.ceil((low_mm - origin) / self.spacing_mm).astype(np.int64)
+        stop = np.floor((high_mm - origin) / self.spacing_mm).astype(np.int64) + 1
+        start, stop = np.maximum(start, self.start), np.minimum(stop, self.stop)
+        return start, np.maximum(stop, start)
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Something with one HU that is painted over what was there.
+
+    Args:
+        hu: Hounsfield units inside.
+    """
+
+    hu: float
+
+    def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(3,) lowest and highest position along each axis, in mm of ``p @ axes``."""
+        raise NotImplementedError
+
+    def moved(self, turn: FloatArray, shift_mm: FloatArray) -> Shape:
+        """This shape after p -> turn @ p + shift."""
+        raise NotImplementedError
+
+    def cover(self, window: Window, edge_mm: float) -> Field:
+        """Share of each of the window's voxels that lies inside."""
+        raise NotImplementedError
+
+    def paint(self, image: Field, window: Window, edge_mm: float) -> None:
+        """Lay this shape over ``image``, the HU of ``window``, in place."""
+        share = self.cover(window, edge_mm)
+        share *= np.float32(self.hu) - image
+        image += share
+
+
+@dataclass(frozen=True, eq=False)
+class Tube(Shape):
+    """A bent tube with round ends: every point nearer to a polyline than a radius that changes along it.
+
+    Args:
+        points_mm: (M, 3) centreline.
+        radii_mm: (M,).
+    """
+
+    points_mm: FloatArray
+    radii_mm: FloatArray
+
+    def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        along = self.points_mm @ axes
+        return (along - self.radii_mm[:, None]).min(0), (along + self.radii_mm[:, None]).max(0)
+
+    def moved(self, turn: FloatArray, shift_mm: FloatArray) -> Tube:
+        return replace(self, points_mm=self.points_mm @ turn.T + shift_mm)
+
+    def widened(self, by_mm: float, hu: float) -> Tube:
+        """A wall or sheath: the same tube, thicker, of another HU."""
+        return Tube(hu, self.points_mm, self.radii_mm + by_mm)
+
+    def cover(self, window: Window, edge_mm: float) -> Field:
+        share = np.zeros(window.shape, dtype=np.float32)
+        along = self.points_mm @ window.axes
+        reach = (np.maximum(self.radii_mm[:-1], self.radii_mm[1:]) + edge_mm / 2)[:, None]
+        starts, stops = window.boxes(
+            np.minimum(along[:-1], along[1:]) - reach, np.maximum(along[:-1], along[1:]) + reach
+        )
+        for index in np.flatnonzero((stops > starts).all(1)):
+            part = window.part(starts[index], stops[index])
+            where = tuple(slice(a, b) for a, b in zip(part.start - window.start, part.stop - window.start))
+            np.maximum(share[where], self._segment(int(index), part, edge_mm), out=share[where])
+        return share
+
+    def _segment(self, index: int, window: Window, edge_mm: float) -> Field:
+        start, end = self.points_mm[index], self.points_mm[index + 1]
+        radius, change = float(self.radii_mm[index]), float(self.radii_mm[index + 1] - self.radii_mm[index])
+        length2 = float(((end - start) ** 2).sum())
+        foot = window.linear(start, (end - start) / length2)
+        distance = -2 * foot
+        np.clip(foot, 0.0, 1.0, out=foot)
+        distance += foot
+        distance *= foot
+        distance *= np.float32(length2)
+        distance += window.square(start)
+        np.maximum(distance, 0.0, out=distance)
+        np.sqrt(distance, out=distance)
+        foot *= np.float32(change)
+        distance -= foot
+        distance -= np.float32(radius)
+        wide = radius + change / 2
+        if 2 * wide >= edge_mm:
+            return ramp(distance, edge_mm)
+        # A tube thinner than the ramp fills only part of its voxels: the difference of two ramps, times the factor at
+        # which its integral over a thin tube's cross-section comes to the circle's area.
+        share = ramp(distance.copy(), edge_mm)
+        distance += np.float32(2 * wide)
+        share -= ramp(distance, edge_mm)
+        share *= np.float32(min(1.0, 8 / 3 * wide / edge_mm))
+        return share
+
+
+@dataclass(frozen=True, eq=False)
+class Ellipsoid(Shape):
+    """An ellipsoid, an egg, a part of one cut off by planes, or its shell.
+
+    Args:
+        centre_mm: (3,).
+        axes: (3, 3) unit directions of the half axes in its columns.
+        radii_mm: (3,) half axes.
+        egg: how much narrower the far end of the third axis is than an ellipsoid's, in (-1, 1).
+        shell_mm: thickness of a shell about the surface; the solid where 0.
+        cuts: planes (point, outward normal); what lies beyond any is cut off.
+    """
+
+    centre_mm: FloatArray
+    axes: FloatArray
+    radii_mm: FloatArray
+    egg: float = 0.0
+    shell_mm: float = 0.0
+    cuts: tuple[tuple[FloatArray, FloatArray], ...] = ()
+
+    def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        wide = self.radii_mm * np.array([1 + abs(self.egg) / 3, 1 + abs(self.egg) / 3, 1.0]) + self.shell_mm / 2
+        reach = np.sqrt((((axes.T @ self.axes) * wide) ** 2).sum(1))
+        return self.centre_mm @ axes - reach, self.centre_mm @ axes + reach
+
+    def moved(self, turn: FloatArray, shift_mm: FloatArray) -> Ellipsoid:
+        cuts = tuple((turn @ point + shift_mm, turn @ normal) for point, normal in self.cuts)
+        return replace(self, centre_mm=turn @ self.centre_mm + shift_mm, axes=turn @ self.axes, cuts=cuts)
+
+    def cover(self, window: Window, edge_mm: float) -> Field:
+        distance = self._distance(window)
+        if self.shell_mm:
+            outer = ramp(distance - np.float32(self.shell_mm / 2), edge_mm)
+            distance += np.float32(self.shell_mm / 2)
+            outer -= ramp(distance, edge_mm)
+        else:
+            outer = ramp(distance, edge_mm)
+        for point, normal in self.cuts:
+            outer *= ramp(window.linear(point, normal), edge_mm)
+        return outer
+
+    def _distance(self, window: Window) -> Field:
+        """Signed distance to first order at the surface: k0 (k0 - 1) / k1, with k0 = |p / r| and k1 = |p / r^2|."""
+        x, y, z = (window.linear(self.centre_mm, self.axes[:, m] / self.radii_mm[m]) for m in range(3))
+        if self.egg:
+            narrow = np.float32(1) / (np.float32(1) - np.float32(self.egg) * np.clip(z, -1.2, 1.2))
+            x *= narrow
+            y *= narrow
+        x *= x
+        y *= y
+        z *= z
+        k0 = x + y
+        k0 += z
+        k0 += np.float32(1e-6)  # keeps the centre itself inside, where all terms vanish
+        for square, radius in zip((x, y, z), self.radii_mm):
+            square *= np.float32(1 / radius**2)
+        x += y
+        x += z
+        x += np.float32(1e-12)
+        root = np.sqrt(k0)
+        k0 -= root
+        k0 /= np.sqrt(x)
+        return k0
+
+
+@dataclass(frozen=True, eq=False)
+class Column(Shape):
+    """An elliptic cylinder, a vertebra's body or disc.
+
+    Args:
+        centre_mm: (3,).
+        axes: (3, 3) unit directions in its columns, the third along the cylinder.
+        radii_mm: (3,) half axes across, and half the height.
+    """
+
+    centre_mm: FloatArray
+    axes: FloatArray
+    radii_mm: FloatArray
+
+    def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        turned = axes.T @ self.axes
+        reach = np.sqrt(((turned[:, :2] * self.radii_mm[:2]) ** 2).sum(1)) + np.abs(turned[:, 2]) * self.radii_mm[2]
+        return self.centre_mm @ axes - reach, self.centre_mm @ axes + reach
+
+    def moved(self, turn: FloatArray, shift_mm: FloatArray) -> Column:
+        return replace(self, centre_mm=turn @ self.centre_mm + shift_mm, axes=turn @ self.axes)
+
+    def cover(self, window: Window, edge_mm: float) -> Field:
+        x, y = (window.linear(self.centre_mm, self.axes[:, m] / self.radii_mm[m]) for m in range(2))
+        x *= x
+        y *= y
+        k0 = x + y
+        k0 += np.float32(1e-6)  # keeps the axis itself inside, where all terms vanish
+        x *= np.float32(1 / self.radii_mm[0] ** 2)
+        y *= np.float32(1 / self.radii_mm[1] ** 2)
+        x += y
+        x += np.float32(1e-12)
+        k0 -= np.sqrt(k0)
+        k0 /= np.sqrt(x)
+        height = np.abs(window.linear(self.centre_mm, self.axes[:, 2]))
+        height -= np.float32(self.radii_mm[2])
+        return ramp(np.maximum(k0, height), edge_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Wall(Shape):
+    """Everything outside a stack of ellipses: the body's wall around its cavity, or the air around the body.
+
+    Args:
+        origin_mm: (3,) where x, y and z of the ellipses are 0.
+        axes: (3, 3) unit directions of x, y (across) and z (along) in its columns.
+        heights_mm: (M,) z of the given ellipses, evenly rising.
+        ellipses_mm: (M, 3) half width along x, half depth along y, and y of the centre, linear in between.
+    """
+
+    origin_mm: FloatArray
+    axes: FloatArray
+    heights_mm: FloatArray
+    ellipses_mm: FloatArray
+
+    def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full(3, -np.inf), np.full(3, np.inf)
+
+    def moved(self, turn: FloatArray, shift_mm: FloatArray) -> Wall:
+        return replace(self, origin_mm=turn @ self.origin_mm + shift_mm, axes=turn @ self.axes)
+
+    def cover(self, window: Window, edge_mm: float) -> Field:
+        # Half a millimetre is finer than the outline can show: the table spares an interpolation in each voxel.
+        heights = np.arange(self.heights_mm[0], self.heights_mm[-1], 0.5)
+        wide, deep, middle = (np.interp(heights, self.heights_mm, column) for column in self.ellipses_mm.T)
+        row = window.linear(self.origin_mm + self.axes[:, 2] * heights[0], 2 * self.axes[:, 2])
+        np.clip(row, 0, len(heights) - 1, out=row)
+        rows = row.astype(np.int32)
+        across = (1 / wide).astype(np.float32)[rows]
+        down = (1 / deep).astype(np.float32)[rows]
+        x = window.linear(self.origin_mm, self.axes[:, 0])
+        x *= across
+        y = window.linear(self.origin_mm, self.axes[:, 1])
+        y -= middle.astype(np.float32)[rows]
+        y *= down
+        k1 = (x * across) ** 2
+        k1 += (y * down) ** 2
+        x *= x
+        y *= y
+        x += y
+        x += np.float32(1e-6)  # keeps the axis itself inside, where all terms vanish
+        k0 = np.sqrt(x)
+        k0 -= x
+        k0 /= np.sqrt(k1) + np.float32(1e-6)
+        return ramp(k0, edge_mm)
