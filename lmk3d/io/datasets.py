@@ -12,7 +12,7 @@ from lmk3d.io.text import check_keys, read_json
 if TYPE_CHECKING:
     import os
 
-__all__ = ["SECTIONS", "Case", "Dataset", "read_dataset"]
+__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "spacing_mm", *SECTIONS}

@@ -40,7 +40,8 @@ def stack_slices(frames: Sequence[Frame], path: Path) -> Volume:
     Raises:
         InputError: if they are no uniform stack: mixed sizes, directions or spacings, missing or doubled places.
     """
-    frames = list({(frame.uid or str(frame.entry), frame.index): frame for frame in frames}.values())
+    # The place belongs to it: some anonymisers give all slices one UID.
+    frames = list({(frame.uid or str(frame.entry), *np.ravel(frame.position)): frame for frame in frames}.values())
     _check_alike(frames, path)
     ordered, affine = _order(frames, path)
     rows, columns = ordered[0].shape

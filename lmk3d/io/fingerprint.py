@@ -25,6 +25,8 @@ PERCENTILES = (0.5, 50.0, 99.5)
 # Voxels of one image that take part in the percentiles; more change them by less than the images differ.
 _SAMPLE = 200_000
 _POOLED = 10_000
+# Medians and spans of CT differ by less than this part of a span from scan to scan, those of MR and films by more.
+_SAME_SCALE = 0.12
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,41 @@ class Fingerprint:
         """Everything as plain values for JSON."""
         return asdict(self)
 
+    @property
+    def sizes(self) -> list[list[int]]:
+        """Voxels along i, j, k of each image."""
+        return [image["shape"] for image in self.images]
+
+    @property
+    def spacings_mm(self) -> list[list[float]]:
+        """Distance of voxels along i, j, k of each image."""
+        return [image["spacing_mm"] for image in self.images]
+
+    def window(self) -> tuple[float, float, bool]:
+        """Which stored numbers a network should tell apart.
+
+        Returns:
+            Low, high, and whether these are percentiles of each image. Stored numbers where they mean the same in all
+            images, as in CT: from the foreground's 99.5 percentile down to twice as far as its 0.5 percentile, so that
+            air stays apart from tissue. Otherwise (MR, films) the percentiles 0.5 and 99.5.
+        """
+        rows = np.array([image["percentiles"] for image in self.images]).reshape(-1, len(PERCENTILES))
+        spans = rows[:, 2] - rows[:, 0]
+        if not len(rows) or max(rows[:, 1].std(), spans.std()) > _SAME_SCALE * np.median(spans):
+            return PERCENTILES[0], PERCENTILES[2], True
+        low, _, high = self.percentiles
+        if not low < high or self.minimum is None:
+            return PERCENTILES[0], PERCENTILES[2], True
+        return max(self.minimum, 2 * low - high), high, False
+
     def table(self) -> str:
         """A text of a dozen lines or so for the terminal."""
         cases = ", ".join(f"{count} {section}" for section, count in self.cases.items()) or "none readable"
         lines = [f"{'data set':<12}{self.name}", f"{'images':<12}{cases}"]
         if self.images:
             lines += [
-                _range("voxels", [image["shape"] for image in self.images], self.median_shape, ""),
-                _range("spacing", [image["spacing_mm"] for image in self.images], self.median_spacing_mm, self.unit),
+                _range("voxels", self.sizes, self.median_shape, ""),
+                _range("spacing", self.spacings_mm, self.median_spacing_mm, self.unit),
                 f"{'size':<12}median {_row(self.median_size_mm)} {self.unit}",
                 f"{'values':<12}{self.minimum:.6g} to {self.maximum:.6g}; foreground "
                 + ", ".join(f"{p:g} %: {value:.6g}" for p, value in zip(PERCENTILES, self.percentiles, strict=True)),

@@ -132,6 +132,8 @@ class _Header:
         """Voxel index to world RAS, and whether a spacing is known."""
         affine, known = np.eye(4), True
         axes = self.vectors("space directions")
+        if spacing_mm is not None and (axes or "spacings" in self.fields):
+            raise InputError(f"{self.path}: says its own spacing; leave spacing_mm out")
         if axes:
             for column, axis in enumerate(axes[:3]):
                 if axis is None or len(axis) > 3:
@@ -190,7 +192,7 @@ def write_nrrd(volume: Volume, path: Path) -> None:
     code = f"{data.dtype.kind}{data.dtype.itemsize}"
     if code not in _TYPES:
         raise InputError(f"an image of {data.dtype} cannot be written as .nrrd; convert it to float32")
-    name = {"i1": "int8", "f4": "float", "f8": "double"}.get(code, _TYPES[code].split()[-2])
+    name = {"float32": "float", "float64": "double"}.get(data.dtype.name, data.dtype.name)
     lps = LPS_TO_RAS @ volume.grid.affine
     header = {
         "type": name,

@@ -168,7 +168,7 @@ def rescaled(data: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     """``data * slope + intercept``; integers stay integers where the two are whole and the result fits.
 
     Args:
-        data: any shape; changed in place where its type can hold the result.
+        data: any shape; its memory is used for the result where that has the same size.
         slope, intercept: finite; 1 and 0 give back ``data``.
     Returns:
         The stored type, int16 or int32 if whole; float32 otherwise, float64 for float64.
@@ -184,8 +184,8 @@ def rescaled(data: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
 
 
 def _scale(data: NDArray[Any], dtype: np.dtype[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """Plane by plane, in a type wide enough for the steps between, so that no second volume is needed."""
-    out = data if data.dtype == dtype else np.empty_like(data, dtype=dtype)
+    """Plane by plane, in a type wide enough for the steps between; where sizes agree in the memory that is there."""
+    out = data.view(dtype) if data.dtype.itemsize == dtype.itemsize else np.empty_like(data, dtype=dtype)
     wide = np.float64 if dtype.kind == "f" else np.int64
     for plane in range(data.shape[-1]):
         out[..., plane] = data[..., plane].astype(wide) * slope + intercept
