@@ -181,7 +181,7 @@ def evaluate_points(
                 f"{path}: names no landmark of the data set, but {_listed(points.names)}; rename its points"
             )
         results.append(_Compared(case, truth, points))
-    return _summed_up(task, results, task.dataset.landmark_names, str(predictions))
+    return _summed_up(task, results, task.dataset.landmark_names, predictions.resolve().name)
 
 
 def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> Summary:

@@ -164,6 +164,7 @@ def test_points_in_files_are_found_by_case_or_image_in_any_format(dataset, tmp_p
     assert (found.result.overall.n, found.result.overall.missed) == (5, 2)
     assert found.result.overall.mean == pytest.approx(4 / 5)
     assert found.result.overall.sdr[1.0] == pytest.approx(3 / 7)
+    assert found.about["detector"] == "predicted"
     assert (found.missing.both, found.missing.reported, found.missing.absent) == (0, 2, 1)
 
 

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["box_plot", "cumulative_curve"]
 
 _BLUE, _GREY, _GRID = "#1f5f99", "#6b6b6b", "#e2e2e2"
+_FEW = 30
 # Line style and colour both change, for print and for colour-blind eyes.
 _STYLES = (("-", _BLUE), ((0, (5, 2)), "#b4540a"), ((0, (1, 1.2)), "#4f7f1f"), ((0, (5, 1.5, 1, 1.5)), "#7a3d8f"),
            ((0, (8, 2, 2, 2)), "#444444"), ((0, (3, 1)), "#a01c3f"))  # fmt: skip
 
 
 def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "") -> Figure:
-    """One box for each landmark: quartiles, median, whiskers to 1.5 box lengths, and every point.
+    """One box for each landmark: quartiles, median, whiskers to 1.5 box lengths, and the points beyond.
+
+    Up to 30 points of a landmark are all drawn: a box of so few hides more than it shows.
 
     Args:
         errors: distances by name; NaN is a missed point and is counted at the right edge.
@@ -94,7 +97,8 @@ def _box(axes: Any, values: FloatArray, height: int) -> None:
     axes.hlines(height, left, right, color=_BLUE, linewidth=1.0, zorder=2)
     axes.barh(height, high - low, left=low, height=0.62, color="#cfe0f0", edgecolor=_BLUE, linewidth=1.0, zorder=2.5)
     axes.vlines(median, height - 0.31, height + 0.31, color=_BLUE, linewidth=2.2, zorder=3)
-    axes.plot(values, np.full(len(values), height), "o", color="#20242a", markersize=2.2, alpha=0.6, zorder=4)
+    shown = values if len(values) <= _FEW else values[(values < left) | (values > right)]
+    axes.plot(shown, np.full(len(shown), height), "o", color="#20242a", markersize=2.2, alpha=0.6, zorder=4)
 
 
 def _scale(axes: Any, values: FloatArray) -> None:

@@ -46,6 +46,12 @@ def test_a_box_shows_quartiles_whiskers_and_missed_points():
     figure.canvas.draw()
 
 
+def test_points_inside_the_whiskers_are_drawn_where_they_are_few():
+    few, many = np.linspace(0, 1, 30), np.append(np.linspace(0, 1, 30), 9.0)
+    assert len(box_plot({"a": few}).axes[0].lines[0].get_xdata()) == 30
+    assert list(box_plot({"a": many}).axes[0].lines[0].get_xdata()) == [9.0]
+
+
 def test_one_gross_error_makes_the_axis_logarithmic():
     assert box_plot({"a": [0.0, 0.2, 0.3, 0.2, 40.0]}).axes[0].get_xscale() == "log"
     assert box_plot({"a": [0.0, 0.2, 0.3, 0.2, 0.9]}).axes[0].get_xscale() == "linear"
