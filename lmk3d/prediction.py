@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -27,9 +28,11 @@ _Result = TypeVar("_Result")
 
 __all__ = ["PredictOptions", "Prediction", "output_names", "predict_files"]
 
-# What one scan of a batch can cause and the others survive; anything else is a bug and stops the run. torch says
-# RuntimeError when memory is short.
-_BAD_SCAN = (InputError, OSError, MemoryError, RuntimeError)
+# What one scan of a batch can cause and the others survive; anything else is a bug and stops the run. InputError is a
+# ValueError; networks raise others for sizes they cannot take, and torch says RuntimeError when memory is short.
+_BAD_SCAN = (ValueError, OSError, MemoryError, RuntimeError)
+# Only these are taken off a name: what follows the last point in the name of a DICOM file is often part of it.
+_ENDINGS = re.compile(r"\.(nii\.gz|nii|nrrd|nhdr|mha|mhd|dcm|dicom|ima|zip|png|jpe?g|tiff?|bmp)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
 
 def _name(path: Path, folders: int) -> str:
-    from lmk3d.io.datasets import bare_name
-
-    stem = path.name if path.is_dir() else bare_name(path)
+    stem = path.name if path.is_dir() else _ENDINGS.sub("", path.name)
     return "_".join([*path.parts[len(path.parts) - 1 - folders : -1], stem])
 
 

@@ -162,7 +162,8 @@ def test_manifest_says_what_was_computed_from_what(scan, fake_bundle, tmp_path):
         (["a/Scan.nii", "b/scan.nii"], ["a_Scan", "b_scan"]),
         (["x/a/scan.nii", "y/a/scan.nii", "z/other.nii"], ["x_a_scan", "y_a_scan", "other"]),
         (["a/scan.nii.gz", "a/scan.nrrd"], ["scan_nii.gz", "scan_nrrd"]),
-        (["a/v1.2.nii.gz"], ["v1.2"]),
+        (["a/v1.2.nii.gz", "a/film.JPG"], ["v1.2", "film"]),
+        (["a/CT.1.3.12", "a/CT.1.3.13", "a/slice.dcm"], ["CT.1.3.12", "CT.1.3.13", "slice"]),
     ],
 )
 def test_output_names_never_clash(images, names):

@@ -71,8 +71,17 @@ def describe(prediction: Prediction) -> str:
     )
 
 
+def _problem(prediction: Prediction) -> str:
+    """Why an image could not be used, in one line that names it."""
+    from lmk3d.cli.shell import wrong_input
+
+    error = prediction.error or RuntimeError("no landmarks came out")
+    text = wrong_input(error) or " ".join(f"{type(error).__name__}: {error}".split())
+    return text if str(prediction.image) in text else f"{prediction.image}: {text}"
+
+
 def _predict(arguments: argparse.Namespace) -> int:
-    from lmk3d.cli.shell import WRONG_INPUT, wrong_input
+    from lmk3d.cli.shell import WRONG_INPUT
     from lmk3d.cli.table import landmark_table
     from lmk3d.prediction import PredictOptions, predict_files
 
@@ -80,9 +89,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         if prediction.landmarks is None:
             if arguments.debug and prediction.error is not None:
                 raise prediction.error
-            problem = prediction.error and (wrong_input(prediction.error) or str(prediction.error))
             sys.stdout.flush()
-            print(f"lmk3d: error: {' '.join(str(problem).split())}", file=sys.stderr, flush=True)
+            print(f"lmk3d: error: {_problem(prediction)}", file=sys.stderr, flush=True)
             return
         print(describe(prediction))
         print(landmark_table(prediction.landmarks))

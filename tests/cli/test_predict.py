@@ -50,6 +50,25 @@ def test_a_batch_goes_on_after_a_bad_scan_and_ends_with_2(scan, capsys, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scan.csv", "scan.fcsv", "scan.manifest.json"]
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ValueError("every side must be\na multiple of 16"),
+            "scan.nii.gz: ValueError: every side must be a multiple of 16",
+        ),
+        (MemoryError("9 GiB"), "scan.nii.gz: not enough memory (9 GiB); close other programs"),
+    ],
+)
+def test_what_a_scan_does_to_a_network_is_said_with_its_name(error, line, scan, capsys, monkeypatch):
+    def fail(_self, _volume):
+        raise error
+
+    monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "detect", fail)
+    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.startswith(f"lmk3d: error: {line}")
+
+
 def test_debug_shows_why_a_scan_of_a_batch_is_bad(scan, capsys, tmp_path):
     (tmp_path / "broken.nii.gz").write_text("no image", encoding="utf-8")
     assert main(["predict", "broken.nii.gz", "--device", "cpu", "--debug"]) == 2
