@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"]  # anywhere, also before the command
     debug = len(words) < len(given)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter of a name shows a question mark
+            stream.reconfigure(errors="replace")
     try:
         code = _run(words, debug=debug)
         sys.stdout.flush()  # here, where a closed pipe or a full disk is still caught

@@ -127,3 +127,10 @@ def test_a_reader_that_stops_early_gets_no_complaint():
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_terminal_without_the_letters_of_a_name_still_gets_the_line():
+    code = "import sys; from lmk3d.cli import main; sys.exit(main(['convert', '\\u0142uk.csv', 'b.csv']))"
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (2, "lmk3d: error: ?uk.csv: no such file; check the path\n")
