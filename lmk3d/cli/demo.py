@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import bundle_folder, use_device
 from lmk3d.cli.predict import add_detector_arguments, describe
 
-if TYPE_CHECKING:
-    import argparse
-
 __all__ = ["add_commands"]
 
 _SEED = 900_001  # far above those of the phantoms that the shipped weights were trained on
+_SPACING_MM = 0.6  # somewhat coarser than a real CTA of the heart, so that drawing it takes seconds
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,8 +29,14 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="DIR",
         help="folder to write to (default: lmk3d_demo)",
     )
-    parser.add_argument("--seed", type=int, default=_SEED, help=f"which phantom (default: {_SEED})")
+    parser.add_argument("--seed", type=_seed, default=_SEED, help=f"which phantom (default: {_SEED})")
     parser.set_defaults(run=_demo)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 on")
+    return int(text)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -45,7 +49,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from lmk3d.synthetic import cta_phantom
 
     print(f"drawing CTA phantom {arguments.seed}", flush=True)
-    phantom = cta_phantom(arguments.seed)
+    phantom = cta_phantom(arguments.seed, spacing_mm=_SPACING_MM)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     scan = folder / "phantom.nii.gz"

@@ -16,7 +16,7 @@ def phantoms(tmp_path, monkeypatch, fake_bundle, bright_volume):
     """Seeds that phantoms were drawn from; each has its brightest voxel 3 mm (R) and 4 mm (A) off the "truth"."""
     seeds = []
 
-    def cta_phantom(seed):
+    def cta_phantom(seed, *, spacing_mm):
         seeds.append(seed)
         truth = Landmarks(("beside", "brightest", "unasked"), [[-7, 24, 36], [-5, 28, 36], [0, 0, 0]])
         return SimpleNamespace(volume=bright_volume, landmarks=truth)
@@ -58,6 +58,11 @@ def test_demo_says_what_is_wrong_with_a_bundle_before_drawing(phantoms, capsys):
     assert main(["demo", "--bundle", "cascad"]) == 2
     assert capsys.readouterr().err == "lmk3d: error: no bundle 'cascad' (shipped: cascade)\n"
     assert phantoms == []
+
+
+def test_demo_refuses_what_is_no_seed(phantoms, capsys):
+    assert main(["demo", "--seed=-1"]) == 2
+    assert "argument --seed: '-1' is no seed; give a whole number from 0 on" in capsys.readouterr().err
 
 
 def test_demo_that_cannot_write_says_so(phantoms, tmp_path, capsys):
