@@ -1,0 +1,314 @@
+"""A plan as the files of a bundle: every number stands in their JSON under its own name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lmk3d.io import atomic_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lmk3d.configure.plan import LevelPlan, Plan
+
+__all__ = ["bundle_files", "write_bundle"]
+
+Config = dict[str, Any]
+
+
+def bundle_files(plan: Plan) -> dict[str, Config]:
+    """The bundle's configurations by file name."""
+    return {"train.json": _train_config(plan), "inference.json": _detector(plan)}
+
+
+def write_bundle(folder: Path, plan: Plan) -> None:
+    """Write a bundle's files; nothing stands half-written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in bundle_files(plan).items():
+        with atomic_path(folder / name) as path:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _detector(plan: Plan) -> Config:
+    """What prediction needs; the same ids stand in train.json and inference.json."""
+    return {
+        "names": list(plan.names),
+        "spacing_mm": plan.spacing_mm,
+        "window": {
+            "_target_": "lmk3d.transforms.intensity.Window",
+            "low": plan.low,
+            "high": plan.high,
+            "percentiles": plan.percentiles,
+        },
+        "codec": {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 1},
+        "levels": [
+            {
+                "_target_": "lmk3d.inference.Level",
+                "spacing_mm": level.spacing_mm,
+                "size": level.size,
+                "passes": level.passes,
+            }
+            for level in plan.levels
+        ],
+        "network_def": _network(plan),
+        "detector": {
+            "_target_": "lmk3d.inference.LandmarkDetector",
+            "network": "@network_def",
+            "names": "@names",
+            "window": "@window",
+            "codec": "@codec",
+            "spacing_mm": "@spacing_mm",
+            "levels": "@levels",
+            "pose": "any" if plan.any_pose else "world",
+            "tolerance_mm": plan.tolerance_mm,
+            "sides": list(plan.sides),
+        },
+    }
+
+
+def _network(plan: Plan) -> Config:
+    return {
+        "_target_": "lmk3d.networks.Cascade",
+        "heatmap": {
+            "_target_": "lmk3d.networks.HeatmapUNet",
+            "num_outputs": len(plan.names),
+            "channels": list(plan.channels),
+            "stride": plan.stride,
+        },
+        "refiners": [
+            {
+                "_target_": "lmk3d.networks.HeatmapRefiner",
+                "num_landmarks": len(plan.names),
+                "patch_size": level.size,
+                "channels": list(level.channels),
+                "max_move_vox": level.size / 2,
+            }
+            for level in plan.levels
+        ],
+        "num_landmarks": len(plan.names),
+    }
+
+
+def _train_config(plan: Plan) -> Config:
+    """train.json: MONAI's trainer over both stages."""
+    detector = _detector(plan)
+    return {
+        "imports": ["$import torch", "$import lmk3d", "$import lmk3d.training"],
+        "bundle_root": "$lmk3d.training.bundle_root()",
+        "ckpt_dir": "$@bundle_root + '/models'",
+        "dataset": plan.dataset,
+        "phantoms": {section: [dict(one) for one in some] for section, some in plan.phantoms.items()},
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "amp": "$torch.cuda.is_available()",
+        "seed": 0,
+        "epochs": plan.epochs,
+        "learning_rate": plan.learning_rate,
+        "validate_every": plan.validate_every,
+        "pairs": [list(pair) for pair in plan.pairs],
+        "one_sided": list(plan.one_sided),
+        **detector,
+        "network": "$@network_def.to(@device)",
+        "detector": {**detector["detector"], "network": "@network", "device": "@device"},
+        "shape_model": "$lmk3d.training.learn_shape(@train#dataset#data, @names)" if plan.any_pose else None,
+        "objective": {
+            "_target_": "lmk3d.training.CascadeObjective",
+            "network": "@network",
+            "codec": "@codec",
+            "spacings_mm": "$[level.spacing_mm for level in @levels]",
+            "shape": "@shape_model",
+            "missing": plan.missing,
+        },
+        "train": {**_samples(plan), **_steps(), "handlers": _handlers(), "trainer": _trainer()},
+        "validate": _validation(),
+        "run": ["$@train#trainer.run()"],
+        "training": ["$@train#trainer.run()"],
+    }
+
+
+def _samples(plan: Plan) -> Config:
+    """Cases, loaded once; the random transforms that make a training sample of one; batches of them."""
+    return {
+        "load": [
+            {"_target_": "lmk3d.transforms.LoadCased", "names": "@names"},
+            {"_target_": "lmk3d.transforms.BlockMeansd", "keys": "image", "spacing_mm": "@spacing_mm"},
+        ],
+        "augment": _augmentation(plan),
+        "preprocessing": {"_target_": "Compose", "transforms": "$@train#load + @train#augment"},
+        "dataset": {
+            "_target_": "CacheDataset",
+            "data": "$lmk3d.training.datalist(@dataset, 'training', @phantoms.get('training', ()))",
+            "transform": "@train#preprocessing",
+            "progress": False,
+        },
+        "sampler": {
+            "_target_": "torch.utils.data.RandomSampler",
+            "data_source": "@train#dataset",
+            "num_samples": f"${plan.repeats} * len(@train#dataset)",
+        },
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@train#dataset",
+            "batch_size": plan.batch_size,
+            "sampler": "@train#sampler",
+            "drop_last": True,
+            "num_workers": 0,
+        },
+    }
+
+
+def _augmentation(plan: Plan) -> list[Config]:
+    levels = range(len(plan.levels))
+    transforms = [_mirror()]
+    if plan.waves_mm:
+        transforms.append(_waves(*plan.waves_mm))
+    transforms += [
+        _pose(plan),
+        {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},
+        {"_target_": "lmk3d.transforms.EncodePointsd", "keys": "label", "stride": plan.stride},
+    ]
+    transforms += [_patches(number, level, plan) for number, level in enumerate(plan.levels)]
+    for key in ("input", *(f"patches{level}" for level in levels)):
+        # One by one: MONAI draws one noise for all keys of a transform.
+        transforms.append({"_target_": "RandAdjustContrastd", "keys": key, "prob": 0.5, "gamma": [0.7, 1.4]})
+        transforms.append({"_target_": "RandGaussianNoised", "keys": key, "prob": 0.3, "std": 0.05})
+    drawn = [f"{key}{level}" for key in ("patches", "numbers", "moves") for level in levels]
+    return [*transforms, {"_target_": "SelectItemsd", "keys": ["input", "points_vox", *drawn]}]
+
+
+def _mirror() -> Config:
+    return {
+        "_target_": "lmk3d.transforms.RandMirrord",
+        "keys": "label",
+        "names": "@names",
+        "pairs": "@pairs",
+        "one_sided": "@one_sided",
+    }
+
+
+def _waves(amplitude_mm: float, wavelength_mm: float) -> Config:
+    return {
+        "_target_": "lmk3d.transforms.RandWavesd",
+        "keys": "label",
+        "amplitude_mm": round(float(amplitude_mm), 3),
+        "wavelength_mm": round(float(wavelength_mm), 3),
+    }
+
+
+def _pose(plan: Plan) -> Config:
+    return {
+        "_target_": "lmk3d.transforms.RandPosed",
+        "keys": "coarse",
+        "sides": list(plan.sides),
+        "spacing_mm": "@spacing_mm",
+        "max_angle": plan.max_angle,
+        "zoom": 0.1,
+        "shift_mm": list(plan.shift_mm) if isinstance(plan.shift_mm, tuple) else plan.shift_mm,
+        "crop": plan.crop,
+        "shape": _shape(plan),
+    }
+
+
+def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:
+    return {
+        "_target_": "lmk3d.transforms.RandPatchesd",
+        "keys": "image",
+        "window": "@window",
+        "level": number,
+        "spacing_mm": level.spacing_mm,
+        "size": level.size,
+        "offset_mm": level.offset_mm,
+        "count": level.count,
+        "shape": _shape(plan),
+        "max_angle": 0.15,
+    }
+
+
+def _shape(plan: Plan) -> str | None:
+    return "@shape_model" if plan.any_pose else None
+
+
+def _steps() -> Config:
+    """What a step of training changes, and what makes a killed run go on."""
+    return {
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "params": "$@network.parameters()",
+            "lr": "@learning_rate",
+            "weight_decay": 0.01,
+        },
+        "lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+            "optimizer": "@train#optimizer",
+            "T_max": "@epochs",
+            "eta_min": "$@learning_rate / 100",
+        },
+        "resume": {
+            "_target_": "lmk3d.training.Resume",
+            "folder": "@ckpt_dir",
+            "save": {"network": "@network", "optimizer": "@train#optimizer", "lr_scheduler": "@train#lr_scheduler"},
+            "transform": "@train#preprocessing",
+            "evaluator": "@validate#evaluator",
+            "interval": "@validate_every",
+            "seed": "@seed",
+        },
+    }
+
+
+def _handlers() -> list[Config | str]:
+    return [
+        {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
+        {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
+        {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
+        "@train#resume",
+        {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator"},
+        {
+            "_target_": "TensorBoardStatsHandler",
+            "log_dir": "$@bundle_root + '/eval'",
+            "tag_name": "train_loss",
+            "output_transform": "$lambda output: output['loss']",
+        },
+    ]
+
+
+def _trainer() -> Config:
+    return {
+        "_target_": "SupervisedTrainer",
+        "max_epochs": "@epochs",
+        "device": "@device",
+        "train_data_loader": "@train#dataloader",
+        "prepare_batch": "$lmk3d.training.prepare_batch",
+        "network": "@objective",
+        "loss_function": "$lmk3d.training.total_loss",
+        "optimizer": "@train#optimizer",
+        "train_handlers": "@train#handlers",
+        "decollate": False,
+        "amp": "@amp",
+    }
+
+
+def _validation() -> Config:
+    return {
+        "dataset": {
+            "_target_": "CacheDataset",
+            "data": "$lmk3d.training.datalist(@dataset, 'validation', @phantoms.get('validation', ()))",
+            "transform": {"_target_": "lmk3d.transforms.LoadCased", "names": "@names"},
+            "progress": False,
+        },
+        "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1, "num_workers": 0},
+        "handlers": [
+            {
+                "_target_": "TensorBoardStatsHandler",
+                "log_dir": "$@bundle_root + '/eval'",
+                "iteration_log": False,
+                "global_epoch_transform": "$lambda epoch: epoch",
+            }
+        ],
+        "evaluator": {
+            "_target_": "lmk3d.training.DetectorEvaluator",
+            "val_data_loader": "@validate#dataloader",
+            "detector": "@detector",
+            "device": "@device",
+            "val_handlers": "@validate#handlers",
+        },
+    }

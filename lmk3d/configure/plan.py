@@ -1,0 +1,153 @@
+"""What a cascade for a data set should look like: every number chosen from the data's fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk3d.errors import InputError
+from lmk3d.geometry import fit_similarity
+from lmk3d.io import read_points
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from lmk3d.io import Dataset, Fingerprint
+
+__all__ = ["LevelPlan", "Plan", "plan_for"]
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """One refiner: patch spacing and size, width of its three levels, the starts it is trained on."""
+
+    spacing_mm: float
+    size: int
+    offset_mm: float
+    channels: tuple[int, int, int] = (16, 32, 64)
+    count: int = 24
+    passes: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every number of a cascade that depends on the data; all of it ends up in the bundle's JSON under its own name.
+
+    Args:
+        name, description: of the bundle.
+        names, pairs, one_sided: the landmarks, as in the data set.
+        low, high, percentiles: the intensity window.
+        spacing_mm: of the first stage's input; its maps are ``stride`` times coarser.
+        sides: voxels of the input grid in training.
+        levels: the refiners, coarse to fine.
+        any_pose: patients lie at any angle: search the pose, use the shape model.
+        max_angle: radians by which training turns the first stage's grid.
+        shift_mm, crop: how the grid's middle is drawn in training; see ``RandPosed``.
+        missing: what a landmark without a point means; see ``CascadeObjective``.
+        tolerance_mm: of the shape fit.
+        waves_mm: amplitude and wavelength of the elastic deformation.
+        dataset: path of the data set's JSON; "" for phantoms.
+        phantoms: section to the arguments of each phantom, used when there is no data set.
+        epochs, batch_size, learning_rate, repeats: of the training; each case is drawn ``repeats`` times an epoch.
+        validate_every: epochs.
+    """
+
+    name: str
+    description: str
+    names: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    low: float
+    high: float
+    spacing_mm: float
+    sides: tuple[int, int, int]
+    levels: tuple[LevelPlan, ...]
+    percentiles: bool = False
+    one_sided: tuple[str, ...] = ()
+    stride: int = 2
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    any_pose: bool = False
+    max_angle: float = 0.2
+    shift_mm: float | tuple[float, ...] = 5.0
+    crop: bool = False
+    missing: str = "unknown"
+    tolerance_mm: float = 1.0
+    waves_mm: tuple[float, float] | None = None
+    dataset: str = ""
+    phantoms: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    epochs: int = 100
+    batch_size: int = 2
+    learning_rate: float = 2e-3
+    repeats: int = 1
+    validate_every: int = 5
+
+
+def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
+    """Choose every number from the data's fingerprint.
+
+    The first stage sees the longest side as 112 voxels, or 64 where the pose has to be searched; the last refiner sees
+    patches a little coarser than the voxels; a level between them is put in where the first stage's error would not fit
+    into the last one's patch. The factors were chosen on the benchmark sets; docs/cascade.rst has the comparison.
+
+    Raises:
+        InputError: if the data set holds films, or too few cases to train on.
+    """
+    sizes, spacings = np.asarray(fingerprint.sizes, float), np.asarray(fingerprint.spacings_mm, float)
+    if (sizes[:, 2] == 1).any():
+        raise InputError(f"{path}: it holds films (one slice); this version trains the cascade on volumes only")
+    shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in _marked(dataset, path)]
+    extents = np.median(sizes * spacings, axis=0)
+    any_pose = _turned(shapes)
+    spacing = float(np.ceil(1e3 * extents.max() / (64 if any_pose else 112)) / 1e3)
+    native = float(np.median(spacings.min(axis=1)))
+    fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=2)
+    sides = np.full(3, 64.0) if any_pose else np.ceil(np.minimum(extents / spacing, 128) / 16) * 16
+    levels = [fine]
+    if not any_pose and spacing > 1.3 * fine.spacing_mm:
+        levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
+    window = fingerprint.window()
+    reach = float(np.nanmedian([np.ptp(shape[np.isfinite(shape).all(1)], axis=0).max() for shape in shapes]))
+    return Plan(
+        name=path.stem if path.stem != "dataset" else dataset.name,
+        description=dataset.description,
+        names=tuple(dataset.landmark_names),
+        pairs=tuple(dataset.pairs),
+        one_sided=tuple(dataset.one_sided),
+        low=window[0],
+        high=window[1],
+        percentiles=window[2],
+        spacing_mm=spacing,
+        sides=tuple(int(side) for side in sides),  # type: ignore[arg-type]
+        levels=tuple(levels),
+        any_pose=any_pose,
+        max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
+        shift_mm=tuple((0.08 * (extents.max().repeat(3) if any_pose else extents)).round(2).tolist()),
+        tolerance_mm=2 * spacing,
+        waves_mm=(0.013 * reach, 0.45 * reach),
+        dataset=str(path.resolve()),
+        epochs=max(10, 4000 // len(shapes)),
+        validate_every=25 if any_pose else 10,
+    )
+
+
+def _marked(dataset: Dataset, path: Path) -> list[Any]:
+    cases = [case for case in dataset.cases("training") if case.points is not None]
+    if len(cases) < 2:
+        raise InputError(f"{path}: training needs at least 2 cases with points, got {len(cases)}")
+    return cases
+
+
+def _turned(shapes: list[Any]) -> bool:
+    """Whether patients lie at any angle: half of the rotations between shapes and the first one exceed 30 degrees."""
+    angles = []
+    for shape in shapes[1:]:
+        both = np.isfinite(shape).all(1) & np.isfinite(shapes[0]).all(1)
+        points = shapes[0][both] - shapes[0][both].mean(0) if both.any() else shapes[0][both]
+        # Points on a line or in fewer than four places say nothing certain about a rotation.
+        if both.sum() < 4 or np.linalg.svd(points, compute_uv=False)[1] < 0.1 * np.linalg.norm(points):
+            continue
+        rotation = fit_similarity(shapes[0], shape, scale=False)[:3, :3]
+        angles.append(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)))
+    return bool(angles) and float(np.median(angles)) > np.pi / 6

@@ -1,0 +1,109 @@
+"""From a data set to a trained and measured bundle, within a time."""
+
+from __future__ import annotations
+
+import json
+import time
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+
+from lmk3d.configure.files import write_bundle
+from lmk3d.configure.plan import plan_for
+from lmk3d.errors import InputError
+from lmk3d.evaluation import evaluate
+from lmk3d.geometry import Grid, Volume
+from lmk3d.io import atomic_path, check_dataset, read_dataset
+from lmk3d.training import KeepWithin, prepare_batch, total_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["train_dataset"]
+
+
+def train_dataset(
+    dataset: Path,
+    output: Path,
+    *,
+    budget_s: float | None = None,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a bundle for a data set, train it and evaluate it; a folder that holds one already is trained on.
+
+    Args:
+        dataset: the data set's JSON.
+        output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
+        budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
+        device: "cpu", "cuda", ...; the first GPU where there is one when None.
+        overrides: values of train.json by id, such as {"epochs": 50}.
+    Raises:
+        InputError: if the data set has problems, or the budget is too short for a single epoch.
+    """
+    begun = time.monotonic()
+    if not (output / "train.json").is_file():
+        result = check_dataset(dataset)
+        if result.problems:
+            more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
+            raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
+        print(result.fingerprint.table(), flush=True)
+        write_bundle(output, plan_for(read_dataset(dataset), dataset, result.fingerprint))
+        print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
+    changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
+    if device is not None:
+        changes["device"] = f"$torch.device('{device}')"
+    if budget_s is not None and not (output / "models" / "last.pt").is_file():
+        changes["epochs"] = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
+        _store(output / "train.json", {"epochs": changes["epochs"]})
+    trainer = _parsed(output, changes).get_parsed_content("train#trainer")
+    if budget_s is not None:
+        KeepWithin(0.95 * budget_s - (time.monotonic() - begun)).attach(trainer)
+    trainer.run()
+    evaluate(output, dataset, output / "evaluation", section="validation")
+
+
+def _parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
+    """train.json with some values changed, ready to build from."""
+    parser = ConfigParser()
+    parser.read_config(str(folder / "train.json"))
+    for name, value in changes.items():
+        if name.split("#")[0] not in parser.get():
+            near = get_close_matches(name, parser.get(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{folder / 'train.json'}: it has no {name!r}{hint}")
+        parser[name] = value
+    return parser
+
+
+def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> int:
+    """How many epochs fit into the time, found by timing a few steps and one validation case."""
+    parser = _parsed(folder, changes)
+    loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
+    cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
+    device = parser.get_parsed_content("device")
+    marks = [time.monotonic()]
+    for batch in islice(loader, 5):
+        total_loss(objective(prepare_batch(batch, device)[0])).backward()
+        marks.append(time.monotonic())
+    step = float(np.median(np.diff(marks)[1:])) if len(marks) > 2 else marks[-1] - marks[0]
+    begun = time.monotonic()
+    detector.detect(Volume(cases[0]["image"][0].numpy(), Grid.of(cases[0]["image"])))
+    validation = (time.monotonic() - begun) * len(cases)
+    epoch = step * len(loader) + validation / parser["validate_every"]
+    epochs = int((0.9 * seconds - (begun - marks[0]) - 2 * validation) / epoch)
+    if epochs < 1:
+        raise InputError(f"--budget: {seconds:.0f} s are too few, one epoch takes {epoch:.0f} s here; give more time")
+    print(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget", flush=True)
+    return epochs
+
+
+def _store(path: Path, values: Mapping[str, Any]) -> None:
+    """Set values of a JSON file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({**content, **values}, indent=2) + "\n", encoding="utf-8")
