@@ -95,30 +95,56 @@ def mean_shape(shapes: list[np.ndarray], *, rounds: int = 10) -> np.ndarray:
 def mirror_pairs(mean: np.ndarray) -> tuple[list[tuple[int, int]], list[int], float]:
     """Left and right points of a nearly symmetric shape.
 
-    Each axis of the shape is tried as normal of the mirror plane; mutual nearest neighbours after mirroring become
-    partners, and a rigid fit of the mirrored shape onto its partners moves the plane until nothing changes.
+    Mirror planes of many directions are tried. Each is moved to where the mirrored shape fits the shape best (rigid
+    fits onto nearest points, the farthest fifth left out), and the best one wins. Partners are mutual nearest
+    neighbours that lie within a tenth of the shape's size of each other.
 
     Args:
         mean: (N, 3) points.
     Returns:
-        Pairs of rows (the one with the smaller row first), rows on the plane, and the mean distance of mirrored
-        partners.
+        Pairs of rows (the one with the smaller row first), rows on the plane, and the mean distance of a mirrored point
+        from the nearest one, the farthest fifth left out.
     """
     centred = mean - mean.mean(0)
-    tried = []
-    for normal in np.linalg.svd(centred)[2]:
-        mirrored = centred - 2 * np.outer(centred @ normal, normal)
-        moved = mirrored
-        for _ in range(50):
-            distance = np.linalg.norm(moved[:, None] - centred, axis=2)
-            moved = apply_affine(fit_similarity(mirrored, centred[distance.argmin(1)], scale=False), mirrored)
-        distance = np.linalg.norm(moved[:, None] - centred, axis=2)
-        tried.append(distance)
-    distance = min(tried, key=lambda matrix: matrix.min(1).mean())
-    partner, back = distance.argmin(1), distance.argmin(0)
-    mutual = [row for row in range(len(mean)) if back[row] == partner[row] and partner[partner[row]] == row]
+    tried = [_mirrored_distances(centred, normal) for normal in _half_sphere(100)]
+    distance = min(tried, key=_misfit)
+    near = distance < 0.1 * np.sqrt((centred**2).sum(1).mean())
+    partner = distance.argmin(1)
+    mutual = [
+        row
+        for row, own in enumerate(partner)
+        if near[row, own] and partner[own] == row and distance[:, own].argmin() == row
+    ]
     pairs = [(row, int(partner[row])) for row in mutual if row < partner[row]]
-    return pairs, [row for row in mutual if partner[row] == row], float(distance.min(1).mean())
+    return pairs, [row for row in mutual if partner[row] == row], _misfit(distance)
+
+
+def _half_sphere(count: int) -> np.ndarray:
+    """(count, 3) unit vectors spread evenly over half a sphere, on a golden spiral."""
+    height, angle = (np.arange(count) + 0.5) / count, np.arange(count) * np.pi * (3 - np.sqrt(5))
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+
+
+def _mirrored_distances(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """(N, N) distances of the mirrored points (rows) from the points, by the best mirror plane near ``normal``."""
+    mirrored = points - 2 * np.outer(points @ normal, normal)
+    moved = mirrored
+    for _ in range(20):
+        distance = np.linalg.norm(moved[:, None] - points, axis=2)
+        kept = distance.min(1).argsort()[: _most(len(points))]
+        fit = fit_similarity(mirrored[kept], points[distance.argmin(1)[kept]], scale=False)
+        moved = apply_affine(fit, mirrored)
+    return np.linalg.norm(moved[:, None] - points, axis=2)
+
+
+def _misfit(distance: np.ndarray) -> float:
+    return float(np.sort(distance.min(1))[: _most(len(distance))].mean())
+
+
+def _most(count: int) -> int:
+    """Four fifths, but three at least, which a fit needs."""
+    return max(3, round(0.8 * count))
 
 
 def find_pairs(source: Source, names: list[str], shapes: list[Shape]) -> tuple[list[list[str]], list[str]]:

@@ -117,6 +117,8 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; leave spacing_mm out")
             return stack_slices(chosen.frames, path)
+        if any(frame.position is not None for frame in chosen.frames):
+            raise InputError(f"{path}: series {chosen} mixes slices and images without a place; give the slices alone")
         frames = [frame for frame in chosen.frames if frame.entry.path == path] if single else chosen.frames
         if len(frames) > 1:
             raise InputError(f"{path}: series {chosen} are several radiographs; give one file")

@@ -41,7 +41,9 @@ def stack_slices(frames: Sequence[Frame], path: Path) -> Volume:
         InputError: if they are no uniform stack: mixed sizes, directions or spacings, missing or doubled places.
     """
     # The place belongs to it: some anonymisers give all slices one UID.
-    frames = list({(frame.uid or str(frame.entry), *np.ravel(frame.position)): frame for frame in frames}.values())
+    frames = list(
+        {(frame.uid or str(frame.entry), *np.asarray(frame.position).tolist()): frame for frame in frames}.values()
+    )
     _check_alike(frames, path)
     ordered, affine = _order(frames, path)
     rows, columns = ordered[0].shape

@@ -42,7 +42,7 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
             key, _, value = line[1:].partition("=")
             header[key.strip().lower()] = value.strip()
             if key.strip().lower() == "coordinatesystem":
-                frame = parse_slicer_frame(value, where)
+                frame = parse_slicer_frame(value.strip(), where)
             elif key.strip().lower() == _MISSING:
                 _add_line(rows, value.removeprefix(" ").rstrip("\r"), header, frame or "RAS", where)
         elif line.strip():

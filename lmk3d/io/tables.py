@@ -176,14 +176,16 @@ class _Columns:
 def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") -> None:
     """Write a table with the header name,x,y,z,frame[,confidence,error_mm,unit] in RAS; missing points stay empty."""
     measures = [name for name in ("confidence", "error_mm") if getattr(landmarks, name) is not None]
+    px = landmarks.unit == "px"
+    lines = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
+    for row, name in enumerate(landmarks.names):
+        values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
+        cells = ["" if np.isnan(value) else repr(value) for value in values]
+        # csv.writer leaves a lone \r without quotes, and its reader then ends the line there.
+        quoted = '"' + name.replace('"', '""') + '"' if set(name) & {delimiter, '"', "\r", "\n"} else name
+        lines.append([quoted, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        px = landmarks.unit == "px"
-        writer.writerow(["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])])
-        for row, name in enumerate(landmarks.names):
-            values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
-            cells = ["" if np.isnan(value) else repr(value) for value in values]
-            writer.writerow([name, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
+        file.writelines(delimiter.join(line) + "\n" for line in lines)
 
 
 def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
@@ -196,6 +198,8 @@ def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
         InputError: naming the entry.
     """
     content = read_json(path)
+    if isinstance(content, dict) and "markups" in content:
+        raise InputError(f"{path}: is a markups file of 3D Slicer; name it .mrk.json")
     if not isinstance(content, dict) or not isinstance(content.get("landmarks"), list):
         raise InputError(f'{path}: is no file of points; write {{"frame": "RAS", "unit": "mm", "landmarks": [...]}}')
     check_keys(content, _JSON_KEYS, str(path))

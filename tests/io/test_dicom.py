@@ -55,7 +55,7 @@ def test_series_is_chosen_by_uid_number_or_description(study, series):
 
 
 def test_series_that_is_not_there_is_refused_with_the_list(study):
-    with pytest.raises(InputError, match="has no single series 'head'; choose one .*thorax"):
+    with pytest.raises(InputError, match=r"has no single series 'head'; choose one .*thorax"):
         read_image(study, series="head")
 
 
@@ -106,6 +106,13 @@ def test_several_films_of_one_series_need_a_choice_of_file(tmp_path, write_slice
     with pytest.raises(InputError, match="are several radiographs; give one file"):
         read_image(tmp_path)
     assert (read_image(paths[1]).data == 1).all()
+
+
+def test_series_of_slices_and_films_is_refused(tmp_path, write_slice):
+    write_slice(tmp_path / "0.dcm")
+    write_slice(tmp_path / "1.dcm", ImagePositionPatient=None)
+    with pytest.raises(InputError, match="mixes slices and images without a place"):
+        read_image(tmp_path)
 
 
 def test_slices_have_their_own_spacing(study):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,13 @@ def test_packing_that_nothing_can_unpack_is_named(write_slice, tmp_path):
     dataset.save_as(path)
     with pytest.raises(InputError, match=r"packed as MPEG2 .*install python-gdcm"):
         read_pixels(Entry(path))
+
+
+def test_missing_pydicom_is_named(monkeypatch, write_slice, tmp_path):
+    path = write_slice(tmp_path / "a.dcm")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match=r"a\.dcm: DICOM needs pydicom; install it"):
+        pydicom_dataset(Entry(path))
 
 
 def test_missing_file_is_named():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import read_image
-from lmk3d.io.films import film_affine, grey
+from lmk3d.io.films import film_affine, grey, read_film
 
 Image = pytest.importorskip("PIL.Image")
 GREY = np.arange(35, dtype=np.uint8).reshape(5, 7)
@@ -132,6 +133,15 @@ def test_damaged_pictures_are_named_in_one_line(tmp_path, ending):
         with pytest.raises(InputError, match=rf"a\.{ending}: is no picture, or a damaged one") as caught:
             read_image(path)
         assert "\n" not in str(caught.value)
+
+
+def test_missing_pillow_and_missing_files_are_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"a\.png: no such file"):
+        read_film(tmp_path / "a.png")
+    path = save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(InputError, match=r"a\.png: pictures need Pillow; install it"):
+        read_image(path)
 
 
 def test_film_affine_and_grey_by_hand():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -136,6 +137,16 @@ def test_rescaled_values_that_leave_their_type_widen_it(tmp_path):
     data = read_image(path).data
     assert data.dtype == np.int32
     assert (data == 70000).all()
+
+
+def test_reading_takes_the_memory_of_one_copy(tmp_path):
+    data = np.random.default_rng(0).integers(-900, 900, (128, 128, 128)).astype(np.int16)
+    path = save(tmp_path / "a.nii.gz", data)
+    tracemalloc.start()
+    volume = read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * volume.data.nbytes
 
 
 def damaged(name, path):

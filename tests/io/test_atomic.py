@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.io import atomic_path
+
+
+def test_file_appears_when_the_block_ends(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as path:
+        path.write_text("new", encoding="utf-8")
+        assert path.name == "a.txt"
+        assert not (tmp_path / "a.txt").exists()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "new"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+def test_error_or_interrupt_leaves_what_was_there(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+
+    def write():
+        with atomic_path(str(tmp_path / "a.txt")) as path:
+            path.write_text("half", encoding="utf-8")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "a.txt") as path:
+            path.write_text("half", encoding="utf-8")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\); free some space"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_of_the_block_stay_themselves(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "a.txt"):
+            (tmp_path / "nowhere").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        write()
+
+
+def test_folder_that_is_missing_or_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for parent in ("nowhere", "file"):
+        with pytest.raises(InputError, match=r"a\.txt: cannot be written .*choose a folder"):
+            atomic_path(tmp_path / parent / "a.txt").__enter__()
+
+
+def test_target_that_is_a_folder_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("", encoding="utf-8")
+
+    def write():
+        with atomic_path(tmp_path / "a") as path:
+            path.write_text("", encoding="utf-8")
+
+    with pytest.raises(InputError, match="a: cannot be replaced"):
+        write()
+
+
+def test_block_that_writes_nothing_is_a_mistake_of_the_program(tmp_path):
+    with pytest.raises(FileNotFoundError, match="wrote nothing"), atomic_path(tmp_path / "a.txt"):
+        pass

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lmk3d.geometry import Grid, Volume
+from lmk3d.io import check_dataset, write_image, write_points
+from lmk3d.landmarks import Landmarks
+
+NAMES = ("nose", "left ear", "right ear")
+POINTS = np.array([[20.0, 30, 5], [22, 33, 8], [28, 38, 12]])
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a data set of one training and one validation case; cases and files can then be spoilt."""
+    affine = np.diag([1.0, 1, 1, 1])
+    affine[:3, 3] = [18, 28, 2]  # far from the origin: a flip of x and y leads out of the image
+    data = np.random.default_rng(0).integers(0, 99, (14, 13, 12)).astype(np.int16)
+    cases = {}
+    for name in ("a", "b"):
+        write_image(Volume(data, Grid(data.shape, affine)), tmp_path / f"{name}.nii")
+        write_points(Landmarks(NAMES, POINTS), tmp_path / f"{name}.csv")
+        cases[name] = {"image": f"{name}.nii", "points": f"{name}.csv"}
+
+    def check(**changes):
+        content = {"landmarks": list(NAMES), "training": [cases["a"]], "validation": [cases["b"]]} | changes
+        (tmp_path / "set.json").write_text(json.dumps(content), encoding="utf-8")
+        return check_dataset(tmp_path / "set.json")
+
+    return check
+
+
+def only(result):
+    (problem,) = result.problems
+    return problem
+
+
+def test_good_data_set_has_no_problems_and_a_fingerprint(make):
+    result = make()
+    assert result.problems == []
+    assert result.fingerprint.cases == {"training": 1, "validation": 1}
+    assert result.fingerprint.points == {"nose": 2, "left ear": 2, "right ear": 2}
+
+
+def test_all_problems_are_found_at_once(make, tmp_path):
+    (tmp_path / "a.csv").write_text("name,x,y,z\nnose,1,two,3\n", encoding="utf-8")
+    (tmp_path / "b.nii").unlink()
+    result = make(test=[{"image": "c.nii"}], landmarks=[*NAMES, "tail"])
+    assert [problem.partition(":")[0] for problem in result.problems] == [
+        "training, case a",
+        "validation, case b",
+        "test, case c",
+        "training has no point of nose, left ear, right ear, tail; mark them or take them out of landmarks",
+    ]
+    assert result.fingerprint.cases == {"training": 1}
+
+
+def test_file_that_is_no_data_set_is_one_problem(tmp_path):
+    result = check_dataset(tmp_path / "nowhere.json")
+    assert "no such file" in only(result)
+    assert result.fingerprint.images == []
+
+
+def test_missing_and_damaged_images_are_named(make, tmp_path):
+    (tmp_path / "b.nii").write_bytes((tmp_path / "b.nii").read_bytes()[:-5])
+    assert "validation, case b: " in only(make())
+    assert "b.nii: holds less than" in only(make())
+    (tmp_path / "b.nii").unlink()
+    assert "b.nii: no such file or folder" in only(make())
+
+
+def test_missing_points_file_is_named(make, tmp_path):
+    (tmp_path / "b.csv").unlink()
+    assert "b.csv: no such file" in only(make())
+
+
+def test_unknown_and_doubled_names_are_named(make, tmp_path):
+    names = ("nose", "left eer", "left eer", "tail")
+    write_points(Landmarks(names, POINTS[[0, 1, 1, 2]]), tmp_path / "b.csv")
+    problems = make().problems
+    assert len(problems) == 3
+    assert "names 'left eer', which is none of the data set's landmarks; did you mean 'left ear'?" in problems[0]
+    assert "names 'tail', which is none" in problems[1]
+    assert "has left eer more than once" in problems[2]
+
+
+def test_points_outside_the_image_are_named(make, tmp_path):
+    write_points(Landmarks(NAMES, POINTS + np.diag([0, 90, 0])[:, [0, 2, 1]]), tmp_path / "b.csv")
+    assert "b.csv: 1 of 3 points lie outside the image; left ear" in only(make())
+
+
+def test_points_in_the_other_frame_are_recognised(make, tmp_path):
+    write_points(Landmarks(NAMES, POINTS * [-1, -1, 1]), tmp_path / "b.csv")
+    assert "3 of 3 points lie outside the image; inside with x and y turned round: the frame is wrong" in only(make())
+
+
+def test_points_of_another_image_are_doubted(make, tmp_path):
+    write_points(Landmarks(NAMES, POINTS + 500), tmp_path / "b.csv")
+    assert "3 of 3 points lie outside the image; do they belong to this image?" in only(make())
+
+
+def test_point_on_the_outermost_voxels_face_is_inside(make, tmp_path):
+    # The first voxel's centre lies at x = 18.
+    write_points(Landmarks(NAMES, POINTS - [[2.9, 0, 0], [0, 0, 0], [0, 0, 0]]), tmp_path / "b.csv")
+    assert make().problems == []
+
+
+def test_case_without_points_is_a_problem_except_in_the_test_section(make):
+    bare = [{"image": "b.nii"}]
+    assert "validation, case b: has no points" in only(make(validation=bare))
+    assert make(validation=[], test=bare).problems == []
+
+
+def test_file_of_missing_points_only_is_a_problem(make, tmp_path):
+    write_points(Landmarks(NAMES, np.full((3, 3), np.nan)), tmp_path / "b.csv")
+    assert "has no points, only missing ones" in only(make())
+
+
+def test_second_points_are_looked_at_too(make, tmp_path):
+    write_points(Landmarks(NAMES, POINTS + 500), tmp_path / "c.csv")
+    case = {"image": "b.nii", "points": "b.csv", "second_points": "c.csv"}
+    assert "c.csv: 3 of 3 points lie outside" in only(make(validation=[case]))
+
+
+def test_image_in_two_sections_is_a_problem_even_under_another_path(make):
+    problem = only(make(test=[{"image": "x/../a.nii", "points": "a.csv", "name": "again"}]))
+    assert "test, case again: " in problem
+    assert "is already the image of training, case a" in problem
+
+
+def test_cases_that_share_a_name_are_a_problem(make, tmp_path):
+    assert "cases share the names a" in only(make(validation=[{"image": "b.nii", "points": "b.csv", "name": "a"}]))
+
+
+def test_constant_and_nan_images_are_problems(make, tmp_path):
+    grid = Grid((14, 13, 12), np.array([[1.0, 0, 0, 18], [0, 1, 0, 28], [0, 0, 1, 2], [0, 0, 0, 1]]))
+    write_image(Volume(np.full(grid.shape, 3, np.uint8), grid), tmp_path / "b.nii")
+    assert "b.nii is constant (3)" in only(make())
+    data = np.zeros(grid.shape, np.float32)
+    data[0, 0, :2] = np.nan
+    data[1] = 1
+    write_image(Volume(data, grid), tmp_path / "b.nii")
+    assert "b.nii has 2 voxels that are NaN or infinite" in only(make())
+    write_image(Volume(data * np.nan, grid), tmp_path / "b.nii")
+    assert "has 2184 voxels that are NaN" in only(make())
+
+
+def test_units_that_do_not_fit_are_problems(make, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(tmp_path / "f.png")
+    write_points(Landmarks(NAMES, [[-3, -4, 0]] * 3), tmp_path / "f.csv")
+    case = {"image": "f.png", "points": "f.csv"}
+    problems = make(validation=[case]).problems
+    assert "f.csv is in mm, its image in px; give spacing_mm" in problems[0]
+    assert problems[1] == "some images are in mm and some in px; give spacing_mm for those without a spacing"
+    assert make(validation=[case | {"spacing_mm": 1}]).problems == []
+
+
+def test_each_image_is_read_once(make, monkeypatch):
+    import lmk3d.io.check as check
+
+    read, seen = check.read_image, []
+    monkeypatch.setattr(check, "read_image", lambda path, **options: seen.append(path.name) or read(path, **options))
+    make(test=[{"image": "a.nii", "name": "c"}])
+    assert seen == ["a.nii", "b.nii"]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.io import Case, read_dataset
+from lmk3d.io.datasets import bare_name
+
+CONTENT = {
+    "name": "skulls",
+    "description": "four of them",
+    "landmarks": ["nose", "left ear", "right ear", "scar"],
+    "pairs": [["left ear", "right ear"]],
+    "one_sided": ["scar"],
+    "training": [{"image": "images/a.nii.gz", "points": "points/a.csv"}],
+    "validation": [{"image": "../b.mha", "points": "b.mrk.json", "second_points": "c.fcsv", "name": "bee"}],
+}
+
+
+def save(tmp_path, **changes):
+    content = {name: value for name, value in (CONTENT | changes).items() if value is not None}
+    (tmp_path / "set.json").write_text(json.dumps(content), encoding="utf-8")
+    return tmp_path / "set.json"
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    dataset = read_dataset(str(save(tmp_path)))
+    assert dataset.name == "skulls"
+    assert dataset.landmark_names == ("nose", "left ear", "right ear", "scar")
+    assert dataset.pairs == (("left ear", "right ear"),)
+    assert dataset.one_sided == ("scar",)
+    assert dataset.cases("training") == [Case("a", tmp_path / "images" / "a.nii.gz", tmp_path / "points" / "a.csv")]
+    (case,) = dataset.cases("validation")
+    assert (case.name, case.image, case.second_points) == ("bee", tmp_path / ".." / "b.mha", tmp_path / "c.fcsv")
+
+
+def test_absolute_paths_stay(tmp_path):
+    image = str(tmp_path.resolve() / "a.nii")
+    dataset = read_dataset(save(tmp_path, training=[{"image": image}]))
+    assert dataset.cases("training")[0].image == Path(image)
+    assert dataset.cases("training")[0].points is None
+
+
+def test_spacing_of_the_set_holds_for_cases_without_their_own(tmp_path):
+    cases = [{"image": "a.png"}, {"image": "b.png", "spacing_mm": 0.1, "series": "7"}]
+    dataset = read_dataset(save(tmp_path, spacing_mm=0.2, training=cases, validation=None))
+    assert [case.spacing_mm for case in dataset.cases("training")] == [0.2, 0.1]
+    assert [case.series for case in dataset.cases("training")] == [None, "7"]
+
+
+def test_name_is_that_of_the_file_where_none_is_given(tmp_path):
+    assert read_dataset(save(tmp_path, name=None, description=None)).name == "set"
+
+
+def test_section_without_cases_is_refused_when_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"data set 'skulls' has no cases in section 'test'; .*: training, validation"):
+        read_dataset(save(tmp_path)).cases("test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"trainning": []}, "key 'trainning' is unknown; did you mean 'training'"),
+        ({"landmarks": None}, "landmarks is missing or empty"),
+        ({"landmarks": []}, "landmarks is missing or empty"),
+        ({"landmarks": "nose"}, "landmarks must be a list of names"),
+        ({"landmarks": ["nose", 3]}, "landmarks must be a list of names"),
+        ({"landmarks": ["nose", "ear", "nose"]}, "landmarks names nose more than once"),
+        ({"pairs": "no"}, "pairs must be a list"),
+        ({"pairs": ["no"]}, "each of pairs must be a list of names"),
+        ({"pairs": [["nose", "nose"]]}, "must be two different names"),
+        ({"pairs": [["nose", "tail"]]}, "pairs names 'tail', which is no landmark"),
+        ({"pairs": [["nose", "left ear"], ["right ear", "nose"]]}, "'nose' is in two pairs"),
+        ({"one_sided": ["left ear"]}, "one_sided names 'left ear'"),
+        ({"one_sided": ["tail"]}, "one_sided names 'tail'"),
+        ({"training": None, "validation": []}, "has no cases"),
+        ({"training": {}}, "training must be a list of cases"),
+        ({"training": [3]}, "training, case 1: is 3"),
+        (
+            {"training": [{"image": "a", "pionts": "b"}]},
+            "training, case 1: key 'pionts' is unknown; did you mean 'points'",
+        ),
+        ({"training": [{"image": "a"}, {"points": "b"}]}, "training, case 2: has no image"),
+        ({"training": [{"image": 3}]}, "training, case 1: image is 3; write a text"),
+        ({"training": [{"image": "a", "name": ""}]}, "training, case 1: name is ''"),
+        ({"spacing_mm": 0}, "spacing_mm is 0"),
+        ({"spacing_mm": True}, "spacing_mm is True"),
+        ({"spacing_mm": "0.1"}, "spacing_mm is '0.1'"),
+    ],
+)
+def test_what_makes_no_data_set_is_named(tmp_path, changes, match):
+    with pytest.raises(InputError, match=rf"set\.json: .*{match}"):
+        read_dataset(save(tmp_path, **changes))
+
+
+def test_other_json_is_no_data_set(tmp_path):
+    (tmp_path / "set.json").write_text("[1, 2]", encoding="utf-8")
+    with pytest.raises(InputError, match="is no data set"):
+        read_dataset(tmp_path / "set.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [("a.nii.gz", "a"), ("a.b.NII.GZ", "a.b"), ("a.mha", "a"), ("dicom", "dicom"), ("1.2.840.dcm", "1.2.840")],
+)
+def test_bare_name_drops_the_whole_ending(name, bare):
+    assert bare_name(Path("folder") / name) == bare

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, Volume
+from lmk3d.io import find_images, read_image, write_image
+
+VOLUME = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), Grid((2, 3, 4), np.diag([1.0, 2, 3, 1])))
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_importing_the_room_imports_no_reader():
+    code = (
+        "import sys, lmk3d.io as io; io.read_image, io.find_images, io.read_points, io.atomic_path; print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"nibabel", "itk", "PIL", "pydicom", "scipy", "torch"} & set(run.stdout.split())
+
+
+def test_room_has_the_names_it_lists_and_no_others():
+    import lmk3d.io
+
+    assert all(getattr(lmk3d.io, name) is not None for name in lmk3d.io.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(lmk3d.io, "nothing")  # noqa: B009 - an unknown name is the point
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.NII.GZ", "a.nrrd", "a.mha", "two words.nii.gz", "ß.mha", "a.b.nrrd"])
+def test_format_follows_the_name(tmp_path, name):
+    write_image(VOLUME, tmp_path / name)
+    found = read_image(str(tmp_path / name))
+    np.testing.assert_array_equal(found.data, VOLUME.data)
+    np.testing.assert_array_equal(found.grid.affine, VOLUME.grid.affine)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_existing_file_is_replaced_whole_and_a_failure_leaves_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.nii"
+    write_image(VOLUME, path)
+    before = path.read_bytes()
+
+    def fail(_volume, temporary):
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lmk3d.io.nifti.write_nifti", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_image(VOLUME, path)
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["a.nii"]
+
+
+def test_unknown_ending_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.png: an image cannot be written under this name; end it in \.nii,"):
+        write_image(VOLUME, tmp_path / "a.png")
+    touch(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"a\.txt: is no image of a known kind"):
+        read_image(tmp_path / "a.txt")
+
+
+def test_folder_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nii: cannot be written"):
+        write_image(VOLUME, tmp_path / "nowhere" / "a.nii")
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.nii: no such file or folder"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_arguments_that_do_not_fit_the_file_are_refused(tmp_path):
+    write_image(VOLUME, tmp_path / "a.nii")
+    with pytest.raises(InputError, match="is no DICOM series"):
+        read_image(tmp_path / "a.nii", series="1")
+    with pytest.raises(InputError, match="says its own spacing"):
+        read_image(tmp_path / "a.nii", spacing_mm=1.0)
+    with pytest.raises(InputError, match=r"argument spacing_mm is -1\.0"):
+        read_image(tmp_path / "a.nii", spacing_mm=-1.0)
+
+
+def test_image_beyond_the_memory_is_refused(tmp_path, monkeypatch):
+    def fail(_path):
+        raise MemoryError
+
+    touch(tmp_path / "a.nii")
+    monkeypatch.setattr("lmk3d.io.nifti.read_nifti", fail)
+    with pytest.raises(InputError, match="does not fit into memory"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_files_and_folders_give_each_scan_once_and_sorted(tmp_path):
+    touch(*(tmp_path / "f" / name for name in ("b.nii.gz", "a.mha", "c.nrrd", ".hidden.nii", "notes.txt", "a.zraw")))
+    touch(tmp_path / "single.nii")
+    found = find_images([tmp_path / "single.nii", tmp_path / "f", str(tmp_path / "f" / "b.nii.gz")])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "single.nii",
+        "f/a.mha",
+        "f/b.nii.gz",
+        "f/c.nrrd",
+    ]
+
+
+def test_pictures_beside_volumes_are_previews_and_alone_are_films(tmp_path):
+    touch(tmp_path / "f" / "a.nii", tmp_path / "f" / "a.png", tmp_path / "g" / "a.PNG", tmp_path / "g" / "b.jpg")
+    assert [path.name for path in find_images([tmp_path / "f"])] == ["a.nii"]
+    assert [path.name for path in find_images([tmp_path / "g"])] == ["a.PNG", "b.jpg"]
+
+
+def test_nothing_to_find_is_an_error(tmp_path):
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match=r"holds no images; give \.nii"):
+        find_images([tmp_path])
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_images([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match="no images were given"):
+        find_images([])
+
+
+def test_folder_of_one_series_is_one_scan(tmp_path, write_slice):
+    for place in range(3):
+        write_slice(tmp_path / f"{place}.dcm", z=place)
+    assert find_images([tmp_path]) == [tmp_path]
+    # What a shell makes of *.dcm is one scan, too.
+    assert find_images(sorted(tmp_path.iterdir())) == [tmp_path / "0.dcm"]
+
+
+def test_each_of_several_series_is_a_scan_that_can_be_read(tmp_path, write_slice):
+    for series in (1, 2):
+        for place in range(3):
+            pixels = np.full((4, 5), series)
+            write_slice(tmp_path / f"{place}{series}.dcm", z=place, pixels=pixels, SeriesInstanceUID=f"1.{series}")
+    found = find_images([tmp_path])
+    assert [path.name for path in found] == ["01.dcm", "02.dcm"]
+    assert [read_image(path).data.mean() for path in found] == [1, 2]
+    assert read_image(found[0]).data.shape == (5, 4, 3)
+
+
+def test_each_dicom_film_is_a_scan_and_so_is_an_archive(tmp_path, write_slice):
+    film = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+    for number in range(2):
+        write_slice(tmp_path / f"{number}.dcm", **film)
+    assert [path.name for path in find_images([tmp_path])] == ["0.dcm", "1.dcm"]
+    touch(tmp_path / "study.zip")
+    assert find_images([tmp_path / "study.zip"]) == [tmp_path / "study.zip"]
+
+
+def test_real_folder_is_found(real_files):
+    names = [path.name for path in find_images([real_files])]
+    assert "ct_example_3mm.nii.gz" in names
+    assert sum(name.startswith("CT.") for name in names) == 1

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lmk3d.errors import InputError
+from lmk3d.io import read_points, write_points
+from lmk3d.io.tables import PointRows
+from lmk3d.landmarks import Landmarks
+
+
+def csv_file(tmp_path, text, name="a.csv"):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path / name
+
+
+def json_file(tmp_path, content):
+    return csv_file(tmp_path, json.dumps(content), "a.json")
+
+
+def test_table_is_what_a_person_expects(tmp_path):
+    landmarks = Landmarks(("apex", "left, ostium"), [[1, 2.5, -3], [np.nan] * 3], confidence=[0.5, np.nan])
+    write_points(landmarks, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == (
+        'name,x,y,z,frame,confidence\napex,1.0,2.5,-3.0,RAS,0.5\n"left, ostium",,,,RAS,\n'
+    )
+    write_points(Landmarks(("apex",), [[1, 2, 3]], unit="px"), tmp_path / "a.tsv")
+    assert (tmp_path / "a.tsv").read_text(encoding="utf-8") == (
+        "name\tx\ty\tz\tframe\tunit\napex\t1.0\t2.0\t3.0\tRAS\tpx\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,x,y,z,frame\na,1,2,3,LPS\n",
+        "label,x,y,z,frame\na,1,2,3,lps\n",
+        "z,y,x,Landmark,Frame\n3,2,1,a,LPS",
+        "name;x;y;z;frame\na;1;2;3;LPS\n",
+        "name\tx\ty\tz\tframe\r\na\t1\t2\t3\tLPS\r\n\r\n",
+        "\ufeffname, x, y, z, frame, comment\na,1,2,3,LPS,anything\n",
+        "label,l,p,s,defined,selected,visible,locked,description\na,1,2,3,1,1,1,0,\n",
+        "label,r,a,s,defined\na,-1,-2,3,1\n",
+    ],
+)
+def test_tables_of_many_makers_are_read(tmp_path, text):
+    landmarks = read_points(csv_file(tmp_path, text))
+    assert landmarks.names == ("a",)
+    assert landmarks.points_mm.tolist() == [[-1, -2, 3]]
+
+
+def test_frame_argument_counts_where_the_table_says_none(tmp_path):
+    path = csv_file(tmp_path, "name,x,y,z,frame\na,1,2,3,\nb,1,2,3,RAS\n")
+    assert read_points(path).points_mm.tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert read_points(path, frame="LPS").points_mm.tolist() == [[-1, -2, 3], [1, 2, 3]]
+
+
+def test_points_that_slicer_calls_undefined_are_missing(tmp_path):
+    landmarks = read_points(csv_file(tmp_path, "label,r,a,s,defined\na,0,0,0,0\nb,0,0,0,1\n"))
+    assert landmarks.present.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("case,landmark,x,y,z\n1,a,1,2,3\n", "line 1: a column `case` says the table holds several images"),
+        ("landmark,column,row,slice\na,1,2,0\n", "line 1: pixel indices need their image"),
+        ("a,1,2,3\nb,1,2,3\n", "line 1: the header is 'a,1,2,3'; write name,x,y,z,frame"),
+        ("x,y,z\n1,2,3\n", "line 1: the header is"),
+        ("name,x,y,z,x\na,1,2,3,4\n", "line 1: the header has a column twice"),
+        ("name,x,y,z\na,1,2\n", "line 2: has 3 cells where the header has 4"),
+        ("name,x,y,z\na,1,2,3\nb,1,two,3\n", "line 3: y of 'b' is 'two'"),
+        ("name,x,y,z\na,1,,3\n", r"line 2: the position of 'a' is \['1', '', '3'\]; write three numbers, or none"),
+        ("name,x,y,z\na,1,inf,3\n", "line 2: y of 'a' is 'inf'"),
+        ("name,x,y,z\n,1,2,3\n", "line 2: a point has no name"),
+        ("name,x,y,z,frame\na,1,2,3,XYZ\n", "line 2: frame 'XYZ' is unknown"),
+        ("name,r,a,s,frame\na,1,2,3,LPS\n", "line 2: frame LPS contradicts the columns r,a,s"),
+        ("name,x,y,z,unit\na,1,2,3,cm\n", "line 2: unit 'cm' is unknown"),
+        ("name,x,y,z,unit\na,1,2,3,mm\nb,1,2,3,px\n", "mixes mm and px"),
+        ("name,x,y,z,confidence\na,1,2,3,95\n", "line 2: confidence of 'a' is 95; it lies between 0 and 1"),
+        ("name,x,y,z,error_mm\na,1,2,3,-1\n", "line 2: error_mm of 'a' is -1"),
+        ('name,x,y,z\n"a"b,1,2,3\n', "line 2: is no valid table"),
+        ("", "is empty; write a header"),
+    ],
+)
+def test_bad_tables_are_named_with_their_line(tmp_path, text, match):
+    with pytest.raises(InputError, match=rf"a\.csv(, |: ){match}"):
+        read_points(csv_file(tmp_path, text))
+
+
+def test_json_is_what_a_person_expects(tmp_path):
+    landmarks = Landmarks(("a", "b"), [[1, 2, 3], [np.nan] * 3], error_mm=[0.5, np.nan])
+    write_points(landmarks, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "frame": "RAS",
+        "unit": "mm",
+        "landmarks": [
+            {"name": "a", "position": [1, 2, 3], "error_mm": 0.5},
+            {"name": "b", "position": None, "error_mm": None},
+        ],
+    }
+
+
+def test_json_says_its_frame_or_the_argument_does(tmp_path):
+    entries = [{"name": "a", "position": [1, 2, 3]}]
+    path = json_file(tmp_path, {"landmarks": entries})
+    assert read_points(path, frame="LPS").points_mm.tolist() == [[-1, -2, 3]]
+    assert read_points(path).points_mm.tolist() == [[1, 2, 3]]
+    path = json_file(tmp_path, {"frame": "LPS", "landmarks": entries})
+    assert read_points(path, frame="RAS").points_mm.tolist() == [[-1, -2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ([], "is no file of points"),
+        ({"landmarks": 3}, "is no file of points"),
+        ({"markups": []}, "is a markups file of 3D Slicer; name it .mrk.json"),
+        ({"landmarks": [], "farme": "RAS"}, "key 'farme' is unknown; did you mean 'frame'"),
+        ({"landmarks": [], "frame": "x"}, "frame 'x' is unknown"),
+        ({"landmarks": [], "unit": "cm"}, "unit 'cm' is unknown"),
+        ({"landmarks": [3]}, "landmark 1: is 3"),
+        ({"landmarks": [{"name": "a", "positon": [1, 2, 3]}]}, "landmark 1: key 'positon' is unknown; did you mean"),
+        ({"landmarks": [{"position": [1, 2, 3]}]}, "landmark 1: a point has no name"),
+        ({"landmarks": [{"name": "a", "position": [1, 2]}]}, r"landmark 1: the position of 'a' is \[1, 2\]"),
+        ({"landmarks": [{"name": "a", "position": [1, 2, "x"]}]}, "landmark 1: z of 'a' is 'x'"),
+    ],
+)
+def test_bad_json_is_named_with_its_entry(tmp_path, content, match):
+    with pytest.raises(InputError, match=rf"a\.json(, |: ){match}"):
+        read_points(json_file(tmp_path, content))
+
+
+def test_rows_know_which_measures_they_have():
+    rows = PointRows()
+    rows.add("a", [1, 2, 3], "LPS", ("", None), "line 1")
+    assert rows.landmarks().confidence is None
+    assert rows.landmarks(confidence=True).confidence.shape == (1,)
+    assert rows.landmarks().points_mm.tolist() == [[-1, -2, 3]]
