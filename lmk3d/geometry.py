@@ -88,7 +88,7 @@ class Grid:
     @property
     def inverse(self) -> FloatArray:
         """(4, 4) world RAS mm to voxel index."""
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     @property
     def spacing_mm(self) -> FloatArray:
@@ -125,13 +125,14 @@ class Grid:
     def coarsened(self, factors: Sequence[int]) -> Grid:
         """The grid of the means over blocks of ``factors`` voxels; a rest at the far end is left out.
 
-        The centre of the first block lies (factor - 1) / 2 voxels in: keeping the affine's origin would shift the image.
+        The centre of the first block lies (factor - 1) / 2 voxels in: the affine's origin, kept, would shift the image.
         """
         steps = np.asarray(factors, float)
         affine = np.array(self.affine)
         affine[:3, 3] = self.to_mm((steps - 1) / 2)
         affine[:3, :3] *= steps
-        return Grid(tuple(side // int(step) for side, step in zip(self.shape, factors, strict=True)), affine)  # type: ignore[arg-type]
+        i, j, k = (side // int(step) for side, step in zip(self.shape, factors, strict=True))
+        return Grid((i, j, k), affine)
 
     def cropped(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
         """The part of this grid of ``shape`` voxels that begins at voxel ``start`` (which may lie outside)."""

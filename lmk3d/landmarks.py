@@ -39,12 +39,16 @@ class Landmarks:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        points = np.array(self.points_mm, dtype=np.float64).reshape(-1, 3)
+        points = np.array(self.points_mm, dtype=np.float64)
+        if points.size and points.shape[-1] != 3:
+            raise ValueError(f"points_mm must be (N, 3), got shape {points.shape}; give x, y and z of each point")
+        points = points.reshape(-1, 3)
         if len(points) != len(self.names):
             raise ValueError(f"{len(self.names)} names came with {len(points)} points; give one name for each row")
         missing = np.isnan(points)
-        if (missing.any(1) != missing.all(1)).any() or np.isinf(points).any():
-            row = int(np.flatnonzero(((missing.any(1) != missing.all(1)) | np.isinf(points).any(1)))[0])
+        broken = np.flatnonzero((missing.any(1) != missing.all(1)) | np.isinf(points).any(1))
+        if len(broken):
+            row = int(broken[0])
             raise ValueError(f"point {self.names[row]!r} is {points[row].tolist()}; give three numbers, or three NaN")
         if self.unit not in ("mm", "px"):
             raise ValueError(f"unit must be 'mm' or 'px', got {self.unit!r}")
@@ -65,11 +69,11 @@ class Landmarks:
     @property
     def present(self) -> NDArray[np.bool_]:
         """(N,) True where a row is no missing landmark."""
-        return ~np.isnan(self.points_mm).any(axis=1)
+        return np.asarray(~np.isnan(self.points_mm).any(axis=1))
 
     def rows(self, index: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Landmarks:
         """These rows, in this order, with everything that belongs to them."""
-        chosen = np.arange(len(self))[np.asarray(index)]
+        chosen = np.arange(len(self))[np.asarray(index) if len(index) else []]
         names = tuple(self.names[row] for row in chosen)
         confidence, error_mm = (
             None if values is None else values[chosen] for values in (self.confidence, self.error_mm)
@@ -78,18 +82,14 @@ class Landmarks:
 
     def ordered(self, names: Iterable[str]) -> Landmarks:
         """One row for each of ``names``, in that order: its first present instance, else a missing row."""
-        index = {}
-        for row in np.flatnonzero(self.present)[::-1]:
-            index[self.names[row]] = int(row)
+        first = {}
+        # Later ones overwrite earlier ones: the first of the present rows is the last to be noted.
+        for row in (*np.flatnonzero(~self.present)[::-1], *np.flatnonzero(self.present)[::-1]):
+            first[self.names[row]] = int(row)
         names = tuple(names)
-        nowhere = Landmarks(
-            ("",), np.full((1, 3), np.nan), *(None if v is None else np.full(1, np.nan) for v in (self.confidence, self.error_mm)),
-            unit=self.unit,
+        chosen = np.array([first.get(name, -1) for name in names], dtype=int)  # -1 is the row of NaN put behind
+        points = np.concatenate([self.points_mm, np.full((1, 3), np.nan)])[chosen]
+        confidence, error_mm = (
+            None if values is None else np.append(values, np.nan)[chosen] for values in (self.confidence, self.error_mm)
         )
-        parts = [self.rows([index[name]]) if name in index else nowhere for name in names]
-        stack = [
-            None if getattr(self, field) is None else np.concatenate([getattr(part, field) for part in parts])
-            for field in ("confidence", "error_mm")
-        ]
-        points = np.concatenate([part.points_mm for part in parts]) if parts else np.empty((0, 3))
-        return Landmarks(names, points, *stack, unit=self.unit)
+        return Landmarks(names, points, confidence, error_mm, self.unit)

@@ -1,0 +1,92 @@
+"""Named points that may be missing or have several instances."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from lmk3d.landmarks import Landmarks
+
+GONE = [np.nan] * 3
+
+
+@pytest.fixture
+def spine():
+    """Two instances of a process, a missing apex, a root."""
+    return Landmarks(
+        ("process", "apex", "process", "root"),
+        [[1, 2, 3], GONE, [4, 5, 6], [7, 8, 9]],
+        confidence=[0.9, 0.1, 0.8, np.nan],
+        error_mm=[1, np.nan, 2, 3],
+    )
+
+
+def test_a_name_gives_all_its_present_instances(spine):
+    assert len(spine) == 4
+    assert_array_equal(spine["process"], [[1, 2, 3], [4, 5, 6]])
+    assert spine["apex"].shape == (0, 3)
+    assert spine["unheard of"].shape == (0, 3)
+    assert_array_equal(spine.present, [True, False, True, True])
+
+
+def test_rows_keep_what_belongs_to_them(spine):
+    for index in ([3, 0], np.array([3, 0]), np.array([-1, 0])):
+        rows = spine.rows(index)
+        assert rows.names == ("root", "process")
+        assert_array_equal(rows.points_mm, [[7, 8, 9], [1, 2, 3]])
+        assert_array_equal(rows.confidence, [np.nan, 0.9])
+        assert_array_equal(rows.error_mm, [3, 1])
+    assert spine.rows(spine.present).names == ("process", "process", "root")
+    assert len(spine.rows([])) == 0
+
+
+def test_ordering_takes_first_instances_and_fills_in_missing_rows(spine):
+    ordered = spine.ordered(["root", "apex", "nowhere", "process"])
+    assert ordered.names == ("root", "apex", "nowhere", "process")
+    assert_array_equal(ordered.points_mm, [[7, 8, 9], GONE, GONE, [1, 2, 3]])
+    # How sure the detector was that the apex is missing is kept; nobody said anything of "nowhere".
+    assert_array_equal(ordered.confidence, [np.nan, 0.1, np.nan, 0.9])
+    assert_array_equal(ordered.error_mm, [3, np.nan, np.nan, 1])
+
+
+def test_ordering_takes_the_first_instance_that_is_there():
+    points = Landmarks(("a", "a", "a"), [GONE, [1, 1, 1], [2, 2, 2]], confidence=[0.1, 0.2, 0.3])
+    assert_array_equal(points.ordered(["a"]).points_mm, [[1, 1, 1]])
+    assert_array_equal(points.ordered(["a"]).confidence, [0.2])
+
+
+def test_ordering_by_no_names_or_of_no_points_gives_what_was_asked_for(spine):
+    assert len(spine.ordered([])) == 0
+    empty = Landmarks((), [], confidence=[], unit="px")
+    assert empty.points_mm.shape == (0, 3)
+    ordered = empty.ordered(["a"])
+    assert_array_equal(ordered.points_mm, [GONE])
+    assert_array_equal(ordered.confidence, [np.nan])
+    assert ordered.error_mm is None
+    assert ordered.unit == "px"
+
+
+def test_points_are_copied_and_exact():
+    source = np.array([[0.1, 0.2, 0.3]], dtype=np.float64)
+    points = Landmarks(["a"], source)
+    source[0, 0] = 9
+    assert points.points_mm[0, 0] == 0.1
+    assert points.points_mm.dtype == np.float64
+    assert points.names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((("a",), np.zeros((2, 3))), "1 names came with 2 points; give one name for each row"),
+        ((("a", "b", "c"), np.zeros((3, 2))), r"points_mm must be \(N, 3\), got shape \(3, 2\)"),
+        ((("a", "b"), np.zeros((3, 2))), r"points_mm must be \(N, 3\)"),
+        ((("a", "b"), [[0, 0, 0], [1, np.nan, 2]]), r"point 'b' is \[1.0, nan, 2.0\]; give three"),
+        ((("a",), [[0, np.inf, 0]]), r"point 'a' is \[0.0, inf, 0.0\]"),
+        ((("a",), [[0, 0, 0]], [0.1, 0.2]), r"confidence must have shape \(1,\), got \(2,\)"),
+        ((("a",), [[0, 0, 0]], None, 0.5), r"error_mm must have shape \(1,\), got \(\)"),
+        ((("a",), [[0, 0, 0]], None, None, "cm"), "unit must be 'mm' or 'px', got 'cm'"),
+    ],
+)
+def test_what_is_no_set_of_landmarks_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        Landmarks(*arguments)
