@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from lmk3d.errors import InputError
-from lmk3d.geometry import Grid, Volume
+from lmk3d.geometry import Grid, Volume, random_rotation
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -73,3 +74,24 @@ def bright_volume() -> Volume:
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = [-10, 20, 30]
     return Volume(data, Grid((6, 5, 4), affine))
+
+
+@pytest.fixture(scope="session")
+def draw_grid() -> Callable[..., Grid]:
+    """Draws a grid as no scanner would refuse to make it: oblique, flipped, anisotropic, far from the origin."""
+
+    def draw(
+        generator: np.random.Generator,
+        *,
+        shape: Sequence[int] | None = None,
+        spacing_mm: tuple[float, float] = (0.3, 3.0),
+        reach_mm: float = 300.0,
+        shear: float = 0.0,
+    ) -> Grid:
+        axes = random_rotation(generator) * generator.choice([-1.0, 1.0], size=3)
+        axes = axes + shear * generator.uniform(-1, 1, size=(3, 3))
+        sides = generator.integers(1, 400, size=3) if shape is None else shape
+        spacing = np.exp(generator.uniform(*np.log(spacing_mm), size=3))
+        return Grid.around(generator.uniform(-reach_mm, reach_mm, size=3), sides, spacing, axes)
+
+    return draw
