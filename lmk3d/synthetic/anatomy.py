@@ -11,7 +11,7 @@ from lmk3d.landmarks import Landmarks
 from lmk3d.synthetic.aorta import draw_aorta
 from lmk3d.synthetic.draws import Draws
 from lmk3d.synthetic.heart import Tissue, draw_heart
-from lmk3d.synthetic.trunk import draw_spine, draw_trunk
+from lmk3d.synthetic.trunk import draw_spine, draw_trunk, into_chest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,8 +73,10 @@ def draw_anatomy(seed: int) -> Anatomy:
     size = draws.near(1.0, 0.10)
     scale = size * draws.uniform(0.94, 1.06, (3,))
     spine = draw_spine(draws, scale)
-    valve = np.array([-4.0, 24.0, 0.0]) * scale + draws.jitter([7.0, 6.0, 9.0])
+    valve = np.array([-4.0, 21.0, 0.0]) * scale + draws.jitter([7.0, 6.0, 9.0])
     heart = draw_heart(draws, valve, tissue)
+    shift = into_chest(heart.landmarks["heart_apex"], scale)
+    heart, valve = heart.shifted(shift), valve + shift
     aorta = draw_aorta(draws, heart.aorta_start, spine, scale, tissue)
     trunk = draw_trunk(draws, spine, aorta.renal_ends, tissue)
     shapes = [*trunk.inner, *trunk.outer, *heart.shapes, *aorta.walls, *aorta.arteries, *heart.arteries]

@@ -89,7 +89,6 @@ def draw_aorta(
     branches += _visceral_branches(draws, line, aorta, scale, width)
     branches += _iliac_arteries(draws, fork, scale, width)
     aorta.landmarks["aortic_bifurcation"] = fork[:3]
-    aorta.walls.append(Tube(tissue.fat, line.path[::3, :3], line.path[::3, 3] + 6.0))
     for points, radii in branches:
         path = curve(np.column_stack([points, radii]), 2.0)
         aorta.walls.append(Tube(tissue.fat, path[::2, :3], path[::2, 3] + 2.5))

@@ -57,6 +57,15 @@ class Heart:
     landmarks: dict[str, FloatArray] = field(default_factory=dict)
     aorta_start: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
 
+    def shifted(self, by_mm: FloatArray) -> Heart:
+        """This heart, moved."""
+        return Heart(
+            [shape.moved(np.eye(3), by_mm) for shape in self.shapes],
+            [shape.moved(np.eye(3), by_mm) for shape in self.arteries],
+            {name: point + by_mm for name, point in self.landmarks.items()},
+            self.aorta_start + np.append(by_mm, 0.0),
+        )
+
 
 @dataclass(frozen=True)
 class _Frame:
@@ -118,13 +127,13 @@ class _Ventricle:
 
 def _draw_left_ventricle(draws: Draws, frame: _Frame) -> _Ventricle:
     size = draws.near(1.0, 0.07)
-    radii = np.array([draws.near(36, 3), draws.near(36, 3), 57.0 * size]) * frame.scale
-    long_axis = unit(np.array([-0.62, 0.50, -0.60]) + draws.jitter(0.14))
+    radii = np.array([draws.near(36, 3), draws.near(36, 3), 55.0 * size]) * frame.scale
+    long_axis = unit(np.array([-0.65, 0.43, -0.62]) + draws.jitter(0.14))
     groove = np.array([-0.25, 0.78, 0.55])  # towards the front groove between the ventricles
     groove = unit(groove - (groove @ long_axis) * long_axis)
     axes = np.stack([groove, np.cross(long_axis, groove), long_axis], axis=1)
     base = np.array([-2.0, 2.0, -1.5]) + draws.jitter(2.0)
-    centre = base + 47.0 * size * long_axis
+    centre = base + 45.0 * size * long_axis
     return _Ventricle(
         centre=frame.at(centre)[0],
         axes=frame.turn @ axes,
@@ -215,7 +224,9 @@ def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> No
         [root.base + np.array([[0.6], [0.8], [1.0], [1.25]]) * root.height * root.up,
          np.array([0.95, 0.98, 1.0, 1.05]) * root.junction]
     )  # fmt: skip
+    heart.shapes.append(Tube(tissue.wall, path[2:, :3], path[2:, 3] + 1.8))
     for index in range(3):
+        heart.shapes.append(Ellipsoid(tissue.wall, root.centre(index), root.axes(index), root.sinus[index] + 1.5))
         heart.arteries.append(Ellipsoid(tissue.blood, root.centre(index), root.axes(index), root.sinus[index]))
     for index in range(3):
         cut_top = (root.base + 0.62 * root.height * root.up, root.up)
@@ -225,8 +236,8 @@ def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> No
         )
         heart.arteries.append(
             Ellipsoid(
-                0.35 * tissue.blood + 20, root.centre(index), root.axes(index), root.sinus[index],
-                shell_mm=0.9, cuts=(cut_top, cut_wall, *sides),
+                0.2 * tissue.blood + 40, root.centre(index), root.axes(index), root.sinus[index],
+                shell_mm=1.1, cuts=(cut_top, cut_wall, *sides),
             )
         )  # fmt: skip
 
@@ -247,7 +258,7 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
     shapes.append(Ellipsoid(tissue.myocardium, ventricle, tilt, thick + wall, egg=0.2))
     shapes.append(Ellipsoid(tissue.myocardium, atrium, frame.turn, round_ + 2))
     tract = curve(
-        np.column_stack([frame.at([-4, 34, -18], [-12, 32, -2], [-19, 27, 13]), scale * np.array([17.0, 15.5, 13.5])]),
+        np.column_stack([frame.at([-4, 36, -18], [-12, 35, -2], [-19, 30, 13]), scale * np.array([17.0, 15.5, 13.5])]),
         4.0,
     )
     shapes.append(Tube(tissue.myocardium, tract[:, :3], tract[:, 3] + wall * 0.8))
@@ -256,15 +267,15 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
     shapes.append(Tube(tissue.right_blood, frame.at([34, 2, -24], [14, 18, -34]), scale * np.array([16.0, 17.0])))
     shapes.append(Tube(tissue.right_blood, tract[:, :3], tract[:, 3]))
     # Left atrium with its ear and four veins.
-    middle = frame.at(-6, -31, -6)[0]
+    middle = frame.at(-5, -36, -5)[0]
     size = np.array([33.0, 19.0, 24.0]) * scale * draws.uniform(0.92, 1.1, (3,))
     veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
     for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
         shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
         for end, radius in veins:
             shapes.append(Tube(colour, np.stack([middle, frame.at(end)[0]]), np.array([8.5, radius]) * scale + more))
-        ear = frame.at([-26, -20, 2], [-42, -6, 8], [-47, 8, 4])
-        shapes.append(Tube(colour, ear, np.array([9.0, 9.5, 6.0]) * scale + more))
+        ear = frame.at([-24, -22, 6], [-42, -13, 17], [-51, 3, 17])
+        shapes.append(Tube(colour, ear, np.array([8.5, 8.5, 5.5]) * scale + more))
     # The left ventricle last: its muscle is the septum.
     cavity = left.radii - np.array([left.wall, left.wall, left.apex_wall])
     shapes.append(Ellipsoid(tissue.myocardium, left.centre, left.axes, left.radii, egg=left.egg))
@@ -280,9 +291,9 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
 def _add_vessels(heart: Heart, draws: Draws, frame: _Frame, tissue: Tissue) -> None:
     """Pulmonary trunk with its two branches, upper and lower caval veins' last pieces."""
     scale, blood = frame.scale, tissue.right_blood
-    fork = frame.at(-26, -8, 42)[0]
-    trunk = np.concatenate([frame.at([-19, 27, 13], [-26, 16, 29]), [fork]])
-    right = np.concatenate([[fork], frame.at([-2, -24, 42], [28, -28, 38], [56, -36, 30])])
+    fork = frame.at(-26, 2, 45)[0]
+    trunk = np.concatenate([frame.at([-19, 30, 13], [-23, 28, 29]), [fork]])
+    right = np.concatenate([[fork], frame.at([-2, -22, 44], [28, -28, 38], [56, -36, 30])])
     left = np.concatenate([[fork], frame.at([-40, -22, 47], [-56, -38, 42])])
     paths = [
         (trunk, [13.5, 13.5, 12.0]),
@@ -308,12 +319,12 @@ def _add_coronaries(heart: Heart, draws: Draws, frame: _Frame, root: _Root, left
     width = draws.near(2.1, 0.35) * scale
     main_path = np.stack([left_ostium - 3 * left_out, left_ostium, straight, fork])
     descending = np.concatenate(
-        [[fork], fork + scale * np.array([[-9, 9, -1.0]]) @ frame.turn.T,
-         [left.surface(h, a, 3.0) for h, a in ((-0.5, 4.0), (-0.2, 0.0), (0.15, -3.0), (0.5, 0.0), (0.8, 0.0))]]
+        [[fork], fork + scale * np.array([[-12, 6, -2.0]]) @ frame.turn.T,
+         [left.surface(h, a, 3.0) for h, a in ((-0.5, -52.0), (-0.2, -36.0), (0.15, -15.0), (0.5, -5.0), (0.8, 0.0))]]
     )  # fmt: skip
     round_ = np.concatenate(
-        [[fork], fork + scale * np.array([[-9, -5, -5.0]]) @ frame.turn.T,
-         [left.surface(-0.66, a, 4.0) for a in (-62.0, -95.0, -130.0, -160.0)]]
+        [[fork], fork + scale * np.array([[-9, -2, -8.0]]) @ frame.turn.T,
+         [left.surface(-0.48, a, 2.5) for a in (-85.0, -110.0, -145.0, -175.0)]]
     )  # fmt: skip
     to_groove = frame.at([16, 28, 6], [34, 28, -10], [40, 24, -34], [30, 8, -58], [6, -6, -60])
     right_path = np.concatenate(
@@ -326,7 +337,7 @@ def _add_coronaries(heart: Heart, draws: Draws, frame: _Frame, root: _Root, left
         (round_, width * np.array([0.8, 0.76, 0.7, 0.62, 0.55, 0.45])),
         (right_path, thin * np.array([1.0, 1.0, 1.0, 1.0, 0.95, 0.9, 0.8, 0.65])),
     ]
-    diagonal = [left.surface(h, a, 2.5) for h, a in ((-0.35, 2.0), (-0.1, -25.0), (0.25, -38.0))]
+    diagonal = [left.surface(h, a, 2.5) for h, a in ((-0.35, -38.0), (-0.1, -60.0), (0.25, -72.0))]
     paths.append((np.stack(diagonal), width * np.array([0.55, 0.5, 0.35])))
     for points, radii in paths:
         path = curve(np.column_stack([points, radii]), 1.5)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Spine", "Trunk", "draw_spine", "draw_trunk"]
+__all__ = ["Spine", "Trunk", "draw_spine", "draw_trunk", "into_chest"]
 
 _SIDES = (1.0, -1.0)  # the patient's right, then left
 
@@ -118,7 +118,7 @@ def _add_lungs(trunk: Trunk, draws: Draws, scale: FloatArray, tissue: Tissue) ->
             _egg(tissue.lung, [74 * side, 0, 8], [66, 88, 138], scale, rotation(0, 4 * side, 0), egg=0.22)
         )
         hilum = np.array([42.0 * side, -14, 30])
-        for _ in range(38):
+        for _ in range(26):
             # A vessel leaves the hilum, forks once and thins towards the pleura.
             aim = np.array([74.0 * side, 0, 8]) + np.array([58, 76, 120]) * _ball(draws)
             way = hilum + (aim - hilum) * 0.5 + draws.jitter(9.0)
@@ -197,10 +197,18 @@ def _add_wall(trunk: Trunk, draws: Draws, scale: FloatArray, tissue: Tissue) -> 
     for hu, ellipses in (
         (tissue.muscle, cavity),
         (tissue.fat, body),
-        (tissue.muscle, skin),
-        (-1000.0, skin + [1.5, 1.5, 0]),
+        (-1000.0, skin),
     ):
         trunk.inner.append(Wall(hu, np.zeros(3), np.eye(3), heights * scale[2], ellipses))
+
+
+def into_chest(point: FloatArray, scale: FloatArray) -> FloatArray:
+    """(3,) the shortest shift, along the line to the chest's middle, that brings a point well inside its wall."""
+    _, wide, deep, middle = (np.interp(point[2] / scale[2], _CAVITY[:, 0], column) for column in _CAVITY.T)
+    half = np.array([wide, deep]) * scale[:2]
+    place = (point[:2] - np.array([0.0, middle * scale[1]])) / half
+    reach = float(np.sqrt((place**2).sum()))
+    return np.append(place * half * (min(1.0, 0.9 / reach) - 1), 0.0)
 
 
 def _add_muscles(trunk: Trunk, spine: Spine, tissue: Tissue) -> None:
@@ -274,13 +282,12 @@ def _add_cage(trunk: Trunk, draws: Draws, spine: Spine) -> None:
         for side in _SIDES:
             rib = _rib(level, float(height), side) * scale
             rib += spine(np.array([height * scale[2]]))[0] * [1, 0, 0]
-            path = curve(np.column_stack([rib, np.full(len(rib), 4.6)]), 9.0)
+            path = curve(np.column_stack([rib, np.full(len(rib), 4.6)]), 14.0)
             trunk.outer.append(Tube(hard, path[:, :3], path[:, 3]))
             trunk.outer.append(Tube(150.0, path[:, :3], path[:, 3] - 2.0))
-    sternum = np.array([[0, 74, 76], [0, 84, 55], [0, 91, 15], [0, 93, -40]])
-    for lean in (-9.0, 0.0, 9.0):
-        trunk.outer.append(_tube(hard * 0.8, sternum + [lean, 0, 0], [7, 6.5, 6, 5], scale, 20))
-        trunk.outer.append(_tube(160.0, sternum + [lean, 0, 0], [5.5, 5, 4.5, 3.5], scale, 20))
+    for middle, radii, lean in (([0, 80, 66], [23, 7, 24], -22), ([0, 93, 5], [18, 6.5, 56], -6)):
+        trunk.outer.append(_egg(hard * 0.8, middle, radii, scale, rotation(lean, 0, 0)))
+        trunk.outer.append(_egg(160.0, middle, np.array(radii) - 2.0, scale, rotation(lean, 0, 0)))
     for side in _SIDES:
         collar = np.array([[18 * side, 68, 84], [60 * side, 58, 104], [100 * side, 26, 118], [135 * side, 4, 120]])
         trunk.outer.append(_tube(hard * 1.2, collar, [8, 6, 6, 6], scale, 15))
