@@ -86,7 +86,7 @@ def draw_anatomy(seed: int) -> Anatomy:
     names = CARDIAC_LANDMARKS + AORTIC_LANDMARKS
     points = np.stack([found[name] for name in names]) @ turn.T + shift
     middle = (valve + found["heart_apex"]) / 2 + np.array([16.0, -4.0, 8.0])
-    ends = np.array([[0.0, 0.0, 135.0], [0.0, 0.0, -310.0]]) * scale
+    ends = np.array([[0.0, 0.0, 160.0], [0.0, 0.0, -315.0]]) * scale
     return Anatomy(
         shapes=tuple(shape.moved(turn, shift) for shape in shapes),
         landmarks=Landmarks(names, points),

@@ -96,9 +96,12 @@ def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
     heart = Heart()
     left = _draw_left_ventricle(draws, frame)
     root = _draw_root(draws, frame)
+    # Fat about the whole heart, within the pericardium.
+    sac = np.array([50.0, 53.0, 66.0]) * frame.scale
+    heart.shapes.append(Ellipsoid(tissue.fat, frame.at(-26, 10, -28)[0], left.axes, sac, egg=0.15))
+    _add_root(heart, root, left, tissue)
     _add_chambers(heart, draws, frame, left, tissue)
     _add_vessels(heart, draws, frame, tissue)
-    _add_root(heart, root, left, tissue)
     _add_coronaries(heart, draws, frame, root, left, tissue)
     heart.landmarks["heart_apex"] = left.centre + left.radii[2] * left.axes[:, 2]
     heart.landmarks["non_coronary_commissure"] = root.hinge(2)
@@ -217,7 +220,7 @@ def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> No
     radii = np.array([1.05, 1.0, 1.0, 1.0, 1.0]) * root.annulus
     path = curve(np.column_stack([tract, radii]), 3.0)
     heart.arteries.append(Tube(tissue.blood, path[:, :3], path[:, 3]))
-    stem = np.linspace(0.2, 1.0, 5)[:, None]
+    stem = np.linspace(0.45, 1.0, 4)[:, None]
     width = root.annulus + (root.junction - root.annulus) * stem[:, 0]
     heart.arteries.append(Tube(tissue.blood, root.base + stem * root.height * root.up, width))
     heart.aorta_start = np.column_stack(
@@ -245,9 +248,6 @@ def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> No
 def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, tissue: Tissue) -> None:
     scale = frame.scale
     shapes = heart.shapes
-    # Fat about the whole heart, within the pericardium.
-    sac = frame.at(-26, 10, -28)[0]
-    shapes.append(Ellipsoid(tissue.fat, sac, left.axes, np.array([50.0, 53.0, 66.0]) * scale, egg=0.15))
     # Right atrium and ventricle: thin wall, then blood.
     atrium, ventricle = frame.at(40, -4, -22)[0], frame.at(-8, 27, -37)[0]
     wall = draws.near(3.5, 0.7) * scale
@@ -274,7 +274,7 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
         shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
         for end, radius in veins:
             shapes.append(Tube(colour, np.stack([middle, frame.at(end)[0]]), np.array([8.5, radius]) * scale + more))
-        ear = frame.at([-24, -22, 6], [-42, -13, 17], [-51, 3, 17])
+        ear = frame.at([-24, -22, 6], [-42, -15, 20], [-51, 2, 20])
         shapes.append(Tube(colour, ear, np.array([8.5, 8.5, 5.5]) * scale + more))
     # The left ventricle last: its muscle is the septum.
     cavity = left.radii - np.array([left.wall, left.wall, left.apex_wall])
@@ -291,9 +291,9 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
 def _add_vessels(heart: Heart, draws: Draws, frame: _Frame, tissue: Tissue) -> None:
     """Pulmonary trunk with its two branches, upper and lower caval veins' last pieces."""
     scale, blood = frame.scale, tissue.right_blood
-    fork = frame.at(-26, 2, 45)[0]
-    trunk = np.concatenate([frame.at([-19, 30, 13], [-23, 28, 29]), [fork]])
-    right = np.concatenate([[fork], frame.at([-2, -22, 44], [28, -28, 38], [56, -36, 30])])
+    fork = frame.at(-24, 5, 51)[0]
+    trunk = np.concatenate([frame.at([-19, 30, 13], [-22, 29, 31]), [fork]])
+    right = np.concatenate([[fork], frame.at([-2, -20, 47], [28, -28, 38], [56, -36, 30])])
     left = np.concatenate([[fork], frame.at([-40, -22, 47], [-56, -38, 42])])
     paths = [
         (trunk, [13.5, 13.5, 12.0]),
@@ -311,9 +311,10 @@ def _add_coronaries(heart: Heart, draws: Draws, frame: _Frame, root: _Root, left
     """Left main with its two branches, and the right coronary artery; each starts inside its sinus."""
     scale = frame.scale
     right_ostium, right_out = root.wall(0, draws.near(8, 14), draws.near(30, 12))
-    left_ostium, left_out = root.wall(1, draws.near(-12, 14), draws.near(32, 12))
+    left_ostium, left_out = root.wall(1, draws.near(-8, 13), draws.near(26, 11))
     main = draws.near(10.5, 3.5) * scale
-    heading = unit(left_out + 0.35 * frame.to(-0.75, 0.6, 0.05) + draws.jitter(0.15))
+    level = left_out - 0.6 * (left_out @ root.up) * root.up
+    heading = unit(level + 0.4 * frame.to(-0.85, 0.5, -0.25) + draws.jitter(0.15))
     straight = left_ostium + 3.0 * left_out
     fork = straight + (main - 3.0) * heading
     width = draws.near(2.1, 0.35) * scale
