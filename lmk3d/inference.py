@@ -19,6 +19,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade
+from lmk3d.sliding import peaks_by_windows
 from lmk3d.transforms.intensity import Window
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 
@@ -98,6 +99,9 @@ class LandmarkDetector:
             instance norm would shift with the share of empty space.
         min_presence: a landmark less likely to be in the image is reported missing.
         tolerance_mm: of the shape fit; see ``ShapeModel.fit``.
+        sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
+            the network's divisor. With a ``spacing_mm`` near the volume's own it then works at full resolution, and
+            nothing of the volume's size is made. None looks at the whole input at once.
         version: of the bundle, for manifests.
         device: where the networks run.
     Raises:
@@ -119,6 +123,7 @@ class LandmarkDetector:
         sides: Sequence[int] = (1, 1, 1),
         min_presence: float = 0.5,
         tolerance_mm: float = 1.0,
+        sliding: Sequence[int] | None = None,
         version: str = "",
         device: str = "cpu",
     ) -> None:
@@ -128,11 +133,13 @@ class LandmarkDetector:
             raise ValueError(f"the network has {len(network.refiners)} refiners, but {len(levels)} levels came")
         if pose not in ("world", "any"):
             raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
+        if sliding is not None and (len(sliding) != 3 or min(sliding) < 1):
+            raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
         self.network, self.names, self.window, self.codec = network, tuple(names), window, codec
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.device = torch.device(device)
+        self.sliding, self.device = sliding, torch.device(device)
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -195,12 +202,14 @@ class LandmarkDetector:
 
     def _prepared(self, volume: Volume) -> _Scan:
         data = stored_tensor(volume)
-        factors = block_factors(volume.grid, self.spacing_mm)
-        coarse = block_means(data, factors)
-        if not bool(torch.isfinite(coarse).all()):
+        # Windows are cut from the volume itself: near its own resolution means over blocks would be as large as it is.
+        factors = block_factors(volume.grid, self.spacing_mm) if self.sliding is None else (1, 1, 1)
+        coarse = block_means(data, factors) if self.sliding is None else data
+        low, high = float(coarse.amin()), float(coarse.amax())
+        if not np.isfinite([low, high]).all():
             raise InputError("the image holds NaN or infinite voxels; replace them first")
-        if bool(coarse.amin() == coarse.amax()):
-            raise InputError(f"the image is constant ({float(coarse.amin()):g} everywhere); is it the right file?")
+        if low == high:
+            raise InputError(f"the image is constant ({low:g} everywhere); is it the right file?")
         return _Scan(data, volume.grid, coarse, volume.grid.coarsened(factors), self.window.limits(coarse))
 
     def first_stage_grid(self, grid: Grid, axes: FloatArray | None = None) -> Grid:
@@ -221,11 +230,21 @@ class LandmarkDetector:
 
     def _look(self, scan: _Scan, grid: Grid) -> _Look:
         """Run the first stage on one grid."""
-        image = self.window.scale(resample(scan.coarse, scan.coarse_grid, grid, fill=scan.limits[0]), scan.limits)
-        logits = self.network(image[None, None].to(self.device))[0].float().cpu()
-        factor = [side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)]
-        peaks = self.codec.decode(logits)
-        points = grid.coarsened(factor).to_mm(peaks.points_vox.numpy())
+
+        def read(part: Grid) -> Tensor:
+            image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
+            return self.window.scale(image, scan.limits).to(self.device)
+
+        if self.sliding is not None:
+            roi = [min(sides) for sides in zip(self.sliding, grid.shape, strict=True)]
+            peaks = peaks_by_windows(
+                self.network, lambda start: read(grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
+            )
+        else:
+            logits = self.network(read(grid)[None, None])[0].float().cpu()
+            peaks = self.codec.decode(logits)
+            grid = grid.coarsened([side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)])
+        points = grid.to_mm(peaks.points_vox.numpy())
         return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy())
 
     def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:

@@ -1,0 +1,410 @@
+"""Look through a volume window by window and keep only each landmark's best peaks, never a map of full size.
+
+Each voxel belongs to the core of one window, the one in whose middle it lies most. The cores give a running list of
+the best peaks and a running sum; only the small surroundings of those few peaks are then blended over the windows that
+overlap there, as a stitched map would be everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from lmk3d.codecs import HeatmapCodec, Peaks
+from lmk3d.codecs.heatmap import refine_peaks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch import Tensor
+
+    from lmk3d.transforms.intensity import Window
+
+    Triple = tuple[int, int, int]
+
+__all__ = ["Tiling", "peaks_by_windows", "sliding_peaks"]
+
+_MARGIN = 2  # voxels: how far blending may move a peak, and how far beyond its core a window's peaks are noted
+_SHARE = 0.005  # a window with less of the largest weight at a peak changes its logits by too little to see
+_NATS = 7.0  # a peak with less than a thousandth of the best one's probability stays as one window saw it
+_LEAST_WEIGHT = 1e-3  # of a blended window's rim, as in MONAI
+
+
+@torch.inference_mode()
+def sliding_peaks(  # noqa: PLR0913 - what is looked at, by what, and how
+    network: Callable[[Tensor], Tensor],
+    data: Tensor,
+    window: Window,
+    limits: tuple[float, float],
+    codec: HeatmapCodec,
+    *,
+    roi: Sequence[int],
+    overlap: float = 0.5,
+    device: torch.device | str = "cpu",
+) -> Peaks:
+    """The peaks of a network's maps over a whole volume at its own resolution, in memory for one window.
+
+    Args:
+        network: images (1, 1, *roi) of 0 to 1 to logits (1, N or N + 1, ...), which may be coarser; in eval mode.
+        data: (I, J, K) stored numbers of any real type; a film has K = 1.
+        window: how stored numbers become 0 to 1.
+        limits: the window of this image, from ``window.limits``.
+        codec: reads the maps.
+        roi: voxels of a window along (i, j, k), such as the network takes; a smaller volume is padded with zeros.
+        overlap: of neighbouring windows, 0 to below 1.
+        device: where the network runs.
+    Returns:
+        ``codec.decode`` of the maps blended with Gaussian weights, in voxels of ``data``. Masses and presence are
+        counted on the cores, not on the blended maps.
+    Raises:
+        ValueError: if roi or overlap cannot be used, or the network's output does not fit its input.
+    """
+
+    def read(start: Triple) -> Tensor:
+        return window.scale(_box(data, start, roi, fill=limits[0]), limits).to(device)
+
+    return peaks_by_windows(network, read, tuple(data.shape), codec, roi=roi, overlap=overlap)
+
+
+@torch.inference_mode()
+def peaks_by_windows(
+    network: Callable[[Tensor], Tensor],
+    read: Callable[[Triple], Tensor],
+    shape: Sequence[int],
+    codec: HeatmapCodec,
+    *,
+    roi: Sequence[int],
+    overlap: float = 0.5,
+) -> Peaks:
+    """``sliding_peaks`` of an image that is made window by window.
+
+    Args:
+        network, codec, roi, overlap: as there.
+        read: gives the (*roi) input of the window that begins at a voxel, on the network's device; the voxel lies
+            outside where the image is smaller than the window.
+        shape: (I, J, K) of the image.
+    """
+    tiling = Tiling(shape, roi, overlap=overlap)
+    logits = _logits(network, read(tiling.start(0)))  # the first window begins at the same place whatever the stride
+    tiling = Tiling(shape, roi, stride=_stride(roi, logits), overlap=overlap)
+    tops = _Tops(tiling, codec, logits)
+    for number in range(len(tiling)):
+        tops.note(number, logits if number == 0 else _logits(network, read(tiling.start(number))))
+    for number, rows in tops.wanted().items():
+        tops.blend(number, rows, _logits(network, read(tiling.start(number))))
+    return tops.peaks()
+
+
+def _logits(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    return network(image[None, None])[0].float()
+
+
+def _stride(roi: Sequence[int], logits: Tensor) -> Triple:
+    """How many voxels of the input one of the output stands for."""
+    shape = tuple(logits.shape[1:])
+    if len(shape) != 3 or any(side % size for side, size in zip(roi, shape, strict=True)):
+        raise ValueError(f"a window of {tuple(roi)} voxels gave maps of {shape}; its sides must be multiples of theirs")
+    i, j, k = (side // size for side, size in zip(roi, shape, strict=True))
+    return i, j, k
+
+
+def _box(data: Tensor, start: Sequence[int], size: Sequence[int], *, fill: float) -> Tensor:
+    """The (*size) float32 numbers that begin at ``start``, with ``fill`` outside of ``data``."""
+    stop = [min(side, first + length) for side, first, length in zip(data.shape, start, size, strict=True)]
+    inner = data[tuple(slice(max(0, first), last) for first, last in zip(start, stop, strict=True))].float()
+    if tuple(inner.shape) == tuple(size):
+        return inner.contiguous()
+    pad = [(max(0, -first), first + length - last) for first, length, last in zip(start, size, stop, strict=True)]
+    return functional.pad(inner, [side for pair in pad[::-1] for side in pair], value=fill)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Where the windows lie over an image: as MONAI lays them, in voxels of the maps.
+
+    Args:
+        shape: (I, J, K) of the image.
+        roi: voxels of a window.
+        stride: voxels of the image for each of the maps, along each axis.
+        overlap: of neighbouring windows.
+    Raises:
+        ValueError: if the roi is not three positive numbers, or the overlap not in [0, 1).
+    """
+
+    shape: Sequence[int]
+    roi: Sequence[int]
+    stride: Sequence[int] = (1, 1, 1)
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or len(self.roi) != 3 or min(self.roi) < 1:
+            raise ValueError(f"roi must be three sides of at least 1 voxel, got {tuple(self.roi)}")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @cached_property
+    def size(self) -> Triple:
+        """Voxels of a window's map."""
+        i, j, k = (side // step for side, step in zip(self.roi, self.stride, strict=True))
+        return i, j, k
+
+    @cached_property
+    def before(self) -> Triple:
+        """Voxels of padding before an image smaller than the window."""
+        i, j, k = (max(0, side - size) // 2 for size, side in zip(self.shape, self.roi, strict=True))
+        return i, j, k
+
+    @cached_property
+    def starts(self) -> tuple[list[int], ...]:
+        """First map voxel of each window along each axis; the last window ends where the image does."""
+        found = []
+        for side, roi, size, step in zip(self.shape, self.roi, self.size, self.stride, strict=True):
+            last = -(-max(side, roi) // step) - size
+            interval = max(1, int(roi * (1 - self.overlap)) // step)
+            found.append([*range(0, last, interval), last])
+        return tuple(found)
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[int, int], ...]:
+        """First map voxel inside the image along each axis, and the one behind the last."""
+        found = []
+        for side, step, pad in zip(self.shape, self.stride, self.before, strict=True):
+            centres = (torch.arange(-(-(side + pad) // step)) + 0.5) * step - pad
+            inside = torch.nonzero((centres > 0) & (centres < side)).flatten().tolist()
+            found.append((inside[0], inside[-1] + 1))
+        return tuple(found)
+
+    @cached_property
+    def _places(self) -> list[Triple]:
+        return [(i, j, k) for i, j, k in product(*(range(len(starts)) for starts in self.starts))]
+
+    def corner(self, number: int) -> Triple:
+        """First map voxel of a window."""
+        i, j, k = (starts[place] for starts, place in zip(self.starts, self._places[number], strict=True))
+        return i, j, k
+
+    def start(self, number: int) -> Triple:
+        """First image voxel of a window; negative where the image is smaller."""
+        i, j, k = (at * step - pad for at, step, pad in zip(self.corner(number), self.stride, self.before, strict=True))
+        return i, j, k
+
+    def core(self, number: int, margin: int = 0) -> tuple[slice, ...]:
+        """The voxels nearest to this window's middle among all windows, counted from its corner.
+
+        Args:
+            number: of the window.
+            margin: voxels to add on all sides, as far as window and image reach.
+        """
+        found = []
+        for place, starts, size, (low, high) in zip(
+            self._places[number], self.starts, self.size, self.bounds, strict=True
+        ):
+            # Halfway between two middles; a voxel right there goes to the window before it.
+            first = low if place == 0 else (starts[place - 1] + starts[place] + size + 1) // 2
+            last = high if place + 1 == len(starts) else (starts[place] + starts[place + 1] + size + 1) // 2
+            reach = (max(low, first - margin), min(high, last + margin))
+            inside = [min(max(0, at - starts[place]), size) for at in reach]
+            found.append(slice(*inside))
+        return tuple(found)
+
+    def weights(self, index: Tensor, corner: Tensor, axis: int) -> Tensor:
+        """One factor of the Gaussian weight, 0 outside the window; both in map voxels, broadcast against each other."""
+        size = self.size[axis]
+        away = (index - corner - (size - 1) / 2) / (size / 8)  # MONAI's width
+        return torch.exp(-(away**2) / 2) * (away.abs() <= 4)
+
+
+class _Found(NamedTuple):
+    """The best peaks of some landmarks, best first; all (n, K, ...).
+
+    Args:
+        values: logit at each peak; -inf where there is none.
+        vox: (n, K, 3) map voxel of each.
+        source: number of the window that saw it.
+        seen: log of the sum of exp(logits) of that window round it.
+        start: (n, K, 3) first map voxel of the patch round it.
+        sums, weights: (n, K, *patch) weighted logits and their weights.
+    """
+
+    values: Tensor
+    vox: Tensor
+    source: Tensor
+    seen: Tensor
+    start: Tensor
+    sums: Tensor
+    weights: Tensor
+
+    def ordered(self, reach: int) -> _Found:
+        """Best first; of peaks that lie within ``reach`` of each other only the best is left."""
+        found = self._taken(self.values.argsort(dim=1, descending=True, stable=True))
+        together = (found.vox[:, :, None] - found.vox[:, None]).abs().amax(-1) <= reach
+        worse = together.triu(diagonal=1).any(1)  # than a peak before it that it lies together with
+        found = found._replace(values=torch.where(worse, -torch.inf, found.values))
+        return found._taken(found.values.argsort(dim=1, descending=True, stable=True))
+
+    def _taken(self, order: Tensor) -> _Found:
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        return _Found(*(part[rows, order] for part in self))
+
+    def first(self, count: int) -> _Found:
+        return _Found(*(part[:, :count] for part in self))
+
+
+class _Tops:
+    """The running best peaks of every landmark, and the running sum that makes probabilities of logits."""
+
+    def __init__(self, tiling: Tiling, codec: HeatmapCodec, logits: Tensor) -> None:
+        self.tiling, self.codec = tiling, codec
+        self.reach = max(codec.decode_radius, 1)
+        self.half = _MARGIN + self.reach
+        self.low, self.high = torch.tensor(tiling.bounds, device=logits.device).T
+        self.patch = (self.high - self.low).clamp_max(2 * self.half + 1)
+        rows, count = len(logits) - codec.background, 2 * codec.num_peaks  # some will turn out to be the same peak
+        index = torch.zeros(rows, count, 3, dtype=torch.long, device=logits.device)
+        patches = logits.new_zeros(rows, count, *self.patch.tolist())
+        values = logits.new_full((rows, count), -torch.inf)
+        self.best = _Found(
+            values, index, index[..., 0].clone(), values.clone(), index.clone(), patches, patches.clone()
+        )
+        self.total = logits.new_full((rows,), -torch.inf)
+
+    def note(self, number: int, logits: Tensor) -> None:
+        """Count the core of a window, and keep its peaks that are better than what is there."""
+        logits = logits[: len(self.total)]
+        core, wide = self.tiling.core(number), self.tiling.core(number, _MARGIN)
+        self.total = torch.logaddexp(self.total, _boxes(logits, core).flatten(1).logsumexp(1))
+        least = self.best.values[:, -1]
+        if self.codec.background:  # the paper's maps are heights: what is not above 0 is nothing
+            least = least.clamp_min(0)
+        rows = torch.nonzero(_boxes(logits, wide).flatten(1).amax(1) > least).flatten()
+        if not len(rows):  # most windows, once the best have been seen
+            return
+        values, index = self._maxima(logits[rows], number, wide)
+        start = torch.minimum((index - self.half).maximum(self.low), self.high - self.patch)
+        sums, weights = self._patches(logits, rows[:, None].expand(values.shape), start, number)
+        source = torch.full_like(index[..., 0], number)
+        new = _Found(values, index, source, _log_mass(sums, weights), start, sums, weights)
+        both = (torch.cat([old[rows], part], dim=1) for old, part in zip(self.best, new, strict=True))
+        merged = _Found(*both).ordered(self.reach).first(self.best.values.shape[1])
+        for part, better in zip(self.best, merged, strict=True):
+            part[rows] = better
+
+    def _maxima(self, logits: Tensor, number: int, wide: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
+        """The highest local maxima inside a box of a window: values (n, K) and map voxels (n, K, 3)."""
+        corner = self.tiling.corner(number)
+        rim = [
+            slice(max(side.start - self.reach, low - at, 0), min(side.stop + self.reach, high - at))
+            for side, (low, high), at in zip(wide, self.tiling.bounds, corner, strict=True)
+        ]
+        around = _boxes(logits, rim)
+        tops = around
+        for axis in range(3):  # one axis after the other: the same maximum at a fraction of the cost
+            side = [2 * self.reach + 1 if axis == other else 1 for other in range(3)]
+            tops = functional.max_pool3d(tops, side, stride=1, padding=[length // 2 for length in side])
+        inner = (slice(side.start - edge.start, side.stop - edge.start) for side, edge in zip(wide, rim, strict=True))
+        maxima = _boxes(torch.where(tops == around, around, -torch.inf), inner)
+        found = maxima.flatten(1).topk(min(self.best.values.shape[1], maxima[0].numel()), dim=1)
+        values = torch.where(found.values > 0, found.values, -torch.inf) if self.codec.background else found.values
+        first = torch.tensor([side.start + at for side, at in zip(wide, corner, strict=True)], device=logits.device)
+        return values, torch.stack(torch.unravel_index(found.indices, maxima.shape[1:]), dim=-1) + first
+
+    def _patches(self, logits: Tensor, rows: Tensor, start: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """One window's part of patches: weighted logits and weights, (..., *patch); 0 where it does not reach.
+
+        Args:
+            logits: (N, ...) of the window.
+            rows: (...) landmark of each patch.
+            start: (..., 3) first map voxel of each patch.
+            number: of the window.
+        """
+        weight, places = logits.new_ones(()), []
+        for axis, corner in enumerate(self.tiling.corner(number)):
+            steps = self._steps(start, axis)
+            weight = weight * self.tiling.weights(steps, steps.new_tensor(corner), axis)
+            places.append((steps - corner).clamp(0, self.tiling.size[axis] - 1))
+        weight = torch.where(weight > 0, weight.clamp_min(_LEAST_WEIGHT), 0.0)
+        return weight * logits[_lone(rows), places[0], places[1], places[2]], weight
+
+    def _steps(self, start: Tensor, axis: int) -> Tensor:
+        """Map index along one axis of every voxel of patches, shaped to broadcast to (..., *patch)."""
+        steps = start[..., axis, None] + torch.arange(int(self.patch[axis]), device=start.device)
+        return steps.reshape(*start.shape[:-1], *(-1 if axis == other else 1 for other in range(3)))
+
+    def wanted(self) -> dict[int, Tensor]:
+        """The windows whose share in a peak is still lacking: number to (M, 2) pairs of landmark and place."""
+        values = self.best.values
+        least = values[:, :1] * math.exp(-_NATS) if self.codec.background else values[:, :1] - _NATS
+        pairs = torch.nonzero(torch.isfinite(values) & (values >= least))
+        index, source = (part[pairs[:, 0], pairs[:, 1]] for part in (self.best.vox, self.best.source))
+        weight = values.new_ones(len(pairs), 1)
+        for axis, starts in enumerate(self.tiling.starts):
+            corner, at = index.new_tensor(starts), index[:, axis, None]
+            # Weighed where the window sees best among the voxels whose centre of mass the peak is.
+            middle = corner + (self.tiling.size[axis] - 1) // 2
+            nearest = middle.maximum(at - self.reach).minimum(at + self.reach)
+            weight = (weight[:, :, None] * self.tiling.weights(nearest, corner, axis)[:, None]).flatten(1)
+        weight = torch.where(weight > 0, weight.clamp_min(_LEAST_WEIGHT), 0.0)
+        lacking = weight > _SHARE * weight.amax(1, keepdim=True)
+        lacking[torch.arange(len(pairs)), source] = False
+        return {number: pairs[lacking[:, number]] for number in torch.nonzero(lacking.any(0)).flatten().tolist()}
+
+    def blend(self, number: int, pairs: Tensor, logits: Tensor) -> None:
+        """Add what one more window says round some peaks."""
+        rows, places = pairs.unbind(1)
+        sums, weights = self._patches(logits, rows, self.best.start[rows, places], number)
+        self.best.sums[rows, places] += sums
+        self.best.weights[rows, places] += weights
+
+    def peaks(self) -> Peaks:
+        """The peaks of the blended maps, in voxels of the image."""
+        seen = self.best
+        blended = torch.where(seen.weights > 0, seen.sums / seen.weights, -torch.inf)
+        away = [(self._steps(seen.start, axis) - _lone(seen.vox[..., axis])).abs() for axis in range(3)]
+        near = (away[0] <= _MARGIN) & (away[1] <= _MARGIN) & (away[2] <= _MARGIN)
+        top = torch.where(near, blended, -torch.inf).flatten(2).max(2)
+        index = seen.start + torch.stack(torch.unravel_index(top.indices, blended.shape[2:]), dim=-1)
+        values = torch.where(torch.isfinite(seen.values), top.values, -torch.inf)
+        found = seen._replace(values=values, vox=index, sums=blended).ordered(self.reach).first(self.codec.num_peaks)
+        # The sum was made of what single windows saw; round the peaks, where most of it is, the blended logits take
+        # the place of that.
+        there = torch.isfinite(found.values)
+        seen_mass = torch.where(there, found.seen, -torch.inf).logsumexp(1)
+        mass = torch.where(there, _log_mass(found.sums * found.weights, found.weights), -torch.inf).logsumexp(1)
+        rest = self.total + torch.log(-torch.expm1((seen_mass - self.total).clamp_max(-1e-6)))
+        inside = torch.logaddexp(rest, mass)
+        total = functional.softplus(inside)  # with "nowhere", whose logit is 0
+        if self.codec.background:
+            maps, presence = found.sums.clamp_min(0), found.values[:, 0].clamp(0, 1)
+        else:
+            maps, presence = (found.sums - _lone(total[:, None])).exp(), (inside - total).exp()
+        local = (found.vox - found.start).flatten(0, 1)[:, None]
+        points, mass = refine_peaks(maps.flatten(0, 1), local, self.codec.decode_radius)
+        step, before = (points.new_tensor(triple) for triple in (self.tiling.stride, self.tiling.before))
+        points = (points.reshape(found.start.shape) + found.start + 0.5) * step - 0.5 - before
+        points = torch.where(there[..., None], points, torch.nan)
+        return Peaks(points.cpu(), torch.where(there, mass.reshape(there.shape), 0.0).cpu(), presence.cpu())
+
+
+def _log_mass(sums: Tensor, weights: Tensor) -> Tensor:
+    """Log of the sum of exp(logits) over each patch of (n, K, *patch), where any window reaches."""
+    return torch.where(weights > 0, sums / weights, -torch.inf).flatten(2).logsumexp(2)
+
+
+def _boxes(maps: Tensor, box: Iterable[slice]) -> Tensor:
+    """One box of all (N, I, J, K) maps."""
+    i, j, k = box
+    return maps[:, i, j, k]
+
+
+def _lone(values: Tensor) -> Tensor:
+    """(n, K) numbers shaped to broadcast to (n, K, *patch)."""
+    return values[..., None, None, None]
