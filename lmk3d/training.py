@@ -132,10 +132,16 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
         phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, one mapping for each.
     """
     if not dataset:
-        print(f"no data set given: {section} on {len(phantoms)} phantoms; set --dataset to train on your own", flush=True)
+        print(
+            f"no data set given: {section} on {len(phantoms)} phantoms; set --dataset to train on your own", flush=True
+        )
         return [{"image": dict(phantom), "label": ""} for phantom in phantoms]
-    cases = read_dataset(Path(dataset)).cases(section)
-    return [{"image": str(case.image), "label": str(case.points)} for case in cases if case.points is not None]
+    cases = [case for case in read_dataset(Path(dataset)).cases(section) if case.points is not None]
+    hints = [{"series": case.series, "spacing_mm": case.spacing_mm} for case in cases]
+    return [
+        {"image": str(case.image), "label": str(case.points), **{key: value for key, value in hint.items() if value}}
+        for case, hint in zip(cases, hints, strict=True)
+    ]
 
 
 def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:
@@ -155,6 +161,12 @@ def bundle_root() -> str:
     return str(Path.cwd())
 
 
+def _rank() -> int:
+    """Which process of a distributed training this is; 0 where there is one alone."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else 0
+
+
 class DetectorEvaluator(Evaluator):
     """Runs the whole detector over volumes and measures it in mm.
 
@@ -170,7 +182,13 @@ class DetectorEvaluator(Evaluator):
     """
 
     def __init__(
-        self, val_data_loader: Any, detector: LandmarkDetector, *, miss_mm: float = 20.0, device: str = "cpu", **kwargs: Any
+        self,
+        val_data_loader: Any,
+        detector: LandmarkDetector,
+        *,
+        miss_mm: float = 20.0,
+        device: str = "cpu",
+        **kwargs: Any,
     ) -> None:
         super().__init__(device=torch.device(device), val_data_loader=val_data_loader, **kwargs)
         self.detector, self.miss_mm = detector, miss_mm
@@ -271,14 +289,14 @@ class Resume:
 
     def sow(self, engine: Engine) -> None:
         """Seed everything random from the epoch's number."""
-        seed = self.seed * 100_003 + engine.state.epoch
+        seed = self.seed * 100_003 + engine.state.epoch + 1_000_003 * _rank()
         set_determinism(seed=seed, use_deterministic_algorithms=None)
         if self.transform is not None:
             self.transform.set_random_state(seed=seed)
 
     def store(self, engine: Engine) -> None:
         """Write last.pt, and model.pt if the validation was the best so far."""
-        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+        if _rank() or (engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs):
             return
         error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
         better = self.evaluator is None or error < self.best
@@ -348,4 +366,5 @@ class ProgressLine:
                 for name, value in self.evaluator.state.metrics.items()
                 if name.startswith("mean_error_mm ")
             )
-        print(f"{line} ({time.monotonic() - self.begun:.0f} s)", flush=True)
+        if not _rank():
+            print(f"{line} ({time.monotonic() - self.begun:.0f} s)", flush=True)

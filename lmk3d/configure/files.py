@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from lmk3d.configure.extras import metadata, paper_overrides
 from lmk3d.io import atomic_path
 
 if TYPE_CHECKING:
@@ -16,10 +17,66 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
+_EVALUATE: Config = {
+    "run": [
+        "$lmk3d.inference.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
+        "$@validate#evaluator.run()",
+        "$print(@validate#evaluator.state.metrics)",
+    ],
+    "evaluating": "$@run",
+}
+
+_MULTI_GPU: Config = {
+    "device": "$torch.device(f'cuda:{os.environ[\"LOCAL_RANK\"]}' if torch.cuda.is_available() else 'cpu')",
+    "train#sampler": {"_target_": "DistributedSampler", "dataset": "@train#dataset", "shuffle": True},
+    "train#trainer#network": {
+        "_target_": "torch.nn.parallel.DistributedDataParallel",
+        "module": "$@objective.to(@device)",
+        "find_unused_parameters": True,
+    },
+    "initialize": [
+        "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
+        "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
+    ],
+    "finalize": ["$torch.distributed.destroy_process_group()"],
+}
+
+# MONAI looks for this file beside the configuration; its own default writes twenty lines an epoch.
+_LOGGING = """\
+[loggers]
+keys=root
+
+[handlers]
+keys=console
+
+[formatters]
+keys=plain
+
+[logger_root]
+level=WARNING
+handlers=console
+
+[handler_console]
+class=StreamHandler
+level=WARNING
+formatter=plain
+args=(sys.stdout,)
+
+[formatter_plain]
+format=%(asctime)s %(levelname)s %(name)s: %(message)s
+"""
+
 
 def bundle_files(plan: Plan) -> dict[str, Config]:
-    """The bundle's configurations by file name."""
-    return {"train.json": _train_config(plan), "inference.json": _detector(plan)}
+    """The bundle's configurations by file name; all but train.json and inference.json go on top of train.json."""
+    return {
+        "train.json": _train_config(plan),
+        "inference.json": _detector(plan),
+        "evaluate.json": _EVALUATE,
+        "multi_gpu_train.json": _MULTI_GPU,
+        "paper.json": paper_overrides(plan),
+        "metadata.json": metadata(plan),
+    }
 
 
 def write_bundle(folder: Path, plan: Plan) -> None:
@@ -28,6 +85,8 @@ def write_bundle(folder: Path, plan: Plan) -> None:
     for name, content in bundle_files(plan).items():
         with atomic_path(folder / name) as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / "logging.conf") as path:
+        path.write_text(_LOGGING, encoding="utf-8")
 
 
 def _detector(plan: Plan) -> Config:
@@ -41,7 +100,7 @@ def _detector(plan: Plan) -> Config:
             "high": plan.high,
             "percentiles": plan.percentiles,
         },
-        "codec": {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 1},
+        "codec": {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2},
         "levels": [
             {
                 "_target_": "lmk3d.inference.Level",
@@ -94,7 +153,14 @@ def _train_config(plan: Plan) -> Config:
     """train.json: MONAI's trainer over both stages."""
     detector = _detector(plan)
     return {
-        "imports": ["$import torch", "$import lmk3d", "$import lmk3d.training"],
+        "imports": [
+            "$import os",
+            "$import pathlib",
+            "$import torch",
+            "$import lmk3d",
+            "$import lmk3d.inference",
+            "$import lmk3d.training",
+        ],
         "bundle_root": "$lmk3d.training.bundle_root()",
         "ckpt_dir": "$@bundle_root + '/models'",
         "dataset": plan.dataset,

@@ -29,7 +29,8 @@ class LoadCased(Transform):
     Args:
         names: the landmarks' names, in order.
         image_key, label_key: where the file names stand. An image that is a mapping holds the arguments of
-            ``lmk3d.synthetic.cta_phantom``, and needs no label.
+            ``lmk3d.synthetic.cta_phantom``, and needs no label. "series" and "spacing_mm", where they are there, go to
+            ``read_image``.
     Raises:
         InputError: as ``lmk3d.io.read_image`` and ``read_points``.
     """
@@ -45,7 +46,8 @@ class LoadCased(Transform):
             phantom = cta_phantom(**out[self.image_key])
             volume, points = phantom.volume, phantom.landmarks
         else:
-            volume, points = read_image(out[self.image_key]), read_points(out[self.label_key])
+            volume = read_image(out[self.image_key], series=out.get("series"), spacing_mm=out.get("spacing_mm"))
+            points = read_points(out[self.label_key])
         affine = torch.as_tensor(volume.grid.affine.copy())
         out[self.image_key] = MetaTensor(stored_tensor(volume)[None], affine=affine)
         out[self.label_key] = points.ordered(self.names).points_mm

@@ -1,0 +1,126 @@
+"""What a bundle holds beside its training: the paper's own settings, and the metadata MONAI asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmk3d.configure.plan import Plan
+
+__all__ = ["metadata", "paper_overrides"]
+
+Config = dict[str, Any]
+
+
+def paper_overrides(plan: Plan) -> Config:
+    """Every setting of the paper's, to go on top of train.json.
+
+    Source:
+        Tan et al. 2020: 0.4 mm voxels padded to 512^3 and downsampled 4 times, a background channel, exponential weights,
+        three side losses, one displacement network a landmark on 64^3 patches, Adam 1e-3, batches of 4, no augmentation.
+        Widths, sigma and the range of the random offsets are not in the paper.
+    """
+    return {
+        "spacing_mm": 1.6,
+        "learning_rate": 1e-3,
+        "codec": {
+            "_target_": "lmk3d.codecs.HeatmapCodec",
+            "sigma_vox": 1.5,
+            "background": True,
+            "num_peaks": 1,
+            "decode_radius": 0,
+        },
+        "levels": [{"_target_": "lmk3d.inference.Level", "spacing_mm": 0.4, "size": 64}],
+        "network_def": {
+            "_target_": "lmk3d.networks.Cascade",
+            "heatmap": {
+                "_target_": "lmk3d.networks.HeatmapUNet",
+                "num_outputs": len(plan.names) + 1,
+                "channels": [16, 32, 64, 128],
+                "norm": "none",
+                "num_sides": 3,
+            },
+            "refiners": [
+                {"_target_": "lmk3d.networks.RegressionRefiner", "num_landmarks": len(plan.names), "patch_size": 64}
+            ],
+            "num_landmarks": len(plan.names),
+        },
+        "shape_model": None,
+        "objective#side_weights": [0.3, 0.6, 0.9],
+        "detector#pose": "world",
+        "detector#sides": [128, 128, 128],
+        "detector#min_presence": 0.0,
+        "train#augment": [
+            {
+                "_target_": "lmk3d.transforms.RandPosed",
+                "keys": "coarse",
+                "sides": [128, 128, 128],
+                "spacing_mm": "@spacing_mm",
+            },
+            {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},
+            {"_target_": "lmk3d.transforms.EncodePointsd", "keys": "label"},
+            {
+                "_target_": "lmk3d.transforms.RandPatchesd",
+                "keys": "image",
+                "window": "@window",
+                "level": 0,
+                "spacing_mm": 0.4,
+                "size": 64,
+                "offset_mm": 2.0,
+                "count": 4,
+                "max_angle": 0.0,
+                "zoom": 0.0,
+            },
+            {"_target_": "SelectItemsd", "keys": ["input", "points_vox", "patches0", "numbers0", "moves0"]},
+        ],
+        "train#dataloader#batch_size": 4,
+        "train#optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": "@learning_rate"},
+        "train#lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.ConstantLR",
+            "optimizer": "@train#optimizer",
+            "factor": 1.0,
+        },
+    }
+
+
+def metadata(plan: Plan) -> Config:
+    """metadata.json, as MONAI's schema has it."""
+    image = {"type": "image", "num_channels": 1, "spatial_shape": list(plan.sides), "dtype": "float32"}
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "first version"},
+        "monai_version": "1.6.1",
+        "pytorch_version": "2.13.0",
+        "numpy_version": "2.3.5",
+        "required_packages_version": {"lmk3d": "0.1.0"},
+        "name": plan.name,
+        "task": "anatomical landmark detection",
+        "description": plan.description,
+        "authors": "The lmk3d developers",
+        "copyright": "The lmk3d developers, Apache-2.0",
+        "intended_use": "research; not a medical device",
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    **image,
+                    "format": "magnitude",
+                    "modality": "any",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    **image,
+                    "format": "heatmaps",
+                    "num_channels": len(plan.names),
+                    "spatial_shape": [side // plan.stride for side in plan.sides],
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {str(number): name for number, name in enumerate(plan.names)},
+                }
+            },
+        },
+    }
