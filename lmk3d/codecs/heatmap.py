@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatmapCodec", "Peaks", "axis_gaussians", "draw_gaussians", "refine_peaks", "top_peaks"]
 
+# A step leaves s^2 / (s^2 + w^2) of the way, so these leave a hundredth for a peak (s) twice as wide as the window (w).
+_MEAN_SHIFTS = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Peaks:
@@ -66,7 +69,7 @@ def draw_gaussians(points_vox: Tensor, shape: tuple[int, int, int], sigma_vox: f
             for x, side in zip(point, shape, strict=True)
         )
         i, j, k = axis_gaussians(point, shape, sigma_vox)
-        maps[(landmark, *box)] = i[box[0], None, None] * j[box[1], None] * k[box[2]]
+        maps[landmark][box] = i[box[0], None, None] * j[box[1], None] * k[box[2]]
     return maps
 
 
@@ -79,7 +82,7 @@ class HeatmapCodec:
         background: add the paper's background channel and scale the others so that each voxel sums to one.
         peak: k, the height of the Gaussians.
         num_peaks: local maxima to keep for each landmark.
-        decode_radius: half side of the window a peak's sub-voxel position is the mean of; 0 gives the plain argmax.
+        decode_radius: half side of the window a peak's sub-voxel position is found in; 0 gives the plain argmax.
     Source:
         Tan et al. 2020, eq. 1 and sec. 2.1. The paper takes the argmax; sub-voxel decoding is ours.
     """
@@ -118,7 +121,7 @@ class HeatmapCodec:
         entropy of ``losses.spatial_cross_entropy`` trains, in which "nowhere" has the logit 0.
         """
         if self.background:
-            maps = logits[:-1].clamp_min(0)
+            maps = (logits[:-1] / self.peak).clamp_min(0)
             return top_peaks(maps, maps.flatten(1).amax(1).clamp_max(1), self.num_peaks, self.decode_radius)
         flat = logits.flatten(1)
         total = torch.logsumexp(functional.pad(flat, (1, 0)), dim=1)
@@ -147,14 +150,20 @@ def top_peaks(maps: Tensor, presence: Tensor, count: int, radius: int) -> Peaks:
 
 
 def refine_peaks(maps: Tensor, index: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """Centre of mass of each map round a voxel, in a window that stays symmetric at the border.
+    """The sub-voxel position of each peak: the mean under a Gaussian window that moves along until it is centred there.
+
+    The mean of a fixed window is drawn to its middle, by 0.2 voxel for a peak as wide as the window; under a window
+    that is centred on the peak itself nothing is drawn anywhere, however wide the peak is. At the border the window
+    stays symmetric.
 
     Args:
         maps: (N, I, J, K) non-negative.
         index: (N, K, 3) whole voxels.
-        radius: half side of the window in voxels; 0 gives the voxels back.
+        radius: half side of the window in voxels, and two standard deviations of it; 0 gives the voxels back.
     Returns:
-        (N, K, 3) sub-voxel indices in float32 and the (N, K) mass inside the window.
+        (N, K, 3) sub-voxel indices in float32 and the (N, K) mass within ``radius`` of the voxel.
+    Source:
+        Mean shift with a Gaussian window (Comaniciu and Meer 2002, eq. 20) instead of the paper's argmax.
     """
     steps = torch.arange(-radius, radius + 1, device=maps.device)
     offsets = torch.cartesian_prod(steps, steps, steps)
@@ -163,8 +172,12 @@ def refine_peaks(maps: Tensor, index: Tensor, radius: int) -> tuple[Tensor, Tens
     # A window cut off on one side would pull the mean to the other: drop both a voxel outside and its mirror image.
     mirrored = index[:, :, None] - offsets
     inside = ((at >= 0) & (at < shape) & (mirrored >= 0) & (mirrored < shape)).all(-1)
-    flat = (at.clamp_min(0).minimum(shape - 1) * torch.tensor([shape[1] * shape[2], shape[2], 1], device=maps.device)).sum(-1)
-    values = torch.gather(maps.flatten(1), 1, flat.flatten(1)).reshape(flat.shape) * inside
-    mass = values.sum(-1)
-    mean = (values[..., None] * offsets).sum(2) / mass.clamp_min(1e-12)[..., None]
-    return index + mean, mass
+    strides = torch.tensor([maps.shape[2] * maps.shape[3], maps.shape[3], 1], device=maps.device)
+    flat = (at.clamp_min(0).minimum(shape - 1) * strides).sum(-1)
+    values = torch.gather(maps.flatten(1), 1, flat.flatten(1)).reshape(flat.shape).float() * inside
+    mean = torch.zeros_like(index, dtype=values.dtype)
+    for _ in range(_MEAN_SHIFTS if radius else 0):
+        square = ((offsets - mean[:, :, None]) ** 2).sum(-1)
+        weights = values * torch.exp(-2 * square / radius**2)
+        mean = (weights[..., None] * offsets).sum(2) / weights.sum(-1).clamp_min(1e-30)[..., None]
+    return index + mean, values.sum(-1)

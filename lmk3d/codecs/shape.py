@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ShapeModel"]
 
-_TRIALS = 400  # triplets tried; with half of the peaks wrong, one in eight is right, so this many never fail in practice
+_TRIALS = (
+    400  # triplets tried; with half of the peaks wrong, one in eight is right, so this many never fail in practice
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,8 @@ class ShapeModel:
             weights: (N, K) how likely each is, 0 to 1.
             tolerance_mm: distance at which a candidate's support has faded to exp(-1/2).
         Returns:
-            (4, 4) mean shape's frame to world, and its support, the sum over landmarks of the faded weights (0 to N); None
-            where fewer than three candidates agree.
+            (4, 4) mean shape's frame to world, and its support, the sum over landmarks of the faded weights (0 to N);
+            None where fewer than three candidates agree.
         """
         peaks, weights = np.where(weights[..., None] > 0, peaks_mm, np.nan), np.nan_to_num(weights)
         usable = np.flatnonzero(weights[:, 0] > 0)
