@@ -16,7 +16,7 @@ import torch
 
 from lmk3d.codecs import HeatmapCodec, ShapeModel
 from lmk3d.errors import InputError
-from lmk3d.geometry import Grid, apply_affine
+from lmk3d.geometry import Grid, apply_affine, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade
 from lmk3d.sliding import peaks_by_windows
@@ -251,14 +251,14 @@ class LandmarkDetector:
         """Look from 24 sides, then straight at the best three answers; best first."""
         looks = [self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)) for axes in _cube_rotations()]
         looks.sort(key=lambda look: -look.support)
+        straight = []
         for first in looks[:3]:
             if first.pose is not None:
                 scale = np.cbrt(np.linalg.det(first.pose[:3, :3]))
                 own = self.first_stage_grid(scan.grid, first.pose[:3, :3] / scale)
-                straight = Grid.around(first.pose[:3, 3], own.shape, self.spacing_mm * scale, own.axes)
-                looks.append(self._posed(scan, shape, straight))
-        # The straight looks come last and win ties: the network knows that pose best.
-        return sorted(looks[-3:] if looks[-1].pose is not None else looks, key=lambda look: -look.support)
+                grid = Grid.around(first.pose[:3, 3], own.shape, self.spacing_mm * scale, own.axes)
+                straight.append(self._posed(scan, shape, grid))
+        return sorted(straight, key=lambda look: -look.support) or looks
 
     def _posed(self, scan: _Scan, shape: ShapeModel, grid: Grid) -> _Look:
         look = self._look(scan, grid)
@@ -298,7 +298,9 @@ class LandmarkDetector:
             scale[rows[some]] = sigma * np.cbrt(np.linalg.det(step))
         if self.pose == "any" and shape is not None and len(rows) >= 3:
             noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
-            points = shape.posterior(points, noise, guess.pose)
+            # The points are better than the peaks were: so is the pose they give.
+            lie = fit_similarity(shape.mean_mm, points, noise**-2)
+            return _Guess(shape.posterior(points, noise, lie), guess.presence, scale, lie)
         return _Guess(points, guess.presence, scale, guess.pose)
 
     def _reported(self, guess: _Guess, grid: Grid, unit: str) -> Landmarks:
