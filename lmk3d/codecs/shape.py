@@ -40,21 +40,25 @@ class ShapeModel:
         """Learn it from (N, 3) shapes in world mm, of which any may miss points (NaN).
 
         Args:
-            shapes_mm: at least two shapes; the first one gives the frame its directions.
+            shapes_mm: at least two shapes of three points or more; those with fewer say nothing and are left out. The
+                most complete one gives the frame its directions.
             shrinkage: how much of the covariance is kept off the diagonal; few shapes say little about it.
         Source:
             Generalised Procrustes analysis (Gower 1975) by repeated Umeyama fits; linear shrinkage towards the
             diagonal (Ledoit and Wolf 2004) with a fixed weight.
         Raises:
-            ValueError: if a landmark is in no shape, or no shape has all it takes to begin with.
+            ValueError: if a landmark is in no shape, or fewer than two shapes are left.
         """
         shapes = np.asarray(shapes_mm, dtype=np.float64)
+        there = np.asarray(np.isfinite(shapes).all(-1))
+        first = there.sum(1).argmax()
+        usable = (there & there[first]).sum(1) >= 3
+        shapes, mean = shapes[usable], shapes[first]
         if len(shapes) < 2:
-            raise ValueError(f"a shape model needs at least 2 shapes, got {len(shapes)}")
-        never = np.isnan(shapes).any(-1).all(0)
+            raise ValueError(f"a shape model needs at least 2 shapes of 3 points, got {len(shapes)}")
+        never = ~there[usable].any(0)
         if never.any():
             raise ValueError(f"landmarks {np.flatnonzero(never).tolist()} are in none of the shapes")
-        mean = shapes[np.isfinite(shapes).all(-1).sum(1).argmax()]
         for _ in range(6):
             aligned = np.array([apply_affine(fit_similarity(shape, mean), shape) for shape in shapes])
             mean = np.nanmean(aligned, axis=0)
@@ -63,8 +67,8 @@ class ShapeModel:
         aligned = np.array([apply_affine(fit_similarity(shape, mean), shape) for shape in shapes])
         residual = np.nan_to_num((aligned - mean).reshape(len(shapes), -1))
         covariance = residual.T @ residual / (len(shapes) - 1)
-        spread = np.diag(np.diag(covariance) + 1e-6)
-        return cls(mean, shrinkage * covariance + (1 - shrinkage) * spread)
+        shrunk = shrinkage * covariance + (1 - shrinkage) * np.diag(np.diag(covariance))
+        return cls(mean, shrunk + 1e-6 * np.eye(len(shrunk)))  # a micrometre: no direction is ever certain
 
     @property
     def spread_mm(self) -> FloatArray:
