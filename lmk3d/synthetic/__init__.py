@@ -5,8 +5,8 @@ Every landmark is a point of the drawn geometry, exact to rounding in world mm, 
 - ``right_coronary_ostium``, ``left_coronary_ostium``: where the centreline of the right coronary artery and of the left
   main stem passes through the wall of its aortic sinus.
 - ``left_main_bifurcation``: where the centrelines of the anterior descending and the circumflex artery part.
-- ``non_coronary_commissure``: origin of the non-coronary commissure, taken as that sinus's hinge point: the lowest point
-  of its leaflet's attachment, where in the sinus's middle plane its wall meets the wall of the outflow tract.
+- ``non_coronary_commissure``: origin of the non-coronary commissure, taken as that sinus's hinge point: the lowest
+  point of its leaflet's attachment, where in the sinus's middle plane its wall meets the wall of the outflow tract.
 - ``heart_apex``: the outermost point of the left ventricle's outer surface along its long axis.
 - ``brachiocephalic_origin``, ``left_common_carotid_origin``, ``left_subclavian_origin``, ``coeliac_origin``,
   ``superior_mesenteric_origin``, ``right_renal_origin``, ``left_renal_origin``: where the branch's centreline passes

@@ -9,9 +9,11 @@ import numpy as np
 
 from lmk3d.landmarks import Landmarks
 from lmk3d.synthetic.aorta import draw_aorta
+from lmk3d.synthetic.bones import draw_spine
 from lmk3d.synthetic.draws import Draws
-from lmk3d.synthetic.heart import Tissue, draw_heart
-from lmk3d.synthetic.trunk import draw_spine, draw_trunk, into_chest
+from lmk3d.synthetic.heart import draw_heart
+from lmk3d.synthetic.tissue import Tissue
+from lmk3d.synthetic.trunk import draw_trunk, into_chest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

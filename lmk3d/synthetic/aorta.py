@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.synthetic.draws import Draws
-    from lmk3d.synthetic.heart import Tissue
+    from lmk3d.synthetic.tissue import Tissue
 
     FloatArray = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def _draw_line(
     wide = np.array([15.8, 15.3, 14.3, 13.4, 12.8]) * width * draws.uniform(0.95, 1.05, (5,))
     # The descending part lies to the left of the vertebrae, and before them from the diaphragm on.
     heights = np.array([28, -8, -50, -95, -135, -170, -215, -262.0])
-    heights[-1] += draws.jitter(14.0, ())
+    heights[-1] += draws.near(0.0, 14.0)
     aside = np.array([-26, -27, -26, -20, -12, -7, -5, -3.0]) + draws.jitter(3.5, (8,))
     before = np.array([16, 17, 19, 24, 28, 29, 29, 28.0]) + draws.jitter(2.0, (8,))
     descending = spine(heights * scale[2]) + np.column_stack([aside, before, np.zeros(8)]) * scale
@@ -132,6 +132,11 @@ def _leave(wall: FloatArray, out: FloatArray, radius: float) -> FloatArray:
     return np.stack([wall - 1.5 * radius * out, wall, wall + 0.8 * radius * out])
 
 
+def _joined(start: FloatArray, steps: FloatArray) -> FloatArray:
+    """A branch's first points, then points given from its origin."""
+    return np.concatenate([start, start[1] + steps])
+
+
 def _arch_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, width: float) -> Branches:
     """Brachiocephalic trunk with its fork, left common carotid and left subclavian artery."""
     top = float(line.distance[int(np.argmax(line.path[:, 2]))])
@@ -142,7 +147,7 @@ def _arch_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, w
     names = ("brachiocephalic_origin", "left_common_carotid_origin", "left_subclavian_origin")
     leans = ([0.15, 0.15, 1.0], [-0.1, 0.05, 1.0], [-0.25, -0.1, 1.0])
     starts = []
-    for name, distance, lean, radius in zip(names, (first, second, third), leans, radii):
+    for name, distance, lean, radius in zip(names, (first, second, third), leans, radii, strict=True):
         wall, out = line.wall(distance, np.array(lean) + draws.jitter(0.12))
         aorta.landmarks[name] = wall
         starts.append(_leave(wall, out, radius))
@@ -150,33 +155,34 @@ def _arch_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, w
     fork = starts[0][1] + draws.near(40, 8) * width * trunk
     aorta.landmarks["brachiocephalic_bifurcation"] = fork
     big, carotid, left = radii
-    paths = [
+    return [
         (np.concatenate([starts[0], [fork]]), np.array([1.1, 1.1, 1.0, 0.95]) * big),
-        (fork + np.array([[0, 0, 0], [5, -1, 14], [5, -6, 38], [7, -8, 80], [8, -8, 130]]) * scale, np.full(5, carotid)),
-        (fork + np.array([[0, 0, 0], [14, -5, 7], [35, -8, 14], [70, -4, 10], [105, 4, 0]]) * scale, np.full(5, 0.72 * big)),
-        (np.concatenate([starts[1], starts[1][1] + np.array([[-6, -3, 30], [-9, -9, 75], [-10, -10, 160]]) * scale]),
+        (fork + np.array([[0, 0, 0], [5, -1, 14], [5, -6, 38], [7, -8, 80], [8, -8, 130]]) * scale,
+         np.full(5, carotid)),
+        (fork + np.array([[0, 0, 0], [14, -5, 7], [35, -8, 14], [70, -4, 10], [105, 4, 0]]) * scale,
+         np.full(5, 0.72 * big)),
+        (_joined(starts[1], np.array([[-6, -3, 30], [-9, -9, 75], [-10, -10, 160]]) * scale),
          np.full(6, carotid)),
-        (np.concatenate([starts[2], starts[2][1] + np.array([[-8, -4, 26], [-20, -4, 44], [-50, 2, 52], [-95, 10, 42]]) * scale]),
+        (_joined(starts[2], np.array([[-8, -4, 26], [-20, -4, 44], [-50, 2, 52], [-95, 10, 42]]) * scale),
          np.full(7, left)),
     ]  # fmt: skip
-    return paths
 
 
 def _visceral_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, width: float) -> Branches:
     """Coeliac trunk, superior mesenteric and renal arteries."""
-    coeliac = line.where((-138 + draws.jitter(11.0, ())) * scale[2])
+    coeliac = line.where((-138 + draws.near(0.0, 11.0)) * scale[2])
     mesenteric = coeliac + draws.near(15, 4) * width
     right = mesenteric + draws.near(15, 6) * width
-    left = right + draws.jitter(8.0, ())
+    left = right + draws.near(0.0, 8.0)
     radii = [draws.near(3.9, 0.5), draws.near(4.0, 0.5), draws.near(3.0, 0.4), draws.near(3.0, 0.4)]
-    plan = (
+    plan: tuple[tuple[str, float, list[float]], ...] = (
         ("coeliac_origin", coeliac, [0.05, 1.0, 0.0]),
         ("superior_mesenteric_origin", mesenteric, [0.0, 1.0, 0.0]),
         ("right_renal_origin", right, [1.0, 0.25, 0.0]),
         ("left_renal_origin", left, [-1.0, 0.02, 0.0]),
     )
     starts = []
-    for (name, distance, towards), radius in zip(plan, radii):
+    for (name, distance, towards), radius in zip(plan, radii, strict=True):
         wall, out = line.wall(distance, np.array(towards) + draws.jitter(0.15))
         aorta.landmarks[name] = wall
         starts.append(_leave(wall, out, radius * width))
@@ -187,10 +193,11 @@ def _visceral_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArra
     size = [radius * width for radius in radii]
     return [
         (np.concatenate([starts[0], [tripod]]), np.array([1.1, 1.1, 1.0, 0.95]) * size[0]),
-        (tripod + np.array([[0, 0, 0], [14, 3, -2], [32, 4, 2], [48, 2, 14]]) * scale, np.array([0.8, 0.75, 0.7, 0.6]) * size[0]),
+        (tripod + np.array([[0, 0, 0], [14, 3, -2], [32, 4, 2], [48, 2, 14]]) * scale,
+         np.array([0.8, 0.75, 0.7, 0.6]) * size[0]),
         (tripod + np.array([[0, 0, 0], [-16, 3, 5], [-32, -8, -2], [-55, -22, 7], [-78, -38, 14]]) * scale,
          np.array([0.85, 0.8, 0.75, 0.7, 0.6]) * size[0]),
-        (np.concatenate([starts[1], starts[1][1] + np.array([[0, 11, -14], [2, 14, -38], [5, 18, -80], [14, 18, -120]]) * scale]),
+        (_joined(starts[1], np.array([[0, 11, -14], [2, 14, -38], [5, 18, -80], [14, 18, -120]]) * scale),
          np.array([1.15, 1.1, 1.0, 0.95, 0.85, 0.7, 0.45]) * size[1]),
         (np.concatenate([starts[2], behind]), np.array([1.1, 1.1, 1.0, 0.95, 0.8]) * size[2]),
         (np.concatenate([starts[3], beside]), np.array([1.1, 1.1, 1.0, 0.95, 0.8]) * size[3]),

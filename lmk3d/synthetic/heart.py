@@ -7,38 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.synthetic.root import Root, draw_root
 from lmk3d.synthetic.shapes import Ellipsoid, Shape, Tube, curve, unit
+from lmk3d.synthetic.tissue import Frame
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from lmk3d.synthetic.draws import Draws
+    from lmk3d.synthetic.tissue import Tissue
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Heart", "Tissue", "draw_heart"]
-
-
-@dataclass(frozen=True)
-class Tissue:
-    """Hounsfield units of one subject.
-
-    Args:
-        blood: aorta, its branches and the left heart, 250 to 500.
-        right_blood: right heart and pulmonary arteries: contrast that has partly left.
-        vein_blood: veins of the body.
-        muscle, myocardium, fat, lung: those tissues.
-        wall: vessel walls.
-    """
-
-    blood: float
-    right_blood: float
-    vein_blood: float
-    muscle: float
-    myocardium: float
-    fat: float
-    lung: float
-    wall: float
+__all__ = ["Heart", "draw_heart"]
 
 
 @dataclass
@@ -67,23 +48,6 @@ class Heart:
         )
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Where the heart lies: points relative to the aortic valve, in the mean heart's directions, to the body's."""
-
-    valve: FloatArray
-    turn: FloatArray
-    scale: float
-
-    def at(self, *offset: ArrayLike) -> FloatArray:
-        """Body position of offsets (R, A, S) from the valve."""
-        return self.valve + self.scale * np.asarray(offset, dtype=float).reshape(-1, 3) @ self.turn.T
-
-    def to(self, x: float, y: float, z: float) -> FloatArray:
-        """Unit direction in the body."""
-        return self.turn @ unit((x, y, z))
-
-
 def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
     """Draw a heart.
 
@@ -92,14 +56,17 @@ def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
         valve: (3,) centre of the aortic annulus in the body's frame (R, A, S; before its pose).
         tissue: HU.
     """
-    frame = _Frame(valve, draws.tilt(13.0), draws.near(1.0, 0.12))
+    frame = Frame(valve, draws.tilt(13.0), draws.near(1.0, 0.12))
     heart = Heart()
     left = _draw_left_ventricle(draws, frame)
-    root = _draw_root(draws, frame)
+    root = draw_root(draws, frame)
     # Fat about the whole heart, within the pericardium.
     sac = np.array([50.0, 53.0, 66.0]) * frame.scale
     heart.shapes.append(Ellipsoid(tissue.fat, frame.at(-26, 10, -28)[0], left.axes, sac, egg=0.15))
-    _add_root(heart, root, left, tissue)
+    inside = left.centre - 0.35 * left.radii[2] * left.axes[:, 2]
+    heart.shapes += root.walls(inside, tissue)
+    heart.arteries += root.blood(inside, tissue)
+    heart.aorta_start = root.aorta_start
     _add_chambers(heart, draws, frame, left, tissue)
     _add_vessels(heart, draws, frame, tissue)
     _add_coronaries(heart, draws, frame, root, left, tissue)
@@ -120,7 +87,7 @@ class _Ventricle:
     egg: float
 
     def surface(self, height: float, angle_deg: float, above_mm: float = 0.0) -> FloatArray:
-        """The point of the outer surface at a height (-1 base, 1 apex) and an angle about the axis from the first axis."""
+        """The outer surface's point at a height (-1 base, 1 apex) and an angle about the axis from the first axis."""
         across = np.sqrt(max(0.0, 1 - height**2)) * (1 - self.egg * height)
         angle = np.radians(angle_deg)
         local = np.array([across * np.cos(angle), across * np.sin(angle), height]) * self.radii
@@ -128,7 +95,7 @@ class _Ventricle:
         return self.centre + self.axes @ (local + above_mm * outward)
 
 
-def _draw_left_ventricle(draws: Draws, frame: _Frame) -> _Ventricle:
+def _draw_left_ventricle(draws: Draws, frame: Frame) -> _Ventricle:
     size = draws.near(1.0, 0.07)
     radii = np.array([draws.near(36, 3), draws.near(36, 3), 55.0 * size]) * frame.scale
     long_axis = unit(np.array([-0.65, 0.43, -0.62]) + draws.jitter(0.14))
@@ -147,105 +114,7 @@ def _draw_left_ventricle(draws: Draws, frame: _Frame) -> _Ventricle:
     )
 
 
-@dataclass(frozen=True)
-class _Root:
-    """The aortic root: three ellipsoids (right, left, non-coronary sinus) about an axis.
-
-    Args:
-        base: (3,) centre of the annulus.
-        up: (3,) unit axis, out of the ventricle.
-        outward: (3, 3) unit direction of each sinus, in the rows, across the axis.
-        annulus, junction: radii of the outflow tract and of the sinotubular junction.
-        height: of the junction over the annulus.
-        offset: of each sinus's centre from the axis.
-        sinus: (3, 3) half axes of each sinus (rows): outward, along the wall, along the axis.
-    """
-
-    base: FloatArray
-    up: FloatArray
-    outward: FloatArray
-    annulus: float
-    junction: float
-    height: float
-    offset: float
-    sinus: FloatArray
-
-    def centre(self, index: int) -> FloatArray:
-        return self.base + self.offset * self.outward[index] + self.sinus[index, 2] * 0.9 * self.up
-
-    def axes(self, index: int) -> FloatArray:
-        return np.stack([self.outward[index], np.cross(self.up, self.outward[index]), self.up], axis=1)
-
-    def hinge(self, index: int) -> FloatArray:
-        """Where, in its middle plane, the wall of a sinus meets the wall of the outflow tract."""
-        out, _, along = self.sinus[index]
-        drop = along * np.sqrt(1 - ((self.annulus - self.offset) / out) ** 2)
-        return self.base + self.annulus * self.outward[index] + (0.9 * along - drop) * self.up
-
-    def wall(self, index: int, azimuth_deg: float, rise_deg: float) -> tuple[FloatArray, FloatArray]:
-        """The point of a sinus's wall seen from its centre in a direction, and the outward normal there."""
-        azimuth, rise = np.radians(azimuth_deg), np.radians(rise_deg)
-        ball = np.array([np.cos(rise) * np.cos(azimuth), np.cos(rise) * np.sin(azimuth), np.sin(rise)])
-        axes = self.axes(index)
-        return self.centre(index) + axes @ (ball * self.sinus[index]), unit(axes @ (ball / self.sinus[index]))
-
-
-def _draw_root(draws: Draws, frame: _Frame) -> _Root:
-    up = unit(frame.to(0.36, 0.20, 0.91) + draws.jitter(0.12))
-    across = unit(np.cross(up, frame.to(0.0, 1.0, 0.0)))  # about to the patient's left
-    across, ahead = -across, np.cross(up, -across)
-    size = frame.scale * draws.near(1.0, 0.12)
-    turn = draws.jitter(12.0, ())
-    outward = []
-    for middle in (70.0, 190.0, 310.0):  # degrees from the patient's right towards the front
-        angle = np.radians(middle + turn + draws.jitter(5.0, ()))
-        outward.append(np.cos(angle) * across + np.sin(angle) * ahead)
-    sinus = size * np.array([10.8, 10.6, 11.5]) * draws.uniform(0.92, 1.08, (3, 3))
-    return _Root(
-        base=frame.at(0, 0, 0)[0],
-        up=up,
-        outward=np.stack(outward),
-        annulus=11.3 * size * draws.near(1.0, 0.04),
-        junction=13.6 * size * draws.near(1.0, 0.08),
-        height=22.0 * size * draws.near(1.0, 0.08),
-        offset=6.4 * size,
-        sinus=sinus,
-    )
-
-
-def _add_root(heart: Heart, root: _Root, left: _Ventricle, tissue: Tissue) -> None:
-    """Outflow tract, sinuses, and the closed valve's leaflets: the inner floors of the sinuses."""
-    inside = left.centre - 0.35 * left.radii[2] * left.axes[:, 2]
-    tract = np.stack([inside, root.base - 9 * root.up, root.base - 4 * root.up, root.base, root.base + 5 * root.up])
-    radii = np.array([1.05, 1.0, 1.0, 1.0, 1.0]) * root.annulus
-    path = curve(np.column_stack([tract, radii]), 3.0)
-    heart.arteries.append(Tube(tissue.blood, path[:, :3], path[:, 3]))
-    stem = np.linspace(0.45, 1.0, 4)[:, None]
-    width = root.annulus + (root.junction - root.annulus) * stem[:, 0]
-    heart.arteries.append(Tube(tissue.blood, root.base + stem * root.height * root.up, width))
-    heart.aorta_start = np.column_stack(
-        [root.base + np.array([[0.6], [0.8], [1.0], [1.25]]) * root.height * root.up,
-         np.array([0.95, 0.98, 1.0, 1.05]) * root.junction]
-    )  # fmt: skip
-    heart.shapes.append(Tube(tissue.wall, path[2:, :3], path[2:, 3] + 1.8))
-    for index in range(3):
-        heart.shapes.append(Ellipsoid(tissue.wall, root.centre(index), root.axes(index), root.sinus[index] + 1.5))
-        heart.arteries.append(Ellipsoid(tissue.blood, root.centre(index), root.axes(index), root.sinus[index]))
-    for index in range(3):
-        cut_top = (root.base + 0.62 * root.height * root.up, root.up)
-        cut_wall = (root.base + root.annulus * root.outward[index], root.outward[index])
-        sides = tuple(
-            (root.base, -unit(root.outward[index] - root.outward[other])) for other in range(3) if other != index
-        )
-        heart.arteries.append(
-            Ellipsoid(
-                0.2 * tissue.blood + 40, root.centre(index), root.axes(index), root.sinus[index],
-                shell_mm=1.1, cuts=(cut_top, cut_wall, *sides),
-            )
-        )  # fmt: skip
-
-
-def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, tissue: Tissue) -> None:
+def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, tissue: Tissue) -> None:
     scale = frame.scale
     shapes = heart.shapes
     # Right atrium and ventricle: thin wall, then blood.
@@ -283,12 +152,12 @@ def _add_chambers(heart: Heart, draws: Draws, frame: _Frame, left: _Ventricle, t
     mouth = left.centre - 0.45 * left.radii[2] * left.axes[:, 2]
     shapes.append(Tube(tissue.blood, np.stack([mouth, middle]), np.array([15.0, 15.0]) * scale))
     for angle in (-50.0, -140.0):
-        muscle = left.centre + 0.72 * (left.surface(0.25, angle + draws.jitter(15.0, ())) - left.centre)
+        muscle = left.centre + 0.72 * (left.surface(0.25, angle + draws.near(0.0, 15.0)) - left.centre)
         muscle = np.stack([muscle, muscle - 17 * scale * left.axes[:, 2]])
         shapes.append(Tube(tissue.myocardium, muscle, np.array([5.0, 3.0]) * scale))
 
 
-def _add_vessels(heart: Heart, draws: Draws, frame: _Frame, tissue: Tissue) -> None:
+def _add_vessels(heart: Heart, draws: Draws, frame: Frame, tissue: Tissue) -> None:
     """Pulmonary trunk with its two branches, upper and lower caval veins' last pieces."""
     scale, blood = frame.scale, tissue.right_blood
     fork = frame.at(-24, 5, 51)[0]
@@ -307,7 +176,7 @@ def _add_vessels(heart: Heart, draws: Draws, frame: _Frame, tissue: Tissue) -> N
             heart.shapes.append(Tube(colour, path[:, :3], path[:, 3] + more))
 
 
-def _add_coronaries(heart: Heart, draws: Draws, frame: _Frame, root: _Root, left: _Ventricle, tissue: Tissue) -> None:
+def _add_coronaries(heart: Heart, draws: Draws, frame: Frame, root: Root, left: _Ventricle, tissue: Tissue) -> None:
     """Left main with its two branches, and the right coronary artery; each starts inside its sinus."""
     scale = frame.scale
     right_ostium, right_out = root.wall(0, draws.near(8, 14), draws.near(30, 12))

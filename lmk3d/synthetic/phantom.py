@@ -72,7 +72,7 @@ def cta_phantom(
     if noise_hu is not None and not 0 <= noise_hu < 500:
         raise ValueError(f"noise_hu must be in [0, 500), got {noise_hu}")
     anatomy = draw_anatomy(seed)
-    grid = _draw_grid(Draws(seed, stream=1), anatomy, region, shape, spacing_mm, oblique)
+    grid = _draw_grid(Draws(seed, stream=1), anatomy, region, shape, spacing_mm, oblique=oblique)
     scanner = Draws(seed, stream=2)
     blur_mm, drawn_noise = scanner.uniform(0.15, 0.35), scanner.uniform(8.0, 32.0)
     volume = render(
@@ -93,6 +93,7 @@ def _draw_grid(
     region: Region,
     shape: Sequence[int] | None,
     spacing_mm: ArrayLike | None,
+    *,
     oblique: bool,
 ) -> Grid:
     """The grid of a scan; every number is drawn whatever the options, so that an option changes only its own part."""
@@ -152,5 +153,5 @@ def _checked_shape(shape: Sequence[int]) -> NDArray[np.int64]:
 def _checked_spacing(spacing_mm: ArrayLike) -> FloatArray:
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape not in ((), (3,)) or not np.isfinite(spacing).all() or spacing.min() <= 0:
-        raise ValueError(f"spacing_mm must be one or three positive numbers, got {spacing_mm}")
+        raise ValueError(f"spacing_mm must be one or three positive numbers, got {spacing_mm!r}")
     return np.broadcast_to(spacing, (3,)).copy()

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmk3d.geometry import Grid, Volume
-from lmk3d.synthetic.shapes import Window
+from lmk3d.synthetic.window import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.synthetic.anatomy import Anatomy
     from lmk3d.synthetic.draws import Draws
-    from lmk3d.synthetic.shapes import Shape
 
     FloatArray = NDArray[np.float64]
 
@@ -47,7 +46,7 @@ def render(
     if noise_hu > 0 and draws is None:
         raise ValueError("noise_hu is above 0 but draws is None; give the noise its random numbers")
     steps = _thin_slices(grid.spacing_mm)
-    fine = Grid(tuple(int(n * step) for n, step in zip(grid.shape, steps)), _refined_affine(grid, steps))  # type: ignore[arg-type]
+    fine = Grid(tuple(int(n * step) for n, step in zip(grid.shape, steps, strict=True)), _refined_affine(grid, steps))  # type: ignore[arg-type]
     # A smoothstep over a width w blurs like a kernel of variance w^2 / 20; a voxel's box has variance h^2 / 12.
     size = float(np.cbrt(fine.spacing_mm.prod()))
     edge_mm = float(np.sqrt(20 * (size**2 / 12 + blur_mm**2)))
@@ -68,7 +67,7 @@ def render(
 
 
 def _thin_slices(spacing_mm: FloatArray) -> NDArray[np.int64]:
-    """Into how many thin slices each axis is split, so that voxels become about cubes and partial volume comes right."""
+    """Into how many thin slices each axis is split, so that voxels become nearly cubes."""
     return np.clip(np.floor(spacing_mm / spacing_mm.min() + 1e-6), 1, _FINEST_SLICES).astype(np.int64)
 
 
@@ -106,5 +105,5 @@ class _Painter:
         starts, stops = brick.boxes(self.low, self.high)
         for index in np.flatnonzero((stops > starts).all(axis=1)):
             part = brick.part(starts[index], stops[index])
-            where = tuple(slice(a, b) for a, b in zip(part.start - brick.start, part.stop - brick.start))
+            where = tuple(slice(a, b) for a, b in zip(part.start - brick.start, part.stop - brick.start, strict=True))
             self.shapes[index].paint(image[where], part, self.edge_mm)

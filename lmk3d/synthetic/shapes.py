@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.synthetic.window import Window, ramp
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
     Field = NDArray[np.float32]
 
-__all__ = ["Column", "Ellipsoid", "Shape", "Tube", "Wall", "Window", "curve", "ramp", "unit"]
+__all__ = ["Column", "Ellipsoid", "Shape", "Tube", "Wall", "curve", "unit"]
 
 
 def unit(vector: FloatArray | list[float] | tuple[float, ...]) -> FloatArray:
@@ -38,7 +40,7 @@ def curve(points: FloatArray, step: float) -> FloatArray:
     points = np.asarray(points, dtype=np.float64)
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     pieces = []
-    for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:]):
+    for before, start, end, after in zip(padded[:-3], padded[1:-2], padded[2:-1], padded[3:], strict=True):
         count = max(1, int(np.ceil(np.sqrt(((end - start)[:3] ** 2).sum()) / step)))
         t = (np.arange(count) / count)[:, None]
         pieces.append(
@@ -48,77 +50,6 @@ def curve(points: FloatArray, step: float) -> FloatArray:
             + t**3 * (3 * start - before - 3 * end + after) / 2
         )
     return np.concatenate([*pieces, points[-1:]])
-
-
-def ramp(distance: Field, edge: float) -> Field:
-    """Share of a voxel inside a surface at signed ``distance`` (negative inside), 0 to 1 over a width of ``edge``; in place."""
-    distance *= np.float32(-1 / edge)
-    distance += np.float32(0.5)
-    np.maximum(distance, 0.0, out=distance)
-    np.minimum(distance, 1.0, out=distance)
-    smooth = np.float32(3) - 2 * distance
-    smooth *= distance
-    smooth *= distance
-    return smooth
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A box of voxels of an orthogonal grid.
-
-    Args:
-        origin_mm: (3,) world position of voxel (0, 0, 0) of the whole grid.
-        axes: (3, 3) unit directions of i, j, k in its columns, at right angles.
-        spacing_mm: (3,).
-        start, stop: (3,) first voxel and one past the last.
-    """
-
-    origin_mm: FloatArray
-    axes: FloatArray
-    spacing_mm: FloatArray
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(int(side) for side in self.stop - self.start)
-
-    @property
-    def centre_mm(self) -> FloatArray:
-        return self.origin_mm + self.axes @ (self.spacing_mm * (self.start + self.stop - 1) / 2)
-
-    @property
-    def radius_mm(self) -> float:
-        """Distance from the centre to the outermost voxels' centres."""
-        return float(np.sqrt(((self.spacing_mm * (self.stop - self.start - 1)) ** 2).sum())) / 2
-
-    def linear(self, point_mm: FloatArray, direction: FloatArray) -> Field:
-        """(p - point) . direction of every voxel's centre p."""
-        slopes = (direction @ self.axes) * self.spacing_mm
-        i, j, k = (slope * np.arange(low, high) for slope, low, high in zip(slopes, self.start, self.stop))
-        i = i + (self.origin_mm - point_mm) @ direction
-        return (i[:, None, None] + j[:, None]).astype(np.float32) + k.astype(np.float32)
-
-    def square(self, point_mm: FloatArray) -> Field:
-        """|p - point|^2 of every voxel's centre p."""
-        place = (point_mm - self.origin_mm) @ self.axes / self.spacing_mm
-        i, j, k = (
-            ((np.arange(low, high) - at) * step) ** 2
-            for at, step, low, high in zip(place, self.spacing_mm, self.start, self.stop)
-        )
-        return (i[:, None, None] + j[:, None]).astype(np.float32) + k.astype(np.float32)
-
-    def part(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Window:
-        """The window between two voxels."""
-        return replace(self, start=start, stop=stop)
-
-    def boxes(self, low_mm: FloatArray, high_mm: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Voxels (start, stop) within this window between (..., 3) positions along its axes, in mm of ``p @ axes``."""
-        origin = self.origin_mm @ self.axes
-        start = np.ceil((low_mm - origin) / self.spacing_mm).astype(np.int64)
-        stop = np.floor((high_mm - origin) / self.spacing_mm).astype(np.int64) + 1
-        start, stop = np.maximum(start, self.start), np.minimum(stop, self.stop)
-        return start, np.maximum(stop, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +126,7 @@ class Tube(Shape):
         )
         for index in np.flatnonzero((stops > starts).all(1)):
             part = window.part(starts[index], stops[index])
-            where = tuple(slice(a, b) for a, b in zip(part.start - window.start, part.stop - window.start))
+            where = tuple(slice(a, b) for a, b in zip(part.start - window.start, part.stop - window.start, strict=True))
             np.maximum(share[where], self._segment(int(index), part, edge_mm), out=share[where])
         return share
 
@@ -289,8 +220,8 @@ class Ellipsoid(Shape):
         k0 = x + y
         k0 += z
         k0 += np.float32(1e-6)  # keeps the centre itself inside, where all terms vanish
-        for square, radius in zip((x, y, z), self.radii_mm):
-            square *= np.float32(1 / radius**2)
+        for term, radius in zip((x, y, z), self.radii_mm, strict=True):
+            np.multiply(term, np.float32(1 / radius**2), out=term)
         x += y
         x += z
         x += np.float32(1e-12)
