@@ -105,7 +105,7 @@ def predict_files(
     names = output_names(images)
     if not options.overwrite:
         _refuse_existing(output, names, options)
-    with _folder_for(output), ThreadPoolExecutor(1) as reader:
+    with _folder_for(output), _reader() as reader:
         # The first image is read while the bundle, and with it torch, is loaded: on a cold start both take seconds.
         loading = _Loading(images[0], options, reader)
         run = _Run.start(bundle, output, options)
@@ -196,6 +196,16 @@ def _folder_for(output: Path) -> Iterator[None]:
         for folder in new:
             if folder.is_dir() and not any(folder.iterdir()):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _reader() -> Iterator[ThreadPoolExecutor]:
+    """One thread; what it has not begun when the block is left in a hurry is dropped."""
+    reader = ThreadPoolExecutor(1)
+    try:
+        yield reader
+    finally:
+        reader.shutdown(cancel_futures=True)
 
 
 class _Loading:
