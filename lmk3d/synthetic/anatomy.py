@@ -79,7 +79,7 @@ def draw_anatomy(seed: int) -> Anatomy:
     heart = draw_heart(draws, valve, tissue)
     shift = into_chest(heart.landmarks["heart_apex"], scale)
     heart, valve = heart.shifted(shift), valve + shift
-    aorta = draw_aorta(draws, heart.aorta_start, spine, scale, tissue)
+    aorta = draw_aorta(draws, valve, heart.aorta_start, spine, scale, tissue)
     trunk = draw_trunk(draws, spine, aorta.renal_ends, tissue)
     shapes = [*trunk.inner, *trunk.outer, *heart.shapes, *aorta.walls, *aorta.arteries, *heart.arteries]
 

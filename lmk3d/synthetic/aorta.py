@@ -71,18 +71,24 @@ class _Line:
 
 
 def draw_aorta(
-    draws: Draws, start: FloatArray, spine: Callable[[FloatArray], FloatArray], scale: FloatArray, tissue: Tissue
+    draws: Draws,
+    valve: FloatArray,
+    start: FloatArray,
+    spine: Callable[[FloatArray], FloatArray],
+    scale: FloatArray,
+    tissue: Tissue,
 ) -> Aorta:
     """Draw the aorta and its branches.
 
     Args:
         draws: random numbers.
+        valve: (3,) centre of the aortic annulus.
         start: (M, 4) first points and radii, at the root.
         spine: (M,) heights (S, mm) to (M, 3) centres of the vertebral bodies.
         scale: (3,) size of this body over the mean one.
         tissue: HU.
     """
-    line, fork = _draw_line(draws, start, spine, scale)
+    line, fork = _draw_line(draws, valve, start, spine, scale)
     aorta = Aorta()
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.12))
     branches = _arch_branches(draws, line, aorta, scale, width)
@@ -100,16 +106,18 @@ def draw_aorta(
 
 
 def _draw_line(
-    draws: Draws, start: FloatArray, spine: Callable[[FloatArray], FloatArray], scale: FloatArray
+    draws: Draws,
+    valve: FloatArray,
+    start: FloatArray,
+    spine: Callable[[FloatArray], FloatArray],
+    scale: FloatArray,
 ) -> tuple[_Line, FloatArray]:
     """The centreline from the root to the fork into the iliac arteries, and that fork (4,)."""
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.13))
-    root = start[0, :3]
     top = draws.near(88, 9)
     arch = np.array([
         [19, 2, 0.54 * top], [17, -10, 0.80 * top], [4, -28, top], [-12, -46, 0.95 * top], [-20, -57, 0.72 * top],
     ])  # fmt: skip
-    valve = root - (start[1, :3] - root) * 3.0
     arch = valve + (arch + draws.jitter(4.0, (5, 3))) * scale
     wide = np.array([15.8, 15.3, 14.3, 13.4, 12.8]) * width * draws.uniform(0.95, 1.05, (5,))
     # The descending part lies to the left of the vertebrae, and before them from the diaphragm on.

@@ -179,8 +179,8 @@ def _add_vessels(heart: Heart, draws: Draws, frame: Frame, tissue: Tissue) -> No
 def _add_coronaries(heart: Heart, draws: Draws, frame: Frame, root: Root, left: _Ventricle, tissue: Tissue) -> None:
     """Left main with its two branches, and the right coronary artery; each starts inside its sinus."""
     scale = frame.scale
-    right_ostium, right_out = root.wall(0, draws.near(8, 14), draws.near(30, 12))
-    left_ostium, left_out = root.wall(1, draws.near(-8, 13), draws.near(26, 11))
+    right_ostium, right_out = root.wall(0, draws.near(8, 12), draws.near(24, 11))
+    left_ostium, left_out = root.wall(1, draws.near(-8, 12), draws.near(25, 11))
     main = draws.near(10.5, 3.5) * scale
     level = left_out - 0.6 * (left_out @ root.up) * root.up
     heading = unit(level + 0.4 * frame.to(-0.85, 0.5, -0.25) + draws.jitter(0.15))

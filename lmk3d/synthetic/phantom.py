@@ -72,7 +72,7 @@ def cta_phantom(
     if noise_hu is not None and not 0 <= noise_hu < 500:
         raise ValueError(f"noise_hu must be in [0, 500), got {noise_hu}")
     anatomy = draw_anatomy(seed)
-    grid = _draw_grid(Draws(seed, stream=1), anatomy, region, shape, spacing_mm, oblique=oblique)
+    grid = draw_grid(Draws(seed, stream=1), anatomy, region, shape, spacing_mm, oblique=oblique)
     scanner = Draws(seed, stream=2)
     blur_mm, drawn_noise = scanner.uniform(0.15, 0.35), scanner.uniform(8.0, 32.0)
     volume = render(
@@ -87,7 +87,7 @@ def cta_phantom(
     return Phantom(volume, Landmarks(anatomy.landmarks.names, points), anatomy.landmarks)
 
 
-def _draw_grid(
+def draw_grid(
     draws: Draws,
     anatomy: Anatomy,
     region: Region,

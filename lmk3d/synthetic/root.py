@@ -65,8 +65,8 @@ class Root:
     @property
     def aorta_start(self) -> FloatArray:
         """(4, 4) first points and radii of the ascending aorta's centreline."""
-        heights = np.array([[0.6], [0.8], [1.0], [1.25]]) * self.height
-        return np.column_stack([self.base + heights * self.up, np.array([0.95, 0.98, 1.0, 1.05]) * self.junction])
+        heights = np.array([[0.7], [0.85], [1.0], [1.25]]) * self.height
+        return np.column_stack([self.base + heights * self.up, np.array([0.84, 0.94, 1.0, 1.05]) * self.junction])
 
     def tract(self, inside: FloatArray) -> FloatArray:
         """(K, 4) points and radii of the outflow tract, from a point inside the ventricle to the sinuses."""
