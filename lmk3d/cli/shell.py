@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import re
 import sys
@@ -69,6 +70,8 @@ def _run(words: list[str], *, debug: bool) -> int:
     with warnings.catch_warnings():
         if not debug:  # what libraries tell their callers is of no use to a reader of the terminal
             warnings.simplefilter("ignore")
+            if not logging.root.handlers:  # with none at all, logging prints errors that ours will repeat
+                logging.root.addHandler(logging.NullHandler())
         return int(arguments.run(argparse.Namespace(**vars(arguments), debug=debug)))
 
 

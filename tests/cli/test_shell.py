@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -97,6 +99,17 @@ def test_wrong_words_end_in_one_line_and_code_2(words, line, capsys):
 def test_every_failure_is_one_line_with_its_code(error, code, line, capsys, monkeypatch):
     monkeypatch.setattr(predict, "_predict", raising(error))
     assert fails_with(capsys, ["predict", "x"], code).startswith(line)
+
+
+def test_what_libraries_log_and_warn_does_not_reach_the_terminal(capsys, monkeypatch):
+    def run(_arguments):
+        warnings.warn("this API will change", stacklevel=1)
+        logging.getLogger("ignite.engine").error("Engine run is terminating due to exception")
+        raise InputError("a.nii: is corrupt")
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(predict, "_predict", run)
+    assert fails_with(capsys, ["predict", "x"]) == "lmk3d: error: a.nii: is corrupt\n"
 
 
 @pytest.mark.parametrize("words", [["--debug", "predict", "x"], ["predict", "x", "--debug"]])
