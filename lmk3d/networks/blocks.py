@@ -25,7 +25,13 @@ def max_pool(spatial_dims: int) -> nn.Module:
 
 
 def patchify(spatial_dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """A convolution of twice its stride: output voxel v is centred on the block of ``stride`` voxels that v stands for."""
+    """A convolution twice as wide as its even stride: each output voxel is centred on the block it stands for.
+
+    Raises:
+        ValueError: for an odd stride, whose blocks no such convolution is centred on.
+    """
+    if stride % 2:
+        raise ValueError(f"stride must be even, got {stride}")
     make = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
     return make(inputs, outputs, 2 * stride, stride=stride, padding=stride // 2)
 
@@ -42,6 +48,14 @@ class Upsample(nn.Module):
         return self.grow(x)
 
 
+class _ChannelNorm(nn.GroupNorm):
+    """Instance norm as a group norm of one channel a group, and defined down to one voxel, which becomes the bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # functional.group_norm refuses a batch of one voxel, which a small scan leaves at the deepest level.
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ConvBlock(nn.Module):
     """Two 3x3(x3) convolutions, each with its norm and leaky ReLU: (B, inputs, ...) to (B, outputs, ...).
 
@@ -52,7 +66,9 @@ class ConvBlock(nn.Module):
         stride: of the first convolution.
     """
 
-    def __init__(self, spatial_dims: int, inputs: int, outputs: int, *, norm: str = "instance", stride: int = 1) -> None:
+    def __init__(
+        self, spatial_dims: int, inputs: int, outputs: int, *, norm: str = "instance", stride: int = 1
+    ) -> None:
         super().__init__()
         if norm not in ("instance", "none"):
             raise ValueError(f"norm must be 'instance' or 'none', got {norm!r}")
@@ -60,8 +76,7 @@ class ConvBlock(nn.Module):
         for width, step in ((inputs, stride), (outputs, 1)):
             layers.append(conv(spatial_dims, width, outputs, 3, stride=step, bias=norm == "none"))
             if norm == "instance":
-                # A group is a channel: the same numbers as instance norm, and defined down to one voxel.
-                layers.append(nn.GroupNorm(outputs, outputs))
+                layers.append(_ChannelNorm(outputs, outputs))
             layers.append(nn.LeakyReLU(0.01) if norm == "instance" else nn.ReLU())
         self.layers = nn.Sequential(*layers)
 
@@ -70,11 +85,26 @@ class ConvBlock(nn.Module):
 
 
 class FlatDepth(nn.Module):
-    """Run a 2D network on volumes of depth one: (B, C, H, W, 1) in, (B, N, H, W, 1) out."""
+    """Run a 2D network on volumes of depth one: (B, C, H, W, 1) in, (B, N, H, W, 1) out.
+
+    Args:
+        network: such as ``HeatmapUNet`` with ``spatial_dims=2``.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
+    @property
+    def divisor(self) -> int:
+        """What the sides H and W must be a multiple of."""
+        return int(self.network.divisor)  # type: ignore[arg-type]
+
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 1:
+            raise ValueError(f"a 2D network takes images of depth one, got {list(x.shape[2:])}; use spatial_dims=3")
         return torch.unsqueeze(self.network(torch.squeeze(x, -1)), -1)
+
+    def with_sides(self, x: Tensor) -> list[Tensor]:
+        """As ``HeatmapUNet.with_sides``, each of depth one."""
+        return [output[..., None] for output in self.network.with_sides(x[..., 0])]  # type: ignore[operator]

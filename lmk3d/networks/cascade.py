@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
 __all__ = ["Cascade"]
 
@@ -26,14 +24,13 @@ class Cascade(nn.Module):
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
     """
 
-    mean_shape: Tensor
-    shape_covariance: Tensor
-    error_ratio: Tensor
-
     def __init__(self, heatmap: nn.Module, refiners: Sequence[nn.Module], *, num_landmarks: int) -> None:
         super().__init__()
         self.heatmap = heatmap
         self.refiners = nn.ModuleList(refiners)
+        self.mean_shape: Tensor
+        self.shape_covariance: Tensor
+        self.error_ratio: Tensor
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
         self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))

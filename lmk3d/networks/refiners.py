@@ -62,9 +62,10 @@ class RegressionRefiner(nn.Module):
 
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         moves = patches.new_zeros(len(patches), 3)
-        for number in landmarks.unique().tolist():
+        for number, network in enumerate(self.networks):
             own = landmarks == number
-            moves[own] = self.networks[number](patches[own])
+            if own.any():
+                moves[own] = network(patches[own]).to(moves.dtype)  # half, where autocast says so
         return self.max_move_vox * torch.tanh(moves / self.max_move_vox), self.log_variance[landmarks]
 
 
@@ -109,8 +110,8 @@ class HeatmapRefiner(nn.Module):
         super().__init__()
         if patch_size % 8:
             raise ValueError(f"patch_size must be a multiple of 8, got {patch_size}")
-        if not 0 < max_move_vox <= patch_size / 2:
-            raise ValueError(f"max_move_vox must lie in (0, {patch_size / 2}], got {max_move_vox}")
+        if not 1 <= max_move_vox <= patch_size / 2:  # the heatmap's innermost voxels lie 1 from the centre
+            raise ValueError(f"max_move_vox must lie in [1, {patch_size / 2:g}], got {max_move_vox}")
         first, second, third = channels
         # Space to depth: the first convolution then sees every voxel at an eighth of the cost.
         self.stem = nn.Conv3d(1, first, 4, stride=2, padding=1)
@@ -131,6 +132,7 @@ class HeatmapRefiner(nn.Module):
         centres = 2 * torch.arange(patch_size // 2, dtype=torch.float32) + 0.5 - (patch_size - 1) / 2
         inside = centres[centres.abs() <= max_move_vox]
         self.margin = (len(centres) - len(inside)) // 2
+        self.centres: Tensor
         self.register_buffer("centres", inside, persistent=False)
 
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import cat, nn
+from torch import Tensor, cat, nn
 
 from lmk3d.networks.blocks import ConvBlock, Upsample, conv, max_pool, patchify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
 __all__ = ["HeatmapUNet"]
 
@@ -26,8 +24,8 @@ class HeatmapUNet(nn.Module):
         channels: width of each level, finest first; every side of the input must be a multiple of 2^(levels - 1).
         spatial_dims: 2 or 3.
         norm: "instance", or "none" as in the paper.
-        stride: the logits are this many times coarser than the image: the first convolution strides over the finer voxels,
-            which costs little and lets a coarse map see fine detail. 1 as in the paper.
+        stride: the logits are this many times coarser than the image: the first convolution strides over the finer
+            voxels, which costs little and lets a coarse map see fine detail. 1 as in the paper, or an even number.
         num_sides: how many of the decoder's coarser levels also give an output (3 in the paper; 0 needs no weights).
     Source:
         Tan et al. 2020, sec. 2.1 and fig. 2: 'same' convolutions, max pooling, transposed convolutions, skips, three
@@ -60,7 +58,9 @@ class HeatmapUNet(nn.Module):
         self.grow = nn.ModuleList(Upsample(spatial_dims, deep, wide) for deep, wide in pairs)
         self.decoder = nn.ModuleList(ConvBlock(spatial_dims, 2 * wide, wide, norm=norm) for _, wide in pairs)
         self.head = conv(spatial_dims, widths[0], num_outputs, 1)
-        self.sides = nn.ModuleList(conv(spatial_dims, widths[level], num_outputs, 1) for level in range(num_sides, 0, -1))
+        self.sides = nn.ModuleList(
+            conv(spatial_dims, widths[level], num_outputs, 1) for level in range(num_sides, 0, -1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, ...) image to (B, num_outputs, ...) logits, ``stride`` times coarser."""
@@ -68,17 +68,20 @@ class HeatmapUNet(nn.Module):
 
     def with_sides(self, x: Tensor) -> list[Tensor]:
         """The side outputs from deep to shallow, each half as fine as the next, then the output itself."""
-        if any(side % self.divisor for side in x.shape[2:]):
-            raise ValueError(f"every side must be a multiple of {self.divisor}, got {tuple(x.shape[2:])}; pad the image")
-        skips = []
+        sides = list(x.shape[2:])
+        if max([side % self.divisor for side in sides]) > 0:  # a list: TorchScript knows no generators
+            raise ValueError(f"every side must be a multiple of {self.divisor}, got {sides}; pad the image")
+        skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x = block(self.stem(x) if level == 0 else self.pool(x))
             skips.append(x)
         skips.pop()
         decoded = [x]
-        for grow, block in zip(self.grow, self.decoder, strict=True):
+        for grow, block in zip(self.grow, self.decoder):  # noqa: B905 - nor does it know strict
             x = block(cat([grow(x), skips.pop()], dim=1))
             decoded.append(x)
-        first = len(decoded) - 1 - len(self.sides)
-        outputs = [side(feature) for side, feature in zip(self.sides, decoded[first:-1], strict=True)]
-        return [*outputs, self.head(x)]
+        outputs: list[Tensor] = []
+        for number, side in enumerate(self.sides):
+            outputs.append(side(decoded[len(decoded) - 1 - len(self.sides) + number]))
+        outputs.append(self.head(x))
+        return outputs

@@ -1,0 +1,65 @@
+"""Building blocks of the networks."""
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.testing import assert_close
+
+from lmk3d.networks import HeatmapUNet
+from lmk3d.networks.blocks import ConvBlock, FlatDepth, Upsample, conv, max_pool, patchify
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_each_block_changes_the_sides_as_it_says(dims):
+    image = torch.rand(2, 3, *(8, 6, 4)[:dims])
+    sides = torch.tensor(image.shape[2:])
+    assert conv(dims, 3, 5, 3)(image).shape == (2, 5, *sides)
+    assert conv(dims, 3, 5, 1)(image).shape == (2, 5, *sides)
+    assert max_pool(dims)(image).shape == (2, 3, *(sides // 2))
+    assert Upsample(dims, 3, 5)(image).shape == (2, 5, *(sides * 2))
+    assert patchify(dims, 3, 5, 2)(image).shape == (2, 5, *(sides // 2))
+    assert ConvBlock(dims, 3, 5)(image).shape == (2, 5, *sides)
+    assert ConvBlock(dims, 3, 5, stride=2)(image).shape == (2, 5, *(sides // 2))
+
+
+def test_a_blocks_norm_is_instance_norm():
+    image = torch.rand(2, 3, 5, 4, 6)
+    block = ConvBlock(3, 3, 4)
+    expected = functional.instance_norm(block.layers[0](image))
+    assert_close(block.layers[1](block.layers[0](image)), expected)
+    assert block.layers[0].bias is None  # the norm would take it away again
+
+
+def test_one_voxel_becomes_the_norms_bias():
+    block = ConvBlock(3, 1, 4)
+    with torch.no_grad():
+        block.layers[1].bias.copy_(torch.arange(4.0))
+    assert_close(block.layers[1](torch.rand(1, 4, 1, 1, 1)).flatten(), torch.arange(4.0), rtol=0, atol=1e-3)
+
+
+def test_the_paper_has_no_norm_and_plain_relus():
+    kinds = [type(layer).__name__ for layer in ConvBlock(3, 1, 4, norm="none").layers]
+    assert kinds == ["Conv3d", "ReLU", "Conv3d", "ReLU"]
+
+
+def test_a_flat_network_drops_the_depth_and_puts_it_back(check_network):
+    (logits,) = check_network(
+        lambda: FlatDepth(HeatmapUNet(3, channels=(4, 8), spatial_dims=2)), (torch.rand(2, 1, 8, 6, 1),)
+    )
+    assert logits.shape == (2, 3, 8, 6, 1)
+
+
+def test_a_flat_network_has_what_the_cascade_asks_of_a_first_stage():
+    network = FlatDepth(HeatmapUNet(3, channels=(4, 8, 8), spatial_dims=2, num_sides=2, stride=2))
+    assert network.divisor == 8
+    image = torch.rand(2, 1, 16, 8, 1)
+    outputs = network.with_sides(image)
+    assert [tuple(output.shape[2:]) for output in outputs] == [(2, 1, 1), (4, 2, 1), (8, 4, 1)]
+    assert_close(outputs[-1], network(image))
+
+
+def test_a_flat_network_refuses_a_volume():
+    with pytest.raises(
+        ValueError, match=r"a 2D network takes images of depth one, got \[8, 6, 2\]; use spatial_dims=3"
+    ):
+        FlatDepth(HeatmapUNet(3, channels=(4, 8), spatial_dims=2))(torch.rand(2, 1, 8, 6, 2))
