@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 __all__ = ["displacement_loss", "exponential_mse", "spatial_cross_entropy"]
 
 
-def spatial_cross_entropy(logits: Tensor, points_vox: Tensor, sigma_vox: float, *, known: Tensor | None = None) -> Tensor:
+def spatial_cross_entropy(
+    logits: Tensor, points_vox: Tensor, sigma_vox: float, *, known: Tensor | None = None
+) -> Tensor:
     """Cross entropy between a Gaussian at each landmark and the softmax over all voxels and "nowhere".
 
-    "Nowhere" is one more class with the fixed logit 0, the truth of a landmark that is not in the image. No target volume
-    is made: the Gaussian is a product of three vectors, contracted with the logits one axis at a time.
+    "Nowhere" is one more class with the fixed logit 0, the truth of a landmark that is not in the image. No target
+    volume is made: the Gaussian is a product of three vectors, contracted with the logits one axis at a time.
 
     Args:
-        logits: (B, N, I, J, K).
+        logits: (B, N, I, J, K); half precision is widened.
         points_vox: (B, N, 3) sub-voxel indices; a NaN row, or one outside the image, is nowhere.
         sigma_vox: standard deviation of the target in voxels.
         known: (B, N) False where nobody annotated the landmark, so that it does not count at all; all True when None.
     Returns:
         The mean over the known landmarks, in nats; 0 where none is known.
     """
-    shape = tuple(logits.shape[2:])
+    logits, shape = logits.float(), tuple(logits.shape[2:])
     size = torch.tensor(shape, device=logits.device)
     inside = ((points_vox >= -0.5) & (points_vox <= size - 0.5)).all(-1)
     points = torch.where(inside[..., None], points_vox, torch.nan).to(logits.dtype)
-    i, j, k = (factor / factor.sum(-1, keepdim=True).clamp_min(1e-12) for factor in axis_gaussians(points, shape, sigma_vox))
+    factors = axis_gaussians(points, shape, sigma_vox)
+    i, j, k = (factor / factor.sum(-1, keepdim=True).clamp_min(1e-12) for factor in factors)
     expected = torch.einsum("bnijk,bnk->bnij", logits, k)
     expected = torch.einsum("bnij,bnj,bni->bn", expected, j, i)
     total = torch.logsumexp(functional.pad(logits.flatten(2), (1, 0)), dim=2)
@@ -45,7 +48,7 @@ def exponential_mse(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error weighted by the exponential of the (detached) output.
 
     Args:
-        output: (B, C, ...) predicted heatmaps; their exponent is capped at e^5 so that an early outlier cannot overflow.
+        output: (B, C, ...) predicted heatmaps; the weight stops at e^5, lest an early outlier overflows.
         target: the same shape.
     Source:
         Tan et al. 2020, sec. 2.1: "the weights are chosen to be the exponential powers of the predicted values".
