@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from lmk3d.codecs import HeatmapCodec, Peaks
-from lmk3d.codecs.heatmap import refine_peaks
+from lmk3d.codecs.heatmap import local_maxima, refine_peaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -279,7 +279,7 @@ class _Tops:
 
     def note(self, number: int, logits: Tensor) -> None:
         """Count the core of a window, and keep its peaks that are better than what is there."""
-        logits = logits[: len(self.total)]
+        logits = self._read(logits)
         core, wide = self.tiling.core(number), self.tiling.core(number, _MARGIN)
         self.total = torch.logaddexp(self.total, _boxes(logits, core).flatten(1).logsumexp(1))
         least = self.best.values[:, -1]
@@ -298,24 +298,23 @@ class _Tops:
         for part, better in zip(self.best, merged, strict=True):
             part[rows] = better
 
+    def _read(self, logits: Tensor) -> Tensor:
+        """The landmarks' channels as the codec reads them: logits, or with background heights of a peak of 1."""
+        return logits[:-1] / self.codec.peak if self.codec.background else logits
+
     def _maxima(self, logits: Tensor, number: int, wide: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
         """The highest local maxima inside a box of a window: values (n, K) and map voxels (n, K, 3)."""
         corner = self.tiling.corner(number)
-        rim = [
-            slice(max(side.start - self.reach, low - at, 0), min(side.stop + self.reach, high - at))
-            for side, (low, high), at in zip(wide, self.tiling.bounds, corner, strict=True)
+        # Padding round a small image is no part of it.
+        inside = [
+            slice(max(low - at, 0), high - at) for (low, high), at in zip(self.tiling.bounds, corner, strict=True)
         ]
-        around = _boxes(logits, rim)
-        tops = around
-        for axis in range(3):  # one axis after the other: the same maximum at a fraction of the cost
-            side = [2 * self.reach + 1 if axis == other else 1 for other in range(3)]
-            tops = functional.max_pool3d(tops, side, stride=1, padding=[length // 2 for length in side])
-        inner = (slice(side.start - edge.start, side.stop - edge.start) for side, edge in zip(wide, rim, strict=True))
-        maxima = _boxes(torch.where(tops == around, around, -torch.inf), inner)
-        found = maxima.flatten(1).topk(min(self.best.values.shape[1], maxima[0].numel()), dim=1)
-        values = torch.where(found.values > 0, found.values, -torch.inf) if self.codec.background else found.values
-        first = torch.tensor([side.start + at for side, at in zip(wide, corner, strict=True)], device=logits.device)
-        return values, torch.stack(torch.unravel_index(found.indices, maxima.shape[1:]), dim=-1) + first
+        i, j, k = (slice(side.start - rim.start, side.stop - rim.start) for side, rim in zip(wide, inside, strict=True))
+        count = self.best.values.shape[1]
+        values, index = local_maxima(_boxes(logits, inside), count, self.reach, (i, j, k))
+        if self.codec.background:
+            values = torch.where(values > 0, values, -torch.inf)
+        return values, index + index.new_tensor([rim.start + at for rim, at in zip(inside, corner, strict=True)])
 
     def _patches(self, logits: Tensor, rows: Tensor, start: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """One window's part of patches: weighted logits and weights, (..., *patch); 0 where it does not reach.
@@ -360,7 +359,7 @@ class _Tops:
     def blend(self, number: int, pairs: Tensor, logits: Tensor) -> None:
         """Add what one more window says round some peaks."""
         rows, places = pairs.unbind(1)
-        sums, weights = self._patches(logits, rows, self.best.start[rows, places], number)
+        sums, weights = self._patches(self._read(logits), rows, self.best.start[rows, places], number)
         self.best.sums[rows, places] += sums
         self.best.weights[rows, places] += weights
 

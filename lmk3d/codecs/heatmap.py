@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Grid
 
-__all__ = ["HeatmapCodec", "Peaks", "axis_gaussians", "draw_gaussians", "refine_peaks", "top_peaks"]
+__all__ = ["HeatmapCodec", "Peaks", "axis_gaussians", "draw_gaussians", "local_maxima", "refine_peaks", "top_peaks"]
+
+_CHUNK_VOXELS = 2**24  # decoded at once; with a hundred landmarks copies of all maps would be most of the memory
 
 # A step leaves s^2 / (s^2 + w^2) of the way, so these leave a hundredth for a peak (s) twice as wide as the window (w).
 _MEAN_SHIFTS = 20
@@ -120,13 +123,25 @@ class HeatmapCodec:
         With background the maps are read as they are, as heatmaps; without, as the spatial softmax that the cross
         entropy of ``losses.spatial_cross_entropy`` trains, in which "nowhere" has the logit 0.
         """
+        channels = logits[:-1] if self.background else logits
+        parts = [self._decoded(some) for some in channels.split(max(1, _CHUNK_VOXELS // channels[0].numel()))]
+        points, weights, presence = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("points_vox", "weights", "presence")
+        )
+        return Peaks(points, weights, presence)
+
+    def _decoded(self, channels: Tensor) -> Peaks:
         if self.background:
-            maps = (logits[:-1] / self.peak).clamp_min(0)
+            maps = (channels / self.peak).clamp_min_(0)
             return top_peaks(maps, maps.flatten(1).amax(1).clamp_max(1), self.num_peaks, self.decode_radius)
-        flat = logits.flatten(1)
-        total = torch.logsumexp(functional.pad(flat, (1, 0)), dim=1)
-        maps = (logits - total[:, None, None, None]).exp()
-        return top_peaks(maps, maps.flatten(1).sum(1), self.num_peaks, self.decode_radius)
+        # Against the highest logit, so that no exponential overflows; "nowhere" is one more place of logit 0.
+        highest = channels.flatten(1).amax(1).clamp_min(0)
+        maps = (channels - highest[:, None, None, None]).exp_()
+        inside = maps.flatten(1).sum(1)
+        total = inside + torch.exp(-highest)
+        peaks = top_peaks(maps, inside / total, self.num_peaks, self.decode_radius)
+        weights = torch.where(peaks.weights > 0, peaks.weights / total[:, None], 0.0)  # NaN logits weigh nothing
+        return replace(peaks, weights=weights)
 
 
 def top_peaks(maps: Tensor, presence: Tensor, count: int, radius: int) -> Peaks:
@@ -138,15 +153,78 @@ def top_peaks(maps: Tensor, presence: Tensor, count: int, radius: int) -> Peaks:
         count: K, maxima to keep.
         radius: half side of the refining window; see ``refine_peaks``.
     """
-    reach = 2 * max(radius, 1) + 1
-    window = [min(reach, side - 1 + side % 2) for side in maps.shape[1:]]
-    tops = functional.max_pool3d(maps[None], window, stride=1, padding=[side // 2 for side in window])[0]
-    found = torch.where(tops == maps, maps, torch.zeros_like(maps)).flatten(1).topk(min(count, maps[0].numel()), dim=1)
-    index = torch.stack(torch.unravel_index(found.indices, maps.shape[1:]), dim=-1)
+    values, index = local_maxima(maps, count, max(radius, 1))
     points, mass = refine_peaks(maps, index, radius)
-    there = found.values > 0
+    there = values > 0
     points = torch.where(there[..., None], points, torch.nan)
     return Peaks(points, torch.where(there, mass, 0.0), presence)
+
+
+def local_maxima(
+    maps: Tensor, count: int, reach: int, box: tuple[slice, slice, slice] | None = None
+) -> tuple[Tensor, Tensor]:
+    """The highest voxels of each map that no other within ``reach`` exceeds.
+
+    A block of ``reach + 1`` voxels lies in the window of each of them, so that only the highest voxel of a block can be
+    a maximum: a fraction of the work of pooling with a moving window.
+
+    Args:
+        maps: (N, I, J, K).
+        count: how many to find in each map.
+        reach: half side in voxels of the window in which a maximum is the highest.
+        box: look for them only in there; their windows reach beyond it.
+    Returns:
+        (N, count) values, best first, -inf where a map has fewer, and their (N, count, 3) voxels.
+    """
+    i, j, k = box or (slice(0, side) for side in maps.shape[1:])
+    blocks = _block_maxima(maps[:, i, j, k], reach + 1)
+    first = torch.tensor([i.start, j.start, k.start], device=maps.device)
+    last = torch.tensor([i.stop, j.stop, k.stop], device=maps.device) - 1
+    within, around = _offsets(0, reach, maps.device), _offsets(-reach, reach, maps.device)
+    every = blocks[0].numel()
+    tried = min(8 * count, every)
+    while True:
+        tops = blocks.flatten(1).topk(tried, dim=1)
+        corner = first + (reach + 1) * torch.stack(torch.unravel_index(tops.indices, blocks.shape[1:]), dim=-1)
+        voxels = (corner[:, :, None] + within).minimum(last)
+        place = _values(maps, voxels).argmax(2)
+        index = torch.take_along_dim(voxels, place[..., None, None], dim=2)[:, :, 0]
+        highest = _values(maps, index[:, :, None] + around).amax(2)
+        values = torch.where(tops.values == highest, tops.values, -torch.inf)
+        best = values.topk(min(count, tried), dim=1)
+        if tried == every or bool((best.values[:, -1] > -torch.inf).all()):
+            break
+        tried = min(8 * tried, every)
+    lacking = (0, count - best.values.shape[1])
+    index = torch.take_along_dim(index, best.indices[..., None], dim=1)
+    return functional.pad(best.values, lacking, value=-torch.inf), functional.pad(index, (0, 0, *lacking))
+
+
+def _block_maxima(maps: Tensor, side: int) -> Tensor:
+    """The highest value of each block of ``side`` voxels; the last one along an axis may be smaller."""
+    for axis in (3, 2, 1):
+        count, rest = divmod(maps.shape[axis], side)
+        whole = maps.narrow(axis, 0, count * side).unflatten(axis, (count, side))
+        tops = reduce(torch.maximum, whole.unbind(axis + 1))
+        if rest:
+            end = maps.narrow(axis, count * side, rest).amax(axis, keepdim=True)
+            tops = torch.cat([tops, end], dim=axis)
+        maps = tops
+    return maps
+
+
+def _offsets(first: int, last: int, device: torch.device) -> Tensor:
+    """(W, 3) all steps from ``first`` to ``last`` along three axes."""
+    steps = torch.arange(first, last + 1, device=device)
+    return torch.cartesian_prod(steps, steps, steps)
+
+
+def _values(maps: Tensor, voxels: Tensor) -> Tensor:
+    """(N, K, W) values of (N, I, J, K) maps at (N, K, W, 3) voxels, or at the nearest inside."""
+    shape = torch.tensor(maps.shape[1:], device=maps.device)
+    steps = torch.tensor([maps.shape[2] * maps.shape[3], maps.shape[3], 1], device=maps.device)
+    flat = (voxels.clamp_min(0).minimum(shape - 1) * steps).sum(-1)
+    return torch.gather(maps.flatten(1), 1, flat.flatten(1)).reshape(flat.shape)
 
 
 def refine_peaks(maps: Tensor, index: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -165,16 +243,13 @@ def refine_peaks(maps: Tensor, index: Tensor, radius: int) -> tuple[Tensor, Tens
     Source:
         Mean shift with a Gaussian window (Comaniciu and Meer 2002, eq. 20) instead of the paper's argmax.
     """
-    steps = torch.arange(-radius, radius + 1, device=maps.device)
-    offsets = torch.cartesian_prod(steps, steps, steps)
+    offsets = _offsets(-radius, radius, maps.device)
     shape = torch.tensor(maps.shape[1:], device=maps.device)
     at = index[:, :, None] + offsets
     # A window cut off on one side would pull the mean to the other: drop both a voxel outside and its mirror image.
     mirrored = index[:, :, None] - offsets
     inside = ((at >= 0) & (at < shape) & (mirrored >= 0) & (mirrored < shape)).all(-1)
-    strides = torch.tensor([maps.shape[2] * maps.shape[3], maps.shape[3], 1], device=maps.device)
-    flat = (at.clamp_min(0).minimum(shape - 1) * strides).sum(-1)
-    values = torch.gather(maps.flatten(1), 1, flat.flatten(1)).reshape(flat.shape).float() * inside
+    values = _values(maps, at).float() * inside
     mean = torch.zeros_like(index, dtype=values.dtype)
     for _ in range(_MEAN_SHIFTS if radius else 0):
         square = ((offsets - mean[:, :, None]) ** 2).sum(-1)

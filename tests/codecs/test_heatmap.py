@@ -138,7 +138,8 @@ def test_maps_of_depth_one_are_decoded_in_their_plane():
 
 def test_fewer_voxels_than_peaks_are_no_error():
     peaks = HeatmapCodec(num_peaks=4).decode(torch.zeros(2, 2, 1, 1))
-    assert peaks.points_vox.shape == (2, 2, 3)
+    assert peaks.points_vox.shape == (2, 4, 3)
+    assert peaks.points_vox[:, 1:].isnan().all()
 
 
 def test_radius_zero_gives_the_plain_argmax():
