@@ -66,16 +66,17 @@ class Draws:
         Neighbours share half their sum, as in a CT; planes of constant i are independent, so a volume may be drawn
         in slabs of any thickness.
         """
-        planes, rows, columns = shape
-        words = self.words(planes * rows * columns).view(np.int16)
+        words = self.words(int(np.prod(shape))).view(np.int16)
         grain = words[0::4].astype(np.int32)
         for part in (1, 2, 3):
             grain += words[part::4]
-        grain = grain.reshape(shape)
-        grain += np.roll(grain, 1, axis=1)
-        grain += np.roll(grain, 1, axis=2)
-        # An integer uniform over 2^16 values deviates by 2^16 / sqrt(12); a voxel adds up 16 of them.
-        scale = np.float32(np.sqrt(12.0 / (16 if min(rows, columns) > 1 else 1)) / 2**16)
+        grain, added = grain.reshape(shape), 4
+        for axis in (1, 2):
+            if shape[axis] > 1:
+                grain += np.roll(grain, 1, axis=axis)
+                added *= 2
+        # An integer uniform over 2^16 values deviates by 2^16 / sqrt(12).
+        scale = np.float32(np.sqrt(12.0 / added) / 2**16)
         return np.asarray(grain, dtype=np.float32) * scale
 
 

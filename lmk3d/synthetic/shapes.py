@@ -146,16 +146,19 @@ class Tube(Shape):
         np.sqrt(distance, out=distance)
         foot *= np.float32(change)
         distance -= foot
-        distance -= np.float32(radius)
         wide = radius + change / 2
-        if 2 * wide >= edge_mm:
+        thin = wide / edge_mm
+        if thin >= 0.5:
+            # Blur adds the ramp's variance, edge^2 / 20, to the squared radius: taking it off keeps the tube's mass.
+            distance -= np.float32(radius - wide + np.sqrt(wide**2 - edge_mm**2 / 20))
             return ramp(distance, edge_mm)
-        # A tube thinner than the ramp fills only part of its voxels: the difference of two ramps, times the factor at
-        # which its integral over a thin tube's cross-section comes to the circle's area.
+        # A thinner tube does not fill its voxels: the difference of two ramps, times what keeps its mass (the integral
+        # of that difference over the tube's cross-section is a polynomial of radius over edge).
+        distance -= np.float32(radius)
         share = ramp(distance.copy(), edge_mm)
         distance += np.float32(2 * wide)
         share -= ramp(distance, edge_mm)
-        share *= np.float32(min(1.0, 8 / 3 * wide / edge_mm))
+        share *= np.float32(thin / (0.375 + thin**2 - 0.4 * thin**4))
         return share
 
 
@@ -180,7 +183,7 @@ class Ellipsoid(Shape):
     cuts: tuple[tuple[FloatArray, FloatArray], ...] = ()
 
     def span(self, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        wide = self.radii_mm * np.array([1 + abs(self.egg) / 3, 1 + abs(self.egg) / 3, 1.0]) + self.shell_mm / 2
+        wide = self.radii_mm * np.array([1 + abs(self.egg), 1 + abs(self.egg), 1.0]) + self.shell_mm / 2
         reach = np.sqrt((((axes.T @ self.axes) * wide) ** 2).sum(1))
         return self.centre_mm @ axes - reach, self.centre_mm @ axes + reach
 
