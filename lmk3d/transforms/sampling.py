@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from lmk3d.geometry import Grid
+from lmk3d.geometry import Grid, apply_affine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Waves", "block_factors", "block_means", "cut_patches", "patch_grid", "resample", "stored_tensor"]
 
-_SLAB_VOXELS = 2**22  # floats in flight while averaging: 16 MiB
+_SLAB_VOXELS = 2**20  # floats in flight while averaging: 4 MiB, about what a cache holds
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ def stored_tensor(volume: Volume) -> torch.Tensor:
     data = volume.data
     if data.dtype in (np.uint16, np.uint32, np.uint64):
         data = data.astype(np.int32 if data.dtype == np.uint16 else np.float32)
-    return torch.from_numpy(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False)))
+    data = data.astype(data.dtype.newbyteorder("="), copy=False)
+    # The order of the axes in memory stays: turning it round would take a copy of the volume.
+    whole = (data.flags.c_contiguous or data.flags.f_contiguous) and data.flags.writeable
+    return torch.from_numpy(data if whole else data.copy())
 
 
 def block_factors(grid: Grid, spacing_mm: float) -> tuple[int, int, int]:
@@ -100,14 +104,19 @@ def block_means(data: Tensor, factors: Sequence[int]) -> Tensor:
     """
     if tuple(factors) == (1, 1, 1):
         return data.float()
-    shape = [side // factor for side, factor in zip(data.shape, factors, strict=True)]
+    order = sorted(range(3), key=data.stride, reverse=True)  # slabs as the numbers lie in memory
+    data, steps = data.permute(order), [factors[axis] for axis in order]
+    shape = [side // step for side, step in zip(data.shape, steps, strict=True)]
+    data = data[: shape[0] * steps[0], : shape[1] * steps[1], : shape[2] * steps[2]]
     out = torch.empty(shape, dtype=torch.float32)
-    rows = max(1, _SLAB_VOXELS // (factors[0] * data.shape[1] * data.shape[2]))
+    rows = max(1, _SLAB_VOXELS // data[: steps[0]].numel())
     for start in range(0, shape[0], rows):
-        stop = min(start + rows, shape[0])
-        slab = data[start * factors[0] : stop * factors[0]].float()
-        out[start:stop] = functional.avg_pool3d(slab[None, None], tuple(factors))[0, 0]
-    return out
+        slab = data[start * steps[0] : (start + rows) * steps[0]].float()
+        for axis, step in enumerate(steps):  # several times as fast as pooling
+            slab = slab.unflatten(axis, (-1, step)).sum(axis + 1) if step > 1 else slab
+        out[start : start + rows] = slab
+    out /= float(np.prod(steps))
+    return out.permute([order.index(axis) for axis in range(3)]).contiguous()
 
 
 def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Waves | None = None) -> Tensor:
@@ -122,9 +131,13 @@ def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Wave
     Returns:
         float32 of ``target.shape``.
     """
-    points = _grid_points_vox(target, grid, waves)
-    low = np.floor(points.reshape(-1, 3).amin(0).numpy()).astype(int)
-    high = np.ceil(points.reshape(-1, 3).amax(0).numpy()).astype(int) + 1
+    points = None if waves is None else _waved_points_vox(target, grid, waves)
+    if points is None:
+        ends = product(*((0, side - 1) for side in target.shape))
+        reached = apply_affine(grid.inverse @ target.affine, list(ends))
+    else:
+        reached = torch.stack([points.amin((0, 1, 2)), points.amax((0, 1, 2))]).numpy()
+    low, high = np.floor(reached.min(0)).astype(int), np.ceil(reached.max(0)).astype(int) + 1
     factors = block_factors(grid, float(target.spacing_mm.min()))
     start = [max(0, int(first) - 2 * factor) for first, factor in zip(low, factors, strict=True)]
     stop = [min(side, int(last) + 2 * factor) for side, last, factor in zip(grid.shape, high, factors, strict=True)]
@@ -133,13 +146,18 @@ def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Wave
     if any(last - first < factor for first, last, factor in zip(start, stop, factors, strict=True)):
         return torch.full(target.shape, float(fill))
     box = block_means(data[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]], factors)
-    step = torch.tensor(factors, dtype=torch.float32)
-    index = (points - torch.tensor(start, dtype=torch.float32) - (step - 1) / 2) / step
-    # Corners not aligned: the formula also holds for an axis of one voxel.
-    normalised = (2 * index + 1) / torch.tensor(box.shape, dtype=torch.float32) - 1
-    found = functional.grid_sample(
-        (box - fill)[None, None], normalised.flip(-1)[None], mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    # Voxels of the volume to grid_sample's coordinates, last axis first; corners not aligned, so that the formula also
+    # holds for an axis of one voxel.
+    scale = 2 / (np.array(factors) * box.shape)
+    normalise = np.eye(4)
+    normalise[:3, :3], normalise[:3, 3] = np.diag(scale), (0.5 - np.array(start)) * scale - 1
+    normalise = normalise[[2, 1, 0, 3]]
+    if points is None:
+        where = _affine_points(normalise @ grid.inverse @ target.affine, target.shape)
+    else:
+        matrix = torch.as_tensor(normalise, dtype=torch.float32)
+        where = points @ matrix[:3, :3].T + matrix[:3, 3]
+    found = functional.grid_sample((box - fill)[None, None], where[None], padding_mode="zeros", align_corners=False)
     return found[0, 0] + fill
 
 
@@ -157,21 +175,27 @@ def patch_grid(center_mm: NDArray[np.float64], pose: NDArray[np.float64], size: 
 
 
 def cut_patches(
-    data: Tensor, grid: Grid, targets: list[Grid], window: Window, limits: tuple[float, float], waves: Waves | None = None
+    data: Tensor,
+    grid: Grid,
+    targets: list[Grid],
+    window: Window,
+    limits: tuple[float, float],
+    waves: Waves | None = None,
 ) -> Tensor:
     """Sample each patch from the stored volume and scale its intensities: (P, S, S, S) float32."""
     patches = [resample(data, grid, target, fill=limits[0], waves=waves) for target in targets]
     return window.scale(torch.stack(patches), limits)
 
 
-def _grid_points_vox(target: Grid, grid: Grid, waves: Waves | None) -> Tensor:
-    """(I, J, K, 3) float32: where each voxel of ``target`` is read from, in voxels of ``grid``."""
-    matrix = target.affine if waves is not None else grid.inverse @ target.affine
-    affine = torch.as_tensor(matrix, dtype=torch.float32)
-    i, j, k = (torch.arange(side, dtype=torch.float32)[:, None] for side in target.shape)
-    rows, columns, slices = i * affine[:3, 0], j * affine[:3, 1], k * affine[:3, 2] + affine[:3, 3]
-    points = rows[:, None, None] + columns[None, :, None] + slices[None, None]
-    if waves is not None:
-        inverse = torch.as_tensor(grid.inverse, dtype=torch.float32)
-        points = waves(points) @ inverse[:3, :3].T + inverse[:3, 3]
-    return points
+def _affine_points(affine: NDArray[np.float64], shape: Sequence[int]) -> Tensor:
+    """(I, J, K, 3) float32: each index of a box of ``shape`` through a (4, 4) affine."""
+    matrix = torch.as_tensor(affine, dtype=torch.float32)
+    i, j, k = (torch.arange(side, dtype=torch.float32)[:, None] for side in shape)
+    rows, columns, slices = i * matrix[:3, 0], j * matrix[:3, 1], k * matrix[:3, 2] + matrix[:3, 3]
+    return rows[:, None, None] + (columns[:, None] + slices)
+
+
+def _waved_points_vox(target: Grid, grid: Grid, waves: Waves) -> Tensor:
+    """(I, J, K, 3) float32: where each voxel of ``target`` is read from through ``waves``, in voxels of ``grid``."""
+    inverse = torch.as_tensor(grid.inverse, dtype=torch.float32)
+    return waves(_affine_points(target.affine, target.shape)) @ inverse[:3, :3].T + inverse[:3, 3]
