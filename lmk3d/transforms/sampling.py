@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -94,14 +95,19 @@ class Waves:
 
 
 def stored_tensor(volume: Volume) -> torch.Tensor:
-    """(I, J, K) tensor on the volume's own memory; only types torch cannot calculate with are widened."""
-    data = volume.data
-    if data.dtype in (np.uint16, np.uint32, np.uint64):
-        data = data.astype(np.int32 if data.dtype == np.uint16 else np.float32)
-    data = data.astype(data.dtype.newbyteorder("="), copy=False)
+    """(I, J, K) tensor on the volume's own memory, whatever its order; only types torch cannot work with are widened.
+
+    Nothing may write to it: the memory may be that of a file.
+    """
+    kind = volume.data.dtype.str[1:]  # without the byte order
+    wider = {"u2": np.int32, "u4": np.float32, "u8": np.float32, "f12": np.float64, "f16": np.float64}
     # The order of the axes in memory stays: turning it round would take a copy of the volume.
-    whole = (data.flags.c_contiguous or data.flags.f_contiguous) and data.flags.writeable
-    return torch.from_numpy(data if whole else data.copy())
+    data = volume.data.astype(wider.get(kind, volume.data.dtype.newbyteorder("=")), order="K", copy=False)
+    if min(data.strides) < 0:  # which torch does not know
+        data = data.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the memory is read-only
+        return torch.from_numpy(data)
 
 
 def block_factors(grid: Grid, spacing_mm: float) -> tuple[int, int, int]:
