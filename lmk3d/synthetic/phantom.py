@@ -65,8 +65,10 @@ def cta_phantom(
         oblique: tilt, flip and exchange the grid's axes at random; else i, j, k run along R, A, S.
         noise_hu: standard deviation of the noise; drawn from 8 to 32 where None.
     Raises:
-        ValueError: if the region is unknown, or shape, spacing or noise are out of range.
+        ValueError: if the seed is negative, the region unknown, or shape, spacing or noise are out of range.
     """
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     if region not in get_args(Region):
         raise ValueError(f"region must be one of {', '.join(get_args(Region))}, got {region!r}")
     if noise_hu is not None and not 0 <= noise_hu < 500:

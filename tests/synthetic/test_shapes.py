@@ -64,7 +64,9 @@ def test_a_tube_keeps_its_mass_however_thin(radius):
     points = np.array([[-10.0, 1, 2], [10, -1, 0]])
     tube = Tube(0.0, points, np.full(2, radius))
     length = float(np.linalg.norm(points[1] - points[0]))
-    assert volume_mm3(tube, edge_mm=1.3, side=80) == pytest.approx(np.pi * radius**2 * (length + 4 / 3 * radius), rel=0.05)
+    assert volume_mm3(tube, edge_mm=1.3, side=80) == pytest.approx(
+        np.pi * radius**2 * (length + 4 / 3 * radius), rel=0.05
+    )
 
 
 def test_a_column_covers_an_elliptic_cylinder():
@@ -82,7 +84,13 @@ def test_a_wall_covers_what_lies_outside_its_ellipses():
     "shape",
     [
         Ellipsoid(100.0, np.array([3.0, 2.0, 1.0]), rotation(10, 20, 30), np.array([20.0, 30.0, 40.0])),
-        Wall(100.0, np.zeros(3), np.eye(3), np.array([-90.0, 0.0, 90]), np.array([[20, 30, 2], [40, 30, 0], [20, 30, 5.0]])),
+        Wall(
+            100.0,
+            np.zeros(3),
+            np.eye(3),
+            np.array([-90.0, 0.0, 90]),
+            np.array([[20, 30, 2], [40, 30, 0], [20, 30, 5.0]]),
+        ),
     ],
 )
 def test_a_brick_known_to_lie_inside_or_outside_is_one_that_does(shape):
