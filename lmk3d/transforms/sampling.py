@@ -212,7 +212,7 @@ def cut_patches(
 
 def _affine_points(affine: NDArray[np.float64], shape: Sequence[int]) -> Tensor:
     """(I, J, K, 3) float32: each index of a box of ``shape`` through a (4, 4) affine."""
-    matrix = torch.as_tensor(affine, dtype=torch.float32)
+    matrix = torch.tensor(affine, dtype=torch.float32)
     i, j, k = (torch.arange(side, dtype=torch.float32)[:, None] for side in shape)
     rows, columns, slices = i * matrix[:3, 0], j * matrix[:3, 1], k * matrix[:3, 2] + matrix[:3, 3]
     return rows[:, None, None] + (columns[:, None] + slices)
