@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, RandomizableTransform
 
-from lmk3d.geometry import Grid, random_rotation
-from lmk3d.transforms.posing import canonical_pose
+from lmk3d.geometry import Grid
+from lmk3d.transforms.posing import canonical_pose, disturbed_pose
 from lmk3d.transforms.sampling import cut_patches, patch_grid
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         Tan et al. 2020, sec. 2.2, draws the patch's centre at random in a small range round the first guess.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         keys: KeysCollection,
         window: Window,
@@ -65,17 +65,18 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         self.offset_mm, self.count, self.shape = offset_mm, count, shape
         self.max_angle, self.zoom, self.points_key = max_angle, zoom, points_key
 
-    def drawn_pose(self, points_mm: NDArray[np.float64], mirrored: bool) -> NDArray[np.float64]:
+    def drawn_pose(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
         """(3, 3) the disturbed pose of the patches."""
-        disturbance = np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom)) * random_rotation(self.R, self.max_angle)
-        return canonical_pose(self.shape, points_mm, mirrored) @ disturbance
+        size = np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
+        pose = canonical_pose(self.shape, points_mm, mirrored=mirrored)
+        return size * disturbed_pose(pose, volume, self.R, self.max_angle)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         points = np.asarray(out[self.points_key])
-        pose = self.drawn_pose(points, out.get("mirrored", False))
         for key in self.key_iterator(out):
             volume, grid = out[key].as_tensor()[0], Grid.of(out[key])
+            pose = self.drawn_pose(grid, points, mirrored=out.get("mirrored", False))
             there = np.flatnonzero(grid.contains(points))
             pool = there if len(there) else np.arange(len(points))
             numbers = self.R.permutation(np.resize(self.R.permutation(pool), max(self.count, len(pool))))[: self.count]

@@ -22,16 +22,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.codecs.shape import ShapeModel
-
     from lmk3d.transforms.intensity import Window
 
-__all__ = ["EncodePointsd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd", "canonical_pose"]
+__all__ = [
+    "EncodePointsd",
+    "PosedImaged",
+    "RandMirrord",
+    "RandPosed",
+    "RandWavesd",
+    "canonical_pose",
+    "disturbed_pose",
+]
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 """Left for right, in the world."""
 
 
-def canonical_pose(model: ShapeModel | None, points_mm: NDArray[np.float64], mirrored: bool) -> NDArray[np.float64]:
+def canonical_pose(model: ShapeModel | None, points_mm: NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
     """(3, 3) directions and size in which the model's mean lies over the points, mirrored or not.
 
     Without a model, or with fewer than three points, the world's axes at their own size.
@@ -42,11 +49,24 @@ def canonical_pose(model: ShapeModel | None, points_mm: NDArray[np.float64], mir
     return mirror[:3, :3] @ fit_similarity(model.mean_mm, apply_affine(mirror, points_mm))[:3, :3]
 
 
+def disturbed_pose(
+    pose: NDArray[np.float64], volume: Grid, generator: np.random.RandomState, max_angle: float
+) -> NDArray[np.float64]:
+    """A (3, 3) pose turned at random by up to ``max_angle`` radians; over a film only within the film's plane."""
+    if volume.shape[2] > 1:
+        return pose @ random_rotation(generator, max_angle)
+    angle, normal = generator.uniform(-max_angle, max_angle), volume.axes[:, 2]
+    across = np.cross(normal, np.eye(3)).T
+    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * across + (1 - np.cos(angle)) * np.outer(normal, normal)
+    return turn @ pose
+
+
 class RandWavesd(RandomizableTransform, MapTransform):
     """Deform the patient by random waves: notes them under ``waves`` for the transforms that sample, moves the points.
 
     Args:
         keys: (N, 3) world points.
+        image_key: the image they lie in; a film's waves stay within its plane.
         amplitude_mm: the largest root sum square of the waves' amplitudes.
         wavelength_mm: the shortest wave; six amplitudes over it must stay under 1, or the image folds.
         prob: how often.
@@ -54,7 +74,15 @@ class RandWavesd(RandomizableTransform, MapTransform):
         ValueError: if the waves could fold the image.
     """
 
-    def __init__(self, keys: KeysCollection, *, amplitude_mm: float, wavelength_mm: float, prob: float = 0.5) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        amplitude_mm: float,
+        wavelength_mm: float,
+        prob: float = 0.5,
+        image_key: str = "image",
+    ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         # The steepest slope is at most 2 pi / wavelength times the sum of amplitudes <= sqrt(6) times their norm.
@@ -63,16 +91,17 @@ class RandWavesd(RandomizableTransform, MapTransform):
                 f"amplitude_mm {amplitude_mm} with wavelength_mm {wavelength_mm} would fold the image; "
                 f"keep the amplitude under {0.95 * wavelength_mm / (2 * np.pi * np.sqrt(6)):.3g}"
             )
-        self.amplitude_mm, self.wavelength_mm = amplitude_mm, wavelength_mm
+        self.amplitude_mm, self.wavelength_mm, self.image_key = amplitude_mm, wavelength_mm, image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         self.randomize(None)
         out["waves"] = None
         if self._do_transform:
-            out["waves"] = waves = Waves.drawn(
-                self.R, amplitude_mm=self.amplitude_mm, wavelength_mm=self.wavelength_mm
-            )
+            waves = Waves.drawn(self.R, amplitude_mm=self.amplitude_mm, wavelength_mm=self.wavelength_mm)
+            if out[self.image_key].shape[-1] == 1:
+                waves = waves.within(Grid.of(out[self.image_key]).axes[:, 2])
+            out["waves"] = waves
             for key in self.key_iterator(out):
                 out[key] = waves.inverse(out[key])
         return out
@@ -88,7 +117,7 @@ class RandMirrord(RandomizableTransform, MapTransform):
         one_sided: names without a partner that lie to one side; a mirrored patient does not show them.
         prob: how often.
     Raises:
-        ValueError: if a pair has a name that is none of ``names``.
+        ValueError: if a pair or ``one_sided`` has a name that is none of ``names``.
     """
 
     def __init__(
@@ -108,6 +137,8 @@ class RandMirrord(RandomizableTransform, MapTransform):
             if left not in place or right not in place:
                 raise ValueError(f"pair {left!r}, {right!r} is not among the landmarks {list(names)}")
             self.order[[place[left], place[right]]] = place[right], place[left]
+        if unknown := [name for name in one_sided if name not in place]:
+            raise ValueError(f"one_sided {unknown[0]!r} is not among the landmarks {list(names)}")
         self.lost = [place[name] for name in one_sided]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -124,6 +155,8 @@ class RandMirrord(RandomizableTransform, MapTransform):
 class RandPosed(RandomizableTransform, MapTransform):
     """Draw the grid the first stage looks through, and note it under ``grid``.
 
+    Over a film the grid keeps the film's own axes, turns and moves within its plane, and must be one voxel deep.
+
     Args:
         keys: the volumes whose middle the grid is drawn round.
         sides: voxels of the grid along (i, j, k).
@@ -136,7 +169,7 @@ class RandPosed(RandomizableTransform, MapTransform):
         points_key: those points.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         keys: KeysCollection,
         sides: Sequence[int],
@@ -155,21 +188,26 @@ class RandPosed(RandomizableTransform, MapTransform):
         self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
         self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop
 
-    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], mirrored: bool) -> Grid:
+    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> Grid:
         """A random grid over a volume."""
-        pose = canonical_pose(self.model, points_mm, mirrored) @ random_rotation(self.R, self.max_angle)
+        flat = volume.shape[2] == 1
+        pose = canonical_pose(self.model, points_mm, mirrored=mirrored) @ (volume.axes if flat else np.eye(3))
+        pose = disturbed_pose(pose, volume, self.R, self.max_angle)
         scale = np.cbrt(abs(np.linalg.det(pose)))
         spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
         shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
         if self.crop:
             room = np.maximum(0, np.abs(volume.axes) @ volume.sides_mm - spacing * np.asarray(self.sides)) / 2
             shift = shift + self.R.uniform(-room, room)
+        if flat:
+            shift = shift - volume.axes[:, 2] * (volume.axes[:, 2] @ shift)
         return Grid.around(volume.center_mm + shift, self.sides, spacing, pose / scale)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            out["grid"] = self.drawn(Grid.of(out[key]), np.asarray(out[self.points_key]), out.get("mirrored", False))
+            points, mirrored = np.asarray(out[self.points_key]), out.get("mirrored", False)
+            out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored)
         return out
 
 
@@ -193,7 +231,7 @@ class PosedImaged(MapTransform):
             image = resample(
                 out[key].as_tensor()[0], Grid.of(out[key]), out["grid"], fill=limits[0], waves=out.get("waves")
             )
-            affine = torch.as_tensor(out["grid"].affine.copy())
+            affine = torch.tensor(out["grid"].affine)
             out[self.output] = MetaTensor(self.window.scale(image, limits)[None], affine=affine)
         return out
 
@@ -217,6 +255,8 @@ class EncodePointsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            points = Grid.of(out[self.image_key]).coarsened([self.stride] * 3).to_vox(out[key])
+            grid = Grid.of(out[self.image_key])
+            # A film is one voxel deep, and so is its map.
+            points = grid.coarsened([min(self.stride, side) for side in grid.shape]).to_vox(out[key])
             out[self.output] = torch.as_tensor(points, dtype=torch.float32)
         return out

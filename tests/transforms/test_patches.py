@@ -1,0 +1,72 @@
+"""Patches for the second stage; that a blob stays at its landmark is tested with the poses."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from lmk3d.geometry import Grid
+from lmk3d.transforms import BlockMeansd, RandPatchesd
+from lmk3d.transforms.intensity import Window
+
+GONE = [np.nan] * 3
+GRID = Grid.around([0, 0, 0], (30, 30, 30), 1.0)
+
+
+def cut(points, make_sample, *, seed=0, **options):
+    settings = {"level": 1, "spacing_mm": 1.0, "size": 8, "offset_mm": 1.0, "count": 6, "max_angle": 0.0, "zoom": 0.0}
+    sample = BlockMeansd("image", 1.0)(make_sample(GRID, torch.rand(GRID.shape), points))
+    patches = RandPatchesd("image", Window(0, 1), **{**settings, **options})
+    patches.set_random_state(seed)
+    return patches(sample)
+
+
+def test_patches_are_named_by_their_level(make_sample):
+    out = cut([[1.0, 2, 3], [-4, 0, 0]], make_sample)
+    assert out["patches1"].shape == (6, 8, 8, 8)
+    assert out["moves1"].shape == (6, 3)
+    assert out["moves1"].dtype == torch.float32
+    assert sorted(out["numbers1"].tolist()) == [0, 0, 0, 1, 1, 1]  # each landmark alike
+
+
+def test_more_landmarks_than_patches_are_drawn_in_turn(make_sample):
+    points = np.random.default_rng(0).uniform(-5, 5, size=(10, 3))
+    drawn = [cut(points, make_sample, seed=seed)["numbers1"].tolist() for seed in range(20)]
+    assert all(len(set(numbers)) == 6 for numbers in drawn)
+    assert {number for numbers in drawn for number in numbers} == set(range(10))
+
+
+def test_landmarks_that_are_not_in_the_image_are_left_out(make_sample):
+    out = cut([GONE, [1.0, 2, 3], [99.0, 0, 0]], make_sample)
+    assert out["numbers1"].tolist() == [1] * 6
+    assert out["moves1"].isfinite().all()
+
+
+def test_without_any_landmark_the_moves_are_unknown(make_sample):
+    out = cut([GONE, GONE], make_sample)
+    assert out["patches1"].isfinite().all()
+    assert out["moves1"].isnan().all()
+    outside = cut([[99.0, 0, 0], GONE], make_sample)
+    assert outside["patches1"].isfinite().all()
+
+
+@pytest.mark.parametrize("spacing_mm", [0.5, 1.0])
+def test_offsets_have_the_spread_they_were_given(make_sample, spacing_mm):
+    out = cut([[0.0, 0, 0]], make_sample, count=500, size=8, spacing_mm=spacing_mm, offset_mm=2.0)
+    moves_mm = out["moves1"].numpy() * spacing_mm
+    assert_allclose(moves_mm.std(0), 2.0, rtol=0.1)
+    assert_allclose(moves_mm.mean(0), 0.0, atol=0.3)
+    assert np.abs(moves_mm).max() <= 5.0  # two and a half of them at most
+
+
+def test_a_patch_shows_its_landmark_where_the_move_says(make_sample):
+    data = torch.zeros(GRID.shape)
+    data[17, 12, 14] = 1.0
+    point = GRID.to_mm([17, 12, 14])
+    sample = BlockMeansd("image", 1.0)(make_sample(GRID, data, point))
+    patches = RandPatchesd(
+        "image", Window(0, 1), level=0, spacing_mm=1.0, size=9, offset_mm=0.0, count=1, max_angle=0.0, zoom=0.0
+    )
+    out = patches(sample)
+    assert out["patches0"][0, 4, 4, 4] == 1.0
+    assert out["patches0"].sum() == 1.0
