@@ -33,10 +33,10 @@ def test_a_thick_slice_is_the_mean_of_thin_ones():
 
 
 def test_slabs_and_bricks_leave_no_seams(monkeypatch):
-    anatomy, grid = draw_anatomy(3), Grid.around((0, 0, 0), (40, 44, 48), 9.0, rotation(5, 10, 15))
+    anatomy, grid = draw_anatomy(3), Grid.around((0, 0, 0), (22, 24, 26), 16.0, rotation(5, 10, 15))
     whole = render(anatomy, grid, noise_hu=20.0, draws=Draws(1, stream=3)).data
-    monkeypatch.setattr(room, "_SLAB_VOXELS", 7 * 44 * 48)
-    monkeypatch.setattr(room, "_BRICK_SIDE", 13)
+    monkeypatch.setattr(room, "_SLAB_VOXELS", 7 * 24 * 26)
+    monkeypatch.setattr(room, "_BRICK_SIDE", 11)
     parts = render(anatomy, grid, noise_hu=20.0, draws=Draws(1, stream=3)).data
     np.testing.assert_allclose(parts, whole, atol=1)
     assert (parts != whole).mean() < 1e-3
@@ -67,3 +67,25 @@ def test_hounsfield_units_stay_within_twelve_bits():
     data = render(ball(hu=9000.0), Grid.around((0, 0, 0), (8, 8, 8), 1.0)).data
     assert data.dtype == np.int16
     assert data.max() == 3071
+
+
+def test_resolution_and_obliquity_show_one_and_the_same_subject():
+    subject = draw_anatomy(6)
+    centre = subject.landmarks["left_coronary_ostium"][0]
+    straight = Grid.around(centre, (80, 80, 80), 0.5)
+    turned = Grid.around(
+        centre, (60, 60, 60), (1.0, 0.8, 0.9), Draws(8, stream=0).tilt(40.0)[:, [2, 0, 1]] * [1, -1, -1]
+    )
+    fine, coarse = render(subject, straight).data.astype(float), render(subject, turned).data
+    # Voxels of the turned grid that lie well within the straight one, against its nearest voxels in even tissue.
+    index = np.stack(np.meshgrid(*[np.arange(60)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    nearest = np.rint(straight.to_vox(turned.to_mm(index))).astype(int)
+    inside = ((nearest > 2) & (nearest < 77)).all(1)
+    nearest, index = nearest[inside], index[inside]
+    around = np.stack(
+        [fine[tuple((nearest + step).T)] for step in np.vstack([2 * np.eye(3), -2 * np.eye(3)]).astype(int)]
+    )
+    even = np.ptp(around, axis=0) < 5
+    assert even.sum() > 5000
+    difference = fine[tuple(nearest[even].T)] - coarse[tuple(index[even].T)]
+    assert np.mean(np.abs(difference) > 10) < 0.02

@@ -3,7 +3,7 @@ import pytest
 
 from lmk3d.synthetic.draws import rotation
 from lmk3d.synthetic.shapes import Column, Ellipsoid, Tube, Wall, curve
-from lmk3d.synthetic.window import Window, ramp
+from lmk3d.synthetic.window import Window
 
 TURN = rotation(20, -35, 50)
 
@@ -18,19 +18,6 @@ def window(side=60, spacing=0.5, axes=TURN):
 def volume_mm3(shape, edge_mm=0.8, **where):
     box = window(**where)
     return float(shape.cover(box, edge_mm).sum(dtype=np.float64) * box.spacing_mm.prod())
-
-
-def test_ramp_is_one_half_at_the_surface_and_ends_half_an_edge_away():
-    share = ramp(np.array([-2.0, -1.0, 0.0, 1.0, 2.0], dtype=np.float32), 2.0)
-    np.testing.assert_allclose(share, [1, 1, 0.5, 0, 0])
-
-
-def test_window_measures_from_any_point_in_any_direction():
-    box, point, direction = window(4), np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.6, 0.8])
-    index = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1)
-    places = box.origin_mm + (index * box.spacing_mm) @ box.axes.T
-    np.testing.assert_allclose(box.linear(point, direction), (places - point) @ direction, atol=1e-5)
-    np.testing.assert_allclose(box.square(point), ((places - point) ** 2).sum(-1), rtol=1e-5)
 
 
 def test_an_ellipsoid_covers_its_volume():
