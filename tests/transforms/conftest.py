@@ -19,17 +19,18 @@ BLOB_MM = 2.0
 
 def blob(grid: Grid, point_mm: Sequence[float], *, sigma_mm: float = BLOB_MM) -> torch.Tensor:
     """(I, J, K) a Gaussian at a world point, drawn voxel by voxel from world distances."""
-    steps = np.stack(np.meshgrid(*[np.arange(side) for side in grid.shape], indexing="ij"), axis=-1)
-    square = ((grid.to_mm(steps) - np.asarray(point_mm)) ** 2).sum(-1)
+    i, j, k = (np.arange(side)[:, None] for side in grid.shape)
+    matrix, offset = grid.affine[:3, :3], grid.affine[:3, 3] - np.asarray(point_mm)
+    steps = (i * matrix[:, 0])[:, None, None] + (j * matrix[:, 1])[:, None] + (k * matrix[:, 2] + offset)
+    square = np.einsum("ijkx,ijkx->ijk", steps, steps)
     return torch.as_tensor(np.exp(-square / (2 * sigma_mm**2)), dtype=torch.float32)
 
 
 def centroid(image: torch.Tensor) -> np.ndarray:
     """(3,) mean voxel index of an image, read as mass."""
-    weights = image.as_tensor().double() if isinstance(image, MetaTensor) else image.double()
-    weights = weights.reshape(weights.shape[-3:]).numpy()
-    steps = np.stack(np.meshgrid(*[np.arange(side) for side in weights.shape], indexing="ij"), axis=-1)
-    return (weights[..., None] * steps).sum((0, 1, 2)) / weights.sum()
+    weights = torch.as_tensor(image).double().reshape(image.shape[-3:]).numpy()
+    sums = [weights.sum((1, 2)), weights.sum((0, 2)), weights.sum((0, 1))]
+    return np.array([line @ np.arange(len(line)) for line in sums]) / weights.sum()
 
 
 def sample(grid: Grid, data: torch.Tensor, points_mm: Any) -> dict[Any, Any]:

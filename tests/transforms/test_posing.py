@@ -30,7 +30,7 @@ def build(model=None):
         PosedImaged("coarse", Window(0, 1)),
         EncodePointsd("label"),
         RandPatchesd(
-            "image", Window(0, 1), level=0, spacing_mm=1.0, size=24, offset_mm=1.0, count=3, shape=model, max_angle=0.3
+            "image", Window(0, 1), level=0, spacing_mm=1.5, size=16, offset_mm=1.0, count=2, shape=model, max_angle=0.3
         ),
     ]
 
@@ -48,7 +48,7 @@ def worst_offset(out, row, find_blob):
     offsets = [np.linalg.norm(find_blob(out["input"]) - out["points_vox"][row].numpy())]
     for patch, number, move in zip(out["patches0"], out["numbers0"], out["moves0"], strict=True):
         if number == row:
-            offsets.append(np.linalg.norm(find_blob(patch) - (11.5 + move.numpy())))
+            offsets.append(np.linalg.norm(find_blob(patch) - (7.5 + move.numpy())))
     return max(offsets)
 
 
@@ -72,7 +72,7 @@ def check_random_grids(seeds, draw_grid, draw_blob, find_blob, make_sample):
         seen["waves"] += out["waves"] is not None
         seen["patches"] += int((out["numbers0"] == swapped).sum())
     assert worst < 0.1
-    assert min(seen.values()) > len(seeds) / 4  # each of them took part
+    assert min(seen.values()) > len(seeds) / 5  # each of them took part
 
 
 def test_every_transform_keeps_a_blob_at_its_landmark(draw_grid, draw_blob, find_blob, make_sample):
