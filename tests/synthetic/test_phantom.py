@@ -55,7 +55,7 @@ def test_landmarks_outside_the_volume_are_missing_and_the_others_unchanged():
         [True] * 4 + [False],
         [False] * 4 + [True],
     ]  # two are cropped
-    assert np.mean(seen, axis=0)[9:].mean() < 0.2  # hardly an abdominal branch in a scan of the heart
+    assert np.mean(seen, axis=0)[9:].mean() < 0.3  # hardly an abdominal branch in a scan of the heart
 
 
 @pytest.mark.parametrize(("region", "names"), [("heart", CARDIAC_LANDMARKS), ("aorta", AORTIC_LANDMARKS)])
