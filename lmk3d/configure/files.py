@@ -35,6 +35,7 @@ _MULTI_GPU: Config = {
         "find_unused_parameters": True,
     },
     "initialize": [
+        "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)",
         "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
         "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
     ],
@@ -155,6 +156,7 @@ def _train_config(plan: Plan) -> Config:
     return {
         "imports": [
             "$import os",
+            "$import monai",
             "$import pathlib",
             "$import torch",
             "$import lmk3d",
@@ -187,6 +189,7 @@ def _train_config(plan: Plan) -> Config:
         },
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(), "trainer": _trainer()},
         "validate": _validation(),
+        "initialize": ["$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"],
         "run": ["$@train#trainer.run()"],
         "training": ["$@train#trainer.run()"],
     }

@@ -60,7 +60,9 @@ def train_dataset(
     if budget_s is not None and not (output / "models" / "last.pt").is_file():
         changes["epochs"] = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
         _store(output / "train.json", {"epochs": changes["epochs"]})
-    trainer = _parsed(output, changes).get_parsed_content("train#trainer")
+    parser = _parsed(output, changes)
+    parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
+    trainer = parser.get_parsed_content("train#trainer")
     if budget_s is not None:
         KeepWithin(0.95 * budget_s - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
