@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from difflib import get_close_matches
-from importlib import import_module
 from itertools import permutations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.codecs import ShapeModel
+from lmk3d.components import build, hint, read_config
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, fit_similarity
 from lmk3d.landmarks import Landmarks
-from lmk3d.networks import Cascade
+from lmk3d.networks.blocks import FlatDepth
 from lmk3d.sliding import peaks_by_windows
-from lmk3d.transforms.intensity import Window
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 
 if TYPE_CHECKING:
@@ -29,11 +29,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lmk3d.codecs import HeatmapCodec
     from lmk3d.geometry import Volume
+    from lmk3d.networks import Cascade
+    from lmk3d.transforms.intensity import Window
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LandmarkDetector", "Level", "default_bundle"]
+__all__ = ["LandmarkDetector", "Level", "default_bundle", "find_device", "load_weights"]
+
+_MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class _Scan:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """The first stage's peaks (N, K, 3) with their weights (N, K), each landmark's presence (N,), and the shape's fit."""
+    """The first stage's peaks (N, K, 3), their weights (N, K), each landmark's presence (N,), and the shape's fit."""
 
     points_mm: FloatArray
     weights: FloatArray
@@ -93,8 +98,8 @@ class LandmarkDetector:
         codec: reads the first stage's maps.
         spacing_mm: of the first stage's input.
         levels: one for each refiner of the network, coarse to fine.
-        pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks, turns
-            and scales the patches as it lies, and lets it correct the points; "world" keeps the world's axes.
+        pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks,
+            turns and scales the patches as it lies, and lets it correct the points; "world" keeps the world's axes.
         sides: voxels of the first stage's grid in training; a smaller image is padded to them, since the statistics of
             instance norm would shift with the share of empty space.
         min_presence: a landmark less likely to be in the image is reported missing.
@@ -110,7 +115,7 @@ class LandmarkDetector:
         Tan et al. 2020; the shape fit, the several levels and the presence are ours.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         network: Cascade,
         *,
@@ -149,19 +154,16 @@ class LandmarkDetector:
             folder: the bundle; see ``default_bundle`` for the shipped ones.
             device: "cpu", "cuda", "cuda:1".
         Raises:
-            InputError: if a file is missing or broken, the weights do not fit, or the configuration names unknown things.
+            InputError: if a file is missing or broken, the weights do not fit, or the configuration has a slip.
         """
         folder = Path(folder)
-        config = _read_json(next((f for f in _config_files(folder) if f.is_file()), folder / "inference.json"))
-        detector = _build(config["detector"], config, folder)
-        detector.device = _device(device)
-        weights = folder / "models" / "model.pt"
-        if not weights.is_file():
-            raise InputError(f"{weights}: no such file; train the bundle first")
-        load_weights(detector.network, weights)
+        path, config = read_config(folder, "inference.json")
+        detector: LandmarkDetector = build(config, "detector", path)
+        detector.device = find_device(device)
+        load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
-        metadata = folder / "metadata.json"
-        detector.version = str(_read_json(metadata).get("version", "")) if metadata.is_file() else ""
+        with suppress(InputError):  # which a bundle may lack
+            detector.version = str(read_config(folder, "metadata.json")[1].get("version", ""))
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -170,17 +172,19 @@ class LandmarkDetector:
         Args:
             volume: one image.
         Returns:
-            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm; rows of
-            landmarks that are not in the image are NaN.
+            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
+            rows of landmarks that are not in the image are NaN.
         Raises:
-            InputError: if the image is constant, has no finite voxel, or is one voxel thick in a volume's place.
+            InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
+                the other way round, or is so large that its spacing must be wrong.
         """
         return list(self.detect_stages(volume).values())[-1]
 
     @torch.inference_mode()
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
-        """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ..., each as ``detect``."""
+        """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
         self.network.eval()
+        self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
         looks = [self._look(scan, self.first_stage_grid(scan.grid))]
@@ -189,7 +193,7 @@ class LandmarkDetector:
         stages = {"heatmap": self._first_guess(looks[0])}
         guess = stages["heatmap"]
         if shape is not None and looks[0].pose is not None:
-            guess = stages["shape"] = self._fitted(looks[0], shape)
+            guess = stages["shape"] = self._fitted(looks[0], looks[0].pose, shape)
         for number, level in enumerate(self.levels):
             for _ in range(level.passes):
                 guess = self._refined(guess, scan, number, level, shape)
@@ -199,6 +203,22 @@ class LandmarkDetector:
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
         return ShapeModel(self.network.mean_shape.cpu().numpy(), covariance) if covariance.any() else None
+
+    def _check_size(self, grid: Grid) -> None:
+        """Refuse what this network was not made for before minutes are spent on it."""
+        flat = isinstance(self.network.heatmap, FlatDepth)
+        if flat and grid.shape[2] > 1:
+            raise InputError(
+                f"the image has {grid.shape[2]} slices, but this bundle is for films; choose another bundle"
+            )
+        if not flat and min(grid.shape) == 1:
+            raise InputError("the image is one voxel thick, but this bundle is for volumes; choose another bundle")
+        if self.sliding is None and np.prod(self.first_stage_grid(grid).shape, dtype=float) > _MOST_VOXELS:
+            sides = " x ".join(f"{side:.0f}" for side in grid.sides_mm)
+            raise InputError(
+                f"the image measures {sides} mm, far more than {self.spacing_mm:g} mm voxels can be laid over;"
+                " is its spacing right?"
+            )
 
     def _prepared(self, volume: Volume) -> _Scan:
         data = stored_tensor(volume)
@@ -269,16 +289,16 @@ class LandmarkDetector:
         scale = np.full(len(self.names), self.spacing_mm)
         return _Guess(look.points_mm[:, 0], look.presence, scale, np.eye(4))
 
-    def _fitted(self, look: _Look, shape: ShapeModel) -> _Guess:
+    def _fitted(self, look: _Look, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
-        expected = apply_affine(look.pose, shape.mean_mm)
+        expected = apply_affine(pose, shape.mean_mm)
         distance = np.nan_to_num(np.linalg.norm(look.points_mm - expected[:, None], axis=2), nan=np.inf)
         rows, best = np.arange(len(expected)), distance.argmin(1)
         agree = distance.min(1) < 2 * self.tolerance_mm
         points = np.where(agree[:, None], look.points_mm[rows, best], np.nan)
-        points = shape.posterior(points, np.full(len(rows), self.tolerance_mm), look.pose)
+        points = shape.posterior(points, np.full(len(rows), self.tolerance_mm), pose)
         presence = np.full(len(rows), agree.mean())
-        return _Guess(points, presence, np.full(len(rows), self.tolerance_mm), look.pose)
+        return _Guess(points, presence, np.full(len(rows), self.tolerance_mm), pose)
 
     def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
@@ -313,7 +333,8 @@ class LandmarkDetector:
 @cache
 def _cube_rotations() -> tuple[FloatArray, ...]:
     """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
-    signed = (np.diag(signs) @ np.eye(3)[list(order)] for order in permutations(range(3)) for signs in product((1, -1), repeat=3))
+    orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
+    signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
     return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
 
 
@@ -325,78 +346,58 @@ def default_bundle(name: str = "cascade") -> Path:
     """
     package = Path(__file__).parent
     roots = [root for root in (package / "bundles", package.parent / "bundles") if root.is_dir()]
-    for root in roots:
-        if (root / name).is_dir():
-            return root / name
-    known = sorted({folder.name for root in roots for folder in root.iterdir() if (folder / "inference.json").is_file()})
-    near = get_close_matches(name, known, n=1)
-    raise InputError(f"no bundle {name!r}{f'; did you mean {near[0]!r}?' if near else ''} (shipped: {', '.join(known)})")
+    known = {folder.name: folder for root in roots[::-1] for folder in root.iterdir() if _is_bundle(folder)}
+    if name not in known:
+        raise InputError(f"no bundle {name!r} is shipped; {hint(name, sorted(known))}")
+    return known[name]
+
+
+def _is_bundle(folder: Path) -> bool:
+    return any(path.is_file() for path in (folder / "inference.json", folder / "configs" / "inference.json"))
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
     """Load a checkpoint of tensors only, never code.
 
     Raises:
-        InputError: if the file is corrupt, holds pickled code, or does not fit the network.
+        InputError: if the file is missing or corrupt, holds pickled code, or does not fit the network.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state.get("network", state))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip() if "state_dict" in str(error) else "the file is corrupt"
-        raise InputError(f"{path}: the weights cannot be loaded into this network: {reason}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; train the bundle first") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from error
     except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
-        reason = "it holds pickled code, which is never run" if "weights_only" in str(error).lower() else "it is corrupt"
-        raise InputError(f"{path}: not a usable checkpoint: {reason}") from error
+        code = re.search(r"\bGLOBAL\b", str(error))
+        reason = "holds pickled code, which is never run" if code else "is corrupt, or no checkpoint at all"
+        raise InputError(f"{path}: {reason}; give a checkpoint of tensors, as training writes it") from error
+    state = state.get("network", state) if isinstance(state, dict) else {"": state}
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
+        raise InputError(f"{path}: holds no weights; give a checkpoint as training writes it")
+    if not all(bool(value.isfinite().all()) for value in state.values()):
+        raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
+        raise InputError(f"{path}: does not fit the network of its bundle's configuration: {reason[:200]}") from error
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: if there is none.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {name!r} was asked for, but no CUDA device is there; use --device cpu")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        there = f"only {count} of them are there" if count else "no CUDA device is there; use --device cpu"
+        raise InputError(f"device {name!r} was asked for, but {there}")
     return device
-
-
-def _config_files(folder: Path) -> list[Path]:
-    return [folder / "inference.json", folder / "configs" / "inference.json"]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; is {path.parent} a bundle?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
-
-
-def _build(node: Any, config: dict[str, Any], folder: Path) -> Any:
-    """Make what a configuration describes: ``_target_`` of this package, ``@id`` of the same file, plain values.
-
-    The subset of MONAI's configurations that prediction needs; ``monai.bundle`` reads the same files, but takes four
-    seconds to import.
-    """
-    if isinstance(node, str) and node.startswith("@"):
-        if node[1:] not in config:
-            near = get_close_matches(node[1:], config, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{folder / 'inference.json'}: nothing is called {node[1:]!r}{hint}")
-        return _build(config[node[1:]], config, folder)
-    if isinstance(node, list):
-        return [_build(item, config, folder) for item in node]
-    if not isinstance(node, dict):
-        return node
-    arguments = {key: _build(value, config, folder) for key, value in node.items() if key != "_target_"}
-    target = node.get("_target_")
-    if target is None:
-        return arguments
-    room, _, name = str(target).rpartition(".")
-    if not room.startswith("lmk3d."):
-        raise InputError(f"{folder / 'inference.json'}: {target!r} is not part of lmk3d")
-    try:
-        return getattr(import_module(room), name)(**arguments)
-    except (AttributeError, ImportError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / 'inference.json'}: {target}: {error}") from error

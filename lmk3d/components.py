@@ -1,0 +1,216 @@
+"""Bundles' configurations: read, checked for slips before anything is built, and built without MONAI's slow import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lmk3d.errors import InputError
+from lmk3d.io.text import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    Config = dict[str, Any]
+
+__all__ = ["build", "check", "hint", "read_config"]
+
+# What MONAI itself, or a command, reads of a configuration: nothing in the file need refer to it.
+_ROOTS = {
+    "imports",
+    "initialize",
+    "run",
+    "finalize",
+    "training",
+    "evaluating",
+    "train",
+    "validate",
+    "dataset",
+    "network",
+}
+_ROOTS |= {"bundle_root", "ckpt_dir", "device", "network_def", "inferer", "preprocessing", "postprocessing", "detector"}
+# Keys of a component that are MONAI's and no arguments.
+_RESERVED = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"}
+_REFERENCE = re.compile(r"(?<![\w.])@([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """What to put behind an unknown word: the nearest known one, else all of them."""
+    known = list(known)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
+
+
+def read_config(folder: Path, name: str) -> tuple[Path, Config]:
+    """One of a bundle's configurations, from the bundle's folder or its ``configs``, and the file it stands in.
+
+    Raises:
+        InputError: if there is none, or it is no JSON.
+    """
+    path = next((file for file in (folder / name, folder / "configs" / name) if file.is_file()), None)
+    if path is None:
+        raise InputError(f"{folder / name}: no such file; give the folder of a bundle")
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: is no configuration; it must be an object of names and values")
+    return path, config
+
+
+def build(config: Config, name: str, path: Path) -> Any:
+    """Make what a configuration calls ``name``: ``_target_`` of this package, ``@id`` of the same file, plain values.
+
+    The subset of MONAI's configurations that prediction needs; ``monai.bundle`` reads the same files, but takes four
+    seconds to import. Only public classes are built: a bundle from elsewhere can run nothing else.
+
+    Args:
+        config: what the file holds.
+        name: which of its entries to make.
+        path: of the file, for errors.
+    Raises:
+        InputError: naming the entry and what is wrong with it.
+    """
+    return _built(f"@{name}", name, config, path, ())
+
+
+def _built(node: Any, where: str, config: Config, path: Path, open_names: tuple[str, ...]) -> Any:
+    if isinstance(node, str) and node.startswith("@"):
+        name = node[1:]
+        if name not in config:
+            raise InputError(f"{path}: {where}: nothing is called {name!r}; {hint(name, config)}")
+        if name in open_names:
+            raise InputError(f"{path}: {where}: {name!r} is made of itself; break the circle")
+        return _built(config[name], name, config, path, (*open_names, name))
+    if isinstance(node, list):
+        return [_built(item, f"{where}#{row}", config, path, open_names) for row, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    target = node.get("_target_")
+    if target is not None:
+        _check_arguments(_find_class(str(target), f"{path}: {where}"), node, f"{path}: {where}")
+    made = {key: _built(item, f"{where}#{key}", config, path, open_names) for key, item in node.items()}
+    if target is None:
+        return made
+    arguments = {key: value for key, value in made.items() if key not in _RESERVED}
+    try:
+        return _find_class(str(target), f"{path}: {where}")(**arguments)
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError, IndexError, RuntimeError) as error:
+        raise InputError(f"{path}: {where}: {target} cannot be made: {' '.join(str(error).split())}") from error
+
+
+def _find_class(target: str, where: str) -> type:
+    """The public class of this package of that dotted name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    room, _, name = target.rpartition(".")
+    if not room.startswith("lmk3d."):
+        raise InputError(f"{where}: {target!r} is not part of lmk3d; give lmk3d.<room>.<class>")
+    try:
+        module = import_module(room)
+    except ImportError as error:
+        raise InputError(f"{where}: there is no module {room!r} ({error})") from error
+    public = [known for known in module.__all__ if isinstance(getattr(module, known), type)]
+    if name not in public:
+        raise InputError(f"{where}: {room} has no class {name!r}; {hint(name, public)}")
+    return getattr(module, name)
+
+
+def check(config: Config, path: Path, find: Callable[[str], Any]) -> None:
+    """Look for slips in a configuration: unknown targets, arguments and references, entries nothing refers to.
+
+    Args:
+        config: what the file holds, overrides included.
+        path: of the file, for errors.
+        find: from a ``_target_`` to the class or function, or None where there is none of that name.
+    Raises:
+        InputError: naming the first one, and the nearest that is valid.
+    """
+    used: set[str] = set()
+    for where, node in _walk(config, ""):
+        if isinstance(node, dict) and "_target_" in node and isinstance(node["_target_"], str):
+            target = node["_target_"]
+            if not target.startswith(("$", "@")):
+                if (found := find(target)) is None:
+                    raise InputError(f"{path}: {where}: there is no {target!r}; check its spelling")
+                _check_arguments(found, node, f"{path}: {where}")
+        elif isinstance(node, str) and node.startswith(("@", "$")):
+            for name in _REFERENCE.findall(node):
+                _follow(name.replace("::", "#"), where, config, path)
+                used.add(re.split("#|::", name)[0])
+    for name in config:
+        # An entry that nothing uses is harmless, unless it is another one misspelt.
+        if name not in used | _ROOTS and (near := get_close_matches(name, used | _ROOTS, n=1, cutoff=0.75)):
+            raise InputError(f"{path}: nothing uses {name!r}; did you mean {near[0]!r}?")
+
+
+def _walk(node: Any, where: str) -> Iterable[tuple[str, Any]]:
+    """Every value of a configuration with its id, outer ones first."""
+    yield where, node
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, item in items:
+        yield from _walk(item, f"{where}#{key}" if where else str(key))
+
+
+def _follow(name: str, where: str, config: Config, path: Path) -> None:
+    """Check that ``@name`` leads somewhere."""
+    node: Any = config
+    for part in name.split("#"):
+        if isinstance(node, list):
+            node = {str(row): item for row, item in enumerate(node)}
+        if not isinstance(node, dict):
+            return  # into what a reference or an expression makes, which only building shows
+        if part not in node:
+            raise InputError(f"{path}: {where}: nothing is called {name!r}; {hint(part, node)}")
+        node = node[part]
+
+
+def _check_arguments(found: Any, node: Config, where: str) -> None:
+    """Check that a component's keys are arguments of what it makes.
+
+    Args:
+        found: the class or function.
+        node: the component.
+        where: file and id, for errors.
+    Raises:
+        InputError: for the first key that is none, or the first argument that is lacking.
+    """
+    known, lacking, closed = _arguments(found)
+    keys = set(node) - _RESERVED
+    for key in node:
+        if closed and key in keys and key not in known:
+            raise InputError(f"{where}: {found.__name__} has no argument {key!r}; {hint(key, known)}")
+    for name in lacking:
+        if name not in keys and node.get("_mode_", "default") == "default":
+            raise InputError(f"{where}: {found.__name__} lacks its argument {name!r}; add it")
+
+
+def _arguments(found: Any) -> tuple[list[str], list[str], bool]:
+    """All arguments by name, those without a default, and whether there can be no others.
+
+    A class that hands its other keywords on to its base takes the base's arguments too.
+    """
+    makers = [found]
+    if isinstance(found, type):
+        makers = [vars(base)["__init__"] for base in found.__mro__ if "__init__" in vars(base)]
+    known: list[str] = []
+    lacking: list[str] = []
+    for maker in makers:
+        try:
+            parameters = inspect.signature(maker).parameters.values()
+        except (TypeError, ValueError):  # of compiled code
+            return known, lacking, False
+        named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        named = [one for one in named if one.name != "self"]
+        if not known:
+            lacking = [one.name for one in named if one.default is one.empty]
+        known += [one.name for one in named]
+        if all(one.kind is not one.VAR_KEYWORD for one in parameters):
+            return known, lacking, True
+    return known, lacking, False
