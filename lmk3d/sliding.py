@@ -230,18 +230,18 @@ class _Found(NamedTuple):
         values: logit at each peak; -inf where there is none.
         vox: (n, K, 3) map voxel of each.
         source: number of the window that saw it.
-        seen: log of the sum of exp(logits) of that window round it.
         start: (n, K, 3) first map voxel of the patch round it.
         sums, weights: (n, K, *patch) weighted logits and their weights.
+        counted: (n, K, *patch) the logits that went into the running sum; -inf where not known.
     """
 
     values: Tensor
     vox: Tensor
     source: Tensor
-    seen: Tensor
     start: Tensor
     sums: Tensor
     weights: Tensor
+    counted: Tensor
 
     def ordered(self, reach: int) -> _Found:
         """Best first; of peaks that lie within ``reach`` of each other only the best is left."""
@@ -273,7 +273,7 @@ class _Tops:
         patches = logits.new_zeros(rows, count, *self.patch.tolist())
         values = logits.new_full((rows, count), -torch.inf)
         self.best = _Found(
-            values, index, index[..., 0].clone(), values.clone(), index.clone(), patches, patches.clone()
+            values, index, index[..., 0].clone(), index.clone(), patches, patches.clone(), patches - torch.inf
         )
         self.total = logits.new_full((rows,), -torch.inf)
 
@@ -290,9 +290,8 @@ class _Tops:
             return
         values, index = self._maxima(logits[rows], number, wide)
         start = torch.minimum((index - self.half).maximum(self.low), self.high - self.patch)
-        sums, weights = self._patches(logits, rows[:, None].expand(values.shape), start, number)
-        source = torch.full_like(index[..., 0], number)
-        new = _Found(values, index, source, _log_mass(sums, weights), start, sums, weights)
+        patches = self._patches(logits, rows[:, None].expand(values.shape), start, number)
+        new = _Found(values, index, torch.full_like(index[..., 0], number), start, *patches)
         both = (torch.cat([old[rows], part], dim=1) for old, part in zip(self.best, new, strict=True))
         merged = _Found(*both).ordered(self.reach).first(self.best.values.shape[1])
         for part, better in zip(self.best, merged, strict=True):
@@ -316,8 +315,8 @@ class _Tops:
             values = torch.where(values > 0, values, -torch.inf)
         return values, index + index.new_tensor([rim.start + at for rim, at in zip(inside, corner, strict=True)])
 
-    def _patches(self, logits: Tensor, rows: Tensor, start: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """One window's part of patches: weighted logits and weights, (..., *patch); 0 where it does not reach.
+    def _patches(self, logits: Tensor, rows: Tensor, start: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One window's part of patches: weighted logits, weights (0 where it does not reach), the logits of its core.
 
         Args:
             logits: (N, ...) of the window.
@@ -325,13 +324,15 @@ class _Tops:
             start: (..., 3) first map voxel of each patch.
             number: of the window.
         """
-        weight, places = logits.new_ones(()), []
-        for axis, corner in enumerate(self.tiling.corner(number)):
-            steps = self._steps(start, axis)
-            weight = weight * self.tiling.weights(steps, steps.new_tensor(corner), axis)
-            places.append((steps - corner).clamp(0, self.tiling.size[axis] - 1))
+        weight, inside, places = logits.new_ones(()), torch.ones((), dtype=torch.bool, device=logits.device), []
+        for axis, (corner, core) in enumerate(zip(self.tiling.corner(number), self.tiling.core(number), strict=True)):
+            steps = self._steps(start, axis) - corner
+            weight = weight * self.tiling.weights(steps, steps.new_zeros(()), axis)
+            inside = inside & (steps >= core.start) & (steps < core.stop)
+            places.append(steps.clamp(0, self.tiling.size[axis] - 1))
         weight = torch.where(weight > 0, weight.clamp_min(_LEAST_WEIGHT), 0.0)
-        return weight * logits[_lone(rows), places[0], places[1], places[2]], weight
+        values = logits[_lone(rows), places[0], places[1], places[2]]
+        return weight * values, weight, torch.where(inside, values, -torch.inf)
 
     def _steps(self, start: Tensor, axis: int) -> Tensor:
         """Map index along one axis of every voxel of patches, shaped to broadcast to (..., *patch)."""
@@ -359,9 +360,10 @@ class _Tops:
     def blend(self, number: int, pairs: Tensor, logits: Tensor) -> None:
         """Add what one more window says round some peaks."""
         rows, places = pairs.unbind(1)
-        sums, weights = self._patches(self._read(logits), rows, self.best.start[rows, places], number)
+        sums, weights, counted = self._patches(self._read(logits), rows, self.best.start[rows, places], number)
         self.best.sums[rows, places] += sums
         self.best.weights[rows, places] += weights
+        self.best.counted[rows, places] = self.best.counted[rows, places].maximum(counted)  # a voxel has one core
 
     def peaks(self) -> Peaks:
         """The peaks of the blended maps, in voxels of the image."""
@@ -373,13 +375,7 @@ class _Tops:
         index = seen.start + torch.stack(torch.unravel_index(top.indices, blended.shape[2:]), dim=-1)
         values = torch.where(torch.isfinite(seen.values), top.values, -torch.inf)
         found = seen._replace(values=values, vox=index, sums=blended).ordered(self.reach).first(self.codec.num_peaks)
-        # The sum was made of what single windows saw; round the peaks, where most of it is, the blended logits take
-        # the place of that.
-        there = torch.isfinite(found.values)
-        seen_mass = torch.where(there, found.seen, -torch.inf).logsumexp(1)
-        mass = torch.where(there, _log_mass(found.sums * found.weights, found.weights), -torch.inf).logsumexp(1)
-        rest = self.total + torch.log(-torch.expm1((seen_mass - self.total).clamp_max(-1e-6)))
-        inside = torch.logaddexp(rest, mass)
+        inside = self._sum_of_blended(found)
         total = functional.softplus(inside)  # with "nowhere", whose logit is 0
         if self.codec.background:
             maps, presence = found.sums.clamp_min(0), found.values[:, 0].clamp(0, 1)
@@ -389,13 +385,23 @@ class _Tops:
         points, mass = refine_peaks(maps.flatten(0, 1), local, self.codec.decode_radius)
         step, before = (points.new_tensor(triple) for triple in (self.tiling.stride, self.tiling.before))
         points = (points.reshape(found.start.shape) + found.start + 0.5) * step - 0.5 - before
+        there = torch.isfinite(found.values)
         points = torch.where(there[..., None], points, torch.nan)
         return Peaks(points.cpu(), torch.where(there, mass.reshape(there.shape), 0.0).cpu(), presence.cpu())
 
+    def _sum_of_blended(self, found: _Found) -> Tensor:
+        """Log of the sum of exp(logits) over each map: of the cores, and blended round the peaks, where most of it is.
 
-def _log_mass(sums: Tensor, weights: Tensor) -> Tensor:
-    """Log of the sum of exp(logits) over each patch of (n, K, *patch), where any window reaches."""
-    return torch.where(weights > 0, sums / weights, -torch.inf).flatten(2).logsumexp(2)
+        A patch that overlaps that of a better peak is left out, so that nothing counts twice.
+        """
+        apart = ((found.start[:, :, None] - found.start[:, None]).abs() >= self.patch).any(-1)
+        once = torch.isfinite(found.values) & ~(~apart).triu(diagonal=1).any(1)
+        known = torch.isfinite(found.counted) & _lone(once)
+        cores, blended = (
+            torch.where(known, part, -torch.inf).flatten(1).logsumexp(1) for part in (found.counted, found.sums)
+        )
+        rest = self.total + torch.log(-torch.expm1((cores - self.total).clamp_max(-1e-6)))
+        return torch.logaddexp(rest, blended)
 
 
 def _boxes(maps: Tensor, box: Iterable[slice]) -> Tensor:
