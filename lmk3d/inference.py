@@ -316,7 +316,7 @@ class LandmarkDetector:
             points[rows[some]] += moves.double().cpu().numpy() @ step.T
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
             scale[rows[some]] = sigma * np.cbrt(np.linalg.det(step))
-        if self.pose == "any" and shape is not None and len(rows) >= 3:
+        if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:
             noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
             # The points are better than the peaks were: so is the pose they give.
             lie = fit_similarity(shape.mean_mm, points, noise**-2)
@@ -368,7 +368,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; train the bundle first") from error
-    except OSError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from error
     except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
         code = re.search(r"\bGLOBAL\b", str(error))

@@ -1,0 +1,410 @@
+"""LandmarkDetector: from a volume to landmarks, and every way in which a bundle or an image can be unusable."""
+
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+from torch.nn import functional
+
+from lmk3d.codecs import HeatmapCodec
+from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, Volume, random_rotation
+from lmk3d.inference import LandmarkDetector, Level, default_bundle, find_device, load_weights
+from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
+from lmk3d.networks.blocks import FlatDepth
+from lmk3d.transforms.intensity import Window
+
+NAMES = ("bright", "dimmer", "dim", "faint")
+HEIGHTS = (1.0, 0.6, 0.36, 0.2)  # far enough apart that a blob sampled beside its peak is not taken for the next one
+SHAPE_MM = np.array([[-14.0, -9, -4], [13.0, -10, 6], [2.0, 14, -12], [-5.0, 5, 15]])
+
+
+class BlobStage(nn.Module):
+    """A first stage that knows its landmarks by the height of their blobs: a logit for each local maximum."""
+
+    def __init__(self, heights=HEIGHTS, divisor=8):
+        super().__init__()
+        self.heights, self.divisor = heights, divisor
+
+    def forward(self, image):
+        pool = functional.max_pool3d if image.ndim == 5 else functional.max_pool2d
+        top = image == pool(image, 5, stride=1, padding=2)
+        maps = [top & (image > 0.68 * height) & (image < 1.02 * height) for height in self.heights]
+        return torch.cat(maps, dim=1) * 40.0 - 20.0
+
+
+class BlobRefiner(nn.Module):
+    """A second stage that moves to the centre of mass of what is brighter than a third of the patch's brightest."""
+
+    def forward(self, patches, landmarks):
+        mass = (patches[:, 0] - 0.35 * patches.amax((1, 2, 3, 4))[:, None, None, None]).clamp_min(0)
+        steps = torch.arange(patches.shape[-1]) - (patches.shape[-1] - 1) / 2
+        moves = [torch.einsum(f"pijk,{axis}->p", mass, steps) for axis in "ijk"]
+        return torch.stack(moves, dim=1) / mass.sum((1, 2, 3))[:, None], torch.full((len(patches),), np.log(0.01))
+
+
+def detector(count=4, *, refined=True, heatmap=None, shape=None, **options):
+    network = Cascade(heatmap or BlobStage(HEIGHTS[:count]), [BlobRefiner()] if refined else [], num_landmarks=count)
+    if shape is not None:
+        network.mean_shape.copy_(torch.as_tensor(shape))
+        network.shape_covariance.copy_(0.3 * torch.eye(3 * count))
+    levels = [Level(1.0, 12, passes=2)] if refined else []
+    settings = {"names": NAMES[:count], "window": Window(0, 100), "codec": HeatmapCodec(), "spacing_mm": 1.5}
+    return LandmarkDetector(network, levels=levels, **{**settings, **options})
+
+
+def draw(grid, points_mm, heights=HEIGHTS, sigma_mm=3.0):
+    """A volume with a blob of each height at each point; NaN draws none."""
+    steps = grid.to_mm(np.stack(np.meshgrid(*[np.arange(side) for side in grid.shape], indexing="ij"), axis=-1))
+    data = np.zeros(grid.shape)
+    for point, height in zip(points_mm, heights, strict=False):
+        if np.isfinite(point).all():
+            data += 100 * height * np.exp(-((steps - point) ** 2).sum(-1) / (2 * sigma_mm**2))
+    return Volume(data.astype(np.float32), grid)
+
+
+def test_blobs_are_found_on_grids_of_any_kind(draw_grid):
+    generator = np.random.default_rng(0)
+    for _ in range(6):
+        grid = draw_grid(generator, shape=generator.integers(44, 56, size=3), spacing_mm=(0.9, 1.4))
+        points = grid.center_mm + SHAPE_MM @ random_rotation(generator).T
+        found = detector().detect(draw(grid, points))
+        assert found.names == NAMES
+        assert_allclose(found.points_mm, points, atol=0.1)
+        assert (found.confidence > 0.99).all()
+        # Laplace scale 0.1 voxel of 1 mm, times the ratio that a right scale has.
+        assert_allclose(found.error_mm, 0.3, atol=1e-6)
+
+
+def test_each_stage_comes_nearer():
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    points = grid.center_mm + SHAPE_MM + 0.4
+    stages = detector(spacing_mm=2.0).detect_stages(draw(grid, points))
+    assert list(stages) == ["heatmap", "refined 1"]
+    first, last = (np.linalg.norm(stages[name].points_mm - points, axis=1).max() for name in stages)
+    assert last < 0.05 < first < 2.0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_patients_lying_at_any_angle_are_found(draw_grid, seed):
+    generator = np.random.default_rng(seed)
+    grid = draw_grid(generator, shape=(52, 50, 48), spacing_mm=(1.0, 1.2))
+    points = grid.center_mm + 1.1 * SHAPE_MM @ random_rotation(generator).T
+    stages = detector(pose="any", shape=SHAPE_MM, tolerance_mm=3.0).detect_stages(draw(grid, points))
+    assert list(stages) == ["heatmap", "shape", "refined 1"]
+    # The blobs agree with the shape but for its size: a refined point is pulled by a sixth of a mm at most.
+    assert_allclose(stages["refined 1"].points_mm, points, atol=0.2)
+
+
+def test_the_shape_fills_in_a_landmark_that_no_map_shows():
+    grid = Grid.around([0.0, 0, 0], (48, 48, 48), 1.0)
+    points = SHAPE_MM @ random_rotation(np.random.default_rng(1)).T
+    shown = points.copy()
+    shown[3] = np.nan
+    stages = detector(pose="any", shape=SHAPE_MM, tolerance_mm=3.0, refined=False).detect_stages(draw(grid, shown))
+    assert_allclose(stages["shape"].points_mm, points, atol=1.0)
+    assert_allclose(stages["shape"].confidence, 0.75)  # of the peaks agree
+
+
+def test_a_landmark_outside_the_image_is_reported_missing():
+    grid = Grid.around([0.0, 0, 0], (48, 48, 48), 1.0)
+    points = SHAPE_MM.copy()
+    points[1] = np.nan
+    found = detector().detect(draw(grid, points))
+    assert_array_equal(found.present, [True, False, True, True])
+    assert found.confidence[1] < 0.01
+    assert np.isnan(found.error_mm[1])
+    everything = detector(min_presence=0.0).detect(draw(grid, points))
+    assert everything.present.sum() >= 3
+
+
+def test_a_point_that_a_refiner_moves_out_of_the_image_is_missing():
+    class Away(nn.Module):
+        def forward(self, patches, landmarks):
+            return torch.full((len(patches), 3), 30.0), torch.zeros(len(patches))
+
+    finder = detector()
+    finder.network.refiners[0] = Away()
+    grid = Grid.around([0.0, 0, 0], (48, 48, 48), 1.0)
+    assert not finder.detect(draw(grid, SHAPE_MM)).present.any()
+
+
+def test_films_are_found_in_their_plane():
+    film = Grid((60, 50, 1), np.array([[0, -1.0, 0, 0], [-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    points = film.to_mm([[15.3, 12.6, 0], [40.2, 33.4, 0]])
+    finder = detector(2, refined=False, heatmap=FlatDepth(BlobStage(HEIGHTS[:2])), spacing_mm=1.0)
+    volume = draw(film, points)
+    found = finder.detect(Volume(volume.data, film, unit="px"))
+    assert_allclose(found.points_mm, points, atol=0.75)  # the stage marks whole voxels
+    assert found.unit == "px"
+    assert finder.first_stage_grid(film).shape == (64, 56, 1)
+
+
+def test_a_real_network_runs_on_films_and_on_volumes_of_any_shape():
+    torch.manual_seed(0)
+    flat = detector(2, refined=False, heatmap=FlatDepth(HeatmapUNet(2, channels=(4, 8), spatial_dims=2, stride=2)))
+    deep = detector(2, refined=False, heatmap=HeatmapUNet(2, channels=(4, 8, 8), stride=2))
+    generator = np.random.default_rng(2)
+    for finder, shape in ((flat, (33, 21, 1)), (deep, (9, 40, 21)), (deep, (3, 2, 4))):
+        volume = Volume(generator.integers(-100, 100, size=shape).astype(np.int16), Grid.around([0, 0, 0], shape, 1.3))
+        assert finder.detect(volume).names == NAMES[:2]
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "u1", ">u2", "f8", ">f4"])
+def test_every_stored_type_and_order_gives_the_same_points(dtype):
+    grid = Grid.around([0.0, 0, 0], (44, 46, 48), 1.0)
+    data = draw(grid, SHAPE_MM).data.round()
+    expected = detector().detect(Volume(data, grid)).points_mm
+    for order in ("C", "F"):
+        stored = np.asarray(data, dtype=dtype, order=order)
+        stored.flags.writeable = False
+        assert_allclose(detector().detect(Volume(stored, grid)).points_mm, expected, atol=1e-4)
+
+
+def test_small_images_are_padded_to_what_the_network_knows():
+    finder = detector(sides=(40, 24, 16), spacing_mm=2.0)
+    grid = finder.first_stage_grid(Grid.around([1.0, 2, 3], (20, 30, 70), 1.0))
+    assert grid.shape == (40, 24, 40)  # 70 mm are 35 voxels of 2 mm, in blocks of 8
+    assert_allclose(grid.center_mm, [1, 2, 3])
+    assert_allclose(grid.spacing_mm, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("volume", "text"),
+    [
+        (
+            Volume(np.full((9, 9, 9), 7, np.int16), Grid((9, 9, 9), np.eye(4))),
+            r"the image is constant \(7 everywhere\)",
+        ),
+        (Volume(np.full((9, 9, 9), 0.1, np.float32), Grid((9, 9, 9), np.diag([0.5, 0.5, 0.5, 1]))), "is constant"),
+        (Volume(np.full((9, 9, 9), np.nan), Grid((9, 9, 9), np.eye(4))), "the image holds NaN or infinite voxels"),
+        (Volume(np.eye(9)[:, :, None], Grid((9, 9, 1), np.eye(4))), "the image is one voxel thick, but this bundle"),
+        (Volume(np.ones((1, 1, 1)), Grid((1, 1, 1), np.eye(4))), "the image is one voxel thick"),
+        (
+            Volume(np.arange(27.0).reshape(3, 3, 3), Grid((3, 3, 3), np.diag([9e4, 9e4, 9e4, 1]))),
+            "the image measures 270000 x 270000 x 270000 mm, far more than 1.5 mm voxels .* is its spacing right",
+        ),
+    ],
+)
+def test_images_it_cannot_use_are_refused(volume, text):
+    with pytest.raises(InputError, match=text):
+        detector().detect(volume)
+
+
+def test_a_few_voxels_that_are_no_number_are_enough_to_refuse():
+    data = draw(Grid.around([0.0, 0, 0], (44, 44, 44), 1.0), SHAPE_MM).data
+    data[20, 20, 20] = np.inf
+    with pytest.raises(InputError, match="the image holds NaN or infinite voxels"):
+        detector().detect(Volume(data, Grid.around([0.0, 0, 0], (44, 44, 44), 1.0)))
+
+
+def test_volumes_are_refused_where_films_are_expected():
+    finder = detector(2, refined=False, heatmap=FlatDepth(BlobStage(HEIGHTS[:2])))
+    with pytest.raises(InputError, match="the image has 4 slices, but this bundle is for films"):
+        finder.detect(Volume(np.zeros((9, 9, 4)), Grid((9, 9, 4), np.eye(4))))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"names": ("a", "b")}, "the network finds 4 landmarks, but 2 names came"),
+        ({"levels": []}, "the network has 1 refiners, but 0 levels came"),
+        ({"pose": "anny"}, "pose must be 'world' or 'any', got 'anny'"),
+        ({"sliding": (8, 8)}, r"sliding must be three sides of at least 1 voxel, got \[8, 8\]"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(options, text):
+    settings = {"names": NAMES, "levels": [Level(1.0, 12)], "window": Window(0, 1), "codec": HeatmapCodec()}
+    network = Cascade(BlobStage(), [BlobRefiner()], num_landmarks=4)
+    with pytest.raises(ValueError, match=text):
+        LandmarkDetector(network, **{**settings, "spacing_mm": 1.0, **options})
+
+
+def tiny_config():
+    return {
+        "names": ["a", "b"],
+        "network_def": {
+            "_target_": "lmk3d.networks.Cascade",
+            "heatmap": {"_target_": "lmk3d.networks.HeatmapUNet", "num_outputs": 2, "channels": [4, 8]},
+            "refiners": [
+                {
+                    "_target_": "lmk3d.networks.HeatmapRefiner",
+                    "num_landmarks": 2,
+                    "patch_size": 8,
+                    "channels": [4, 4, 4],
+                    "max_move_vox": 4.0,
+                }
+            ],
+            "num_landmarks": 2,
+        },
+        "detector": {
+            "_target_": "lmk3d.inference.LandmarkDetector",
+            "network": "@network_def",
+            "names": "@names",
+            "window": {"_target_": "lmk3d.transforms.intensity.Window", "low": 0, "high": 1},
+            "codec": {"_target_": "lmk3d.codecs.HeatmapCodec"},
+            "spacing_mm": 2.0,
+            "levels": [{"_target_": "lmk3d.inference.Level", "spacing_mm": 1.0, "size": 8}],
+        },
+    }
+
+
+def tiny_network():
+    refiner = HeatmapRefiner(2, patch_size=8, channels=(4, 4, 4), max_move_vox=4.0)
+    return Cascade(HeatmapUNet(2, channels=(4, 8)), [refiner], num_landmarks=2)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle with random weights."""
+    torch.manual_seed(0)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "inference.json").write_text(json.dumps(tiny_config()), encoding="utf-8")
+    (tmp_path / "metadata.json").write_text('{"version": "1.2.3"}', encoding="utf-8")
+    torch.save(tiny_network().state_dict(), tmp_path / "models" / "model.pt")
+    return tmp_path
+
+
+def test_a_bundle_is_loaded_with_its_weights_and_version(bundle):
+    finder = LandmarkDetector.from_bundle(bundle)
+    assert finder.names == ("a", "b")
+    assert finder.version == "1.2.3"
+    assert not finder.network.training
+    torch.manual_seed(0)
+    for weight, own in zip(tiny_network().parameters(), finder.network.parameters(), strict=True):
+        assert torch.equal(weight, own)
+    data = np.random.default_rng(0).random((20, 18, 16))
+    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).names == ("a", "b")
+
+
+def test_a_bundle_may_keep_its_files_under_configs_and_lack_metadata(bundle):
+    (bundle / "configs").mkdir()
+    (bundle / "inference.json").rename(bundle / "configs" / "inference.json")
+    (bundle / "metadata.json").unlink()
+    assert LandmarkDetector.from_bundle(str(bundle)).version == ""
+
+
+def test_a_checkpoint_of_a_whole_training_is_taken_too(bundle):
+    state = {"network": tiny_network().state_dict(), "epoch": 3}
+    torch.save(state, bundle / "models" / "model.pt")
+    LandmarkDetector.from_bundle(bundle)
+
+
+def test_a_slip_in_a_bundles_configuration_is_named(bundle):
+    config = tiny_config()
+    config["detector"]["tolerance"] = 2.0
+    (bundle / "inference.json").write_text(json.dumps(config), encoding="utf-8")
+    text = r"inference.json: detector: LandmarkDetector has no argument 'tolerance'; did you mean 'tolerance_mm'\?"
+    with pytest.raises(InputError, match=text) as caught:
+        LandmarkDetector.from_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+class Touch:
+    """Runs code when it is unpickled, as any pickle can."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def write_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "b")
+
+
+def saved(content):
+    return lambda path: torch.save(content, path)
+
+
+# How to spoil a good checkpoint; those with code try to make the folder "run" beside it.
+SPOILERS = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("these are no weights\n" * 20, encoding="utf-8"),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "garbage": lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)),
+    "zip": write_zip,
+    "code": lambda path: torch.save({"network": tiny_network().state_dict(), "more": Touch(path.parent / "run")}, path),
+    "raw code": lambda path: path.write_bytes(pickle.dumps(Touch(path.parent / "run"), protocol=2)),
+    "new code": lambda path: path.write_bytes(pickle.dumps(Touch(path.parent / "run"), protocol=5)),
+    "module": lambda path: torch.save(tiny_network(), path),
+    "list": saved([torch.zeros(2)]),
+    "numbers": saved({"a": 1}),
+    "nan": lambda path: torch.save({name: value * np.nan for name, value in tiny_network().state_dict().items()}, path),
+    "width": saved(Cascade(HeatmapUNet(2, channels=(6, 8)), [], num_landmarks=2).state_dict()),
+    "other": saved(nn.Linear(2, 2).state_dict()),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("missing", "model.pt: no such file; train the bundle first"),
+        ("empty", "model.pt: is corrupt, or no checkpoint at all; give a checkpoint of tensors"),
+        ("text", "model.pt: is corrupt, or no checkpoint at all"),
+        ("truncated", "model.pt: is corrupt, or no checkpoint at all"),
+        ("garbage", "model.pt: is corrupt, or no checkpoint at all"),
+        ("zip", "model.pt: is corrupt, or no checkpoint at all"),
+        ("code", "model.pt: holds pickled code, which is never run; give a checkpoint of tensors"),
+        ("raw code", "model.pt: holds pickled code, which is never run"),
+        ("new code", "model.pt: is corrupt, or no checkpoint at all"),  # torch reads no pickle that new at all
+        ("module", "model.pt: holds pickled code, which is never run"),
+        ("list", "model.pt: holds no weights"),
+        ("numbers", "model.pt: holds no weights"),
+        ("nan", "model.pt: holds weights that are NaN or infinite; its training has failed, train again"),
+        ("width", "model.pt: does not fit the network of its bundle's configuration: "),
+        ("other", "model.pt: does not fit the network of its bundle's configuration: Missing key"),
+    ],
+)
+def test_checkpoints_it_cannot_use_are_refused_in_one_line(bundle, kind, text):
+    SPOILERS[kind](bundle / "models" / "model.pt")
+    with pytest.raises(InputError, match=text) as caught:
+        LandmarkDetector.from_bundle(bundle)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert not (bundle / "models" / "run").exists()  # nothing in the file was run
+
+
+def test_a_folder_in_place_of_weights_is_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(nn.Linear(2, 2), tmp_path)
+
+
+def test_a_folder_that_is_no_bundle_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"inference.json: no such file; give the folder of a bundle"):
+        LandmarkDetector.from_bundle(tmp_path)
+
+
+def test_shipped_bundles_are_found_by_name():
+    assert (default_bundle() / "inference.json").is_file()
+    assert default_bundle("cascade") == default_bundle()
+    with pytest.raises(InputError, match=r"no bundle 'cascad' is shipped; did you mean 'cascade'\?"):
+        default_bundle("cascad")
+    with pytest.raises(InputError, match=r"no bundle 'zzz' is shipped; known are .*cascade"):
+        default_bundle("zzz")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "text"),
+    [
+        ("coda", 0, "unknown device 'coda'; use cpu, cuda or cuda:N"),
+        ("cuda", 0, "device 'cuda' was asked for, but no CUDA device is there; use --device cpu"),
+        ("cuda:2", 2, "device 'cuda:2' was asked for, but only 2 of them are there"),
+    ],
+)
+def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(InputError, match=text):
+        find_device(name)
+    assert find_device("cpu") == torch.device("cpu")
+    if count:
+        assert find_device("cuda:1") == torch.device("cuda:1")
