@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Literal
 
 from lmk3d.io import atomic_path, write_image, write_points
 from lmk3d.synthetic import AORTIC_LANDMARKS, CARDIAC_LANDMARKS, cta_phantom
 
 SECTIONS = ("training", "validation")
+REGIONS: tuple[Literal["heart", "aorta"], ...] = ("heart", "aorta")
 
 
 def main() -> None:
+    """Read the arguments and write the data set."""
     parser = argparse.ArgumentParser(description="Write CTA phantoms as a data set.")
     parser.add_argument("out", type=Path, help="folder to write to; phantoms that are there already are kept")
     parser.add_argument("--heart", type=int, nargs=2, default=(24, 6), help="hearts for training and validation")
@@ -34,7 +37,7 @@ def main() -> None:
     seed = given.seed
     for number, section in enumerate(SECTIONS):
         cases = []
-        for region, count, spacing in zip(("heart", "aorta"), (given.heart, given.aorta), given.spacing, strict=True):
+        for region, count, spacing in zip(REGIONS, (given.heart, given.aorta), given.spacing, strict=True):
             for _ in range(count[number]):
                 name = f"{region}_{seed:05d}"
                 image, points = given.out / f"{name}.nii.gz", given.out / f"{name}.mrk.json"
