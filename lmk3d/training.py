@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
 from monai.utils import set_determinism
 from torch import nn
 from torch.nn import functional
 
 from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, read_dataset, read_points
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
@@ -56,8 +58,8 @@ class CascadeObjective(nn.Module):
             output and on the side outputs; without it the spatial cross entropy.
         spacings_mm: patch spacing of each refiner.
         shape: model to keep with the weights; None where there is none.
-        missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it is
-            not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
+        missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
+            is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
@@ -76,6 +78,8 @@ class CascadeObjective(nn.Module):
         super().__init__()
         if missing not in ("unknown", "absent"):
             raise ValueError(f"missing must be 'unknown' or 'absent', got {missing!r}")
+        if len(spacings_mm) != len(network.refiners):
+            raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights = missing, tuple(side_weights)
         if shape is not None:
@@ -99,9 +103,11 @@ class CascadeObjective(nn.Module):
         if not self.codec.background:
             known = None if self.missing == "absent" else ~points_vox.isnan().any(-1)
             return spatial_cross_entropy(self.network(image), points_vox, self.codec.sigma_vox, known=known)
-        outputs = self.network.heatmap.with_sides(image)
-        shape = tuple(outputs[-1].shape[2:])
-        target = torch.stack([self.codec.draw(points, shape) for points in points_vox])
+        outputs: list[Tensor] = self.network.heatmap.with_sides(image)  # type: ignore[operator]
+        if len(self.side_weights) != len(outputs) - 1:
+            raise ValueError(f"side_weights must name {len(outputs) - 1}, one a side, got {len(self.side_weights)}")
+        i, j, k = shape = outputs[-1].shape[2:]
+        target = torch.stack([self.codec.draw(points, (i, j, k)) for points in points_vox])
         loss = exponential_mse(outputs[-1], target)
         for weight, side in zip(self.side_weights, outputs[:-1], strict=True):
             grown = functional.interpolate(side, size=shape, mode="trilinear", align_corners=False)
@@ -110,10 +116,13 @@ class CascadeObjective(nn.Module):
 
 
 def prepare_batch(
-    batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
+    batch: Mapping[str, Any],
+    device: torch.device | str | None = None,
+    non_blocking: bool = False,  # noqa: FBT001, FBT002 - the trainer calls it so
+    **kwargs: Any,
 ) -> tuple[dict[str, Tensor], None]:
     """The tensors of a batch on the device, as the trainer hands them to ``CascadeObjective``."""
-    plain = {key: getattr(value, "as_tensor", lambda value=value: value)() for key, value in batch.items()}
+    plain = {key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in batch.items()}
     tensors = {key: value for key, value in plain.items() if isinstance(value, torch.Tensor)}
     return {key: value.to(device, non_blocking=non_blocking, **kwargs) for key, value in tensors.items()}, None
 
@@ -151,12 +160,13 @@ def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shr
 
 
 def bundle_root() -> str:
-    """The folder of the bundle that ``python -m monai.bundle run --config_file ...`` is running, else the current one."""
+    """The folder of the bundle that ``python -m monai.bundle run --config_file ...`` runs, else the current one."""
     for index, argument in enumerate(sys.argv):
         name, _, value = argument.partition("=")
-        if name in ("--config_file", "--config-file"):
-            value = value or sys.argv[index + 1]
-            folder = Path(value.strip("[]'\"").split(",")[0].strip("'\" ")).resolve().parent
+        value = value or "".join(sys.argv[index + 1 : index + 2])
+        if name in ("--config_file", "--config-file") and value:
+            first = value.strip("[]()").split(",")[0].strip("'\" ")
+            folder = Path(first).resolve().parent
             return str(folder.parent if folder.name == "configs" else folder)
     return str(Path.cwd())
 
@@ -171,11 +181,12 @@ class DetectorEvaluator(Evaluator):
     """Runs the whole detector over volumes and measures it in mm.
 
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
-    is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>". It also sets
-    the network's ``error_ratio``, which turns claimed into expected errors.
+    is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
+    where no case has a point. It also sets the network's ``error_ratio``, which turns claimed into expected errors.
 
     Args:
-        val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label" (1, N, 3) world mm.
+        val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
+            (1, N, 3) world mm.
         detector: what to measure.
         miss_mm: error of a landmark that is there and was not found.
         device: for the engine.
@@ -213,17 +224,20 @@ class DetectorEvaluator(Evaluator):
         return {}
 
     def _summarize(self) -> None:
-        stages = {stage: np.concatenate(errors) for stage, errors in self.errors.items()}
-        stages = {stage: errors[np.isfinite(errors)] for stage, errors in stages.items()}
-        last = list(stages.values())[-1]
-        self.state.metrics = {"mean_error_mm": float(last.mean()), "median_error_mm": float(np.median(last))}
-        self.state.metrics["within_2mm"] = float((last <= 2).mean())
-        for stage, errors in stages.items():
-            self.state.metrics[f"mean_error_mm {stage}"] = float(errors.mean())
-        final, claimed = np.concatenate(list(self.errors.values())[-1]), np.concatenate(self.scales)
-        both = np.isfinite(final) & np.isfinite(claimed) & (final < self.miss_mm)
+        errors = {stage: np.concatenate(cases) for stage, cases in self.errors.items()}
+        known = {stage: some[np.isfinite(some)] for stage, some in errors.items()}
+        means = {stage: float(some.mean()) if len(some) else float("nan") for stage, some in known.items()}
+        last = list(errors)[-1]
+        self.state.metrics = {
+            "mean_error_mm": means[last],
+            "median_error_mm": float(np.median(known[last])) if len(known[last]) else float("nan"),
+            "within_2mm": float((known[last] <= 2).mean()) if len(known[last]) else float("nan"),
+            **{f"mean_error_mm {stage}": mean for stage, mean in means.items()},
+        }
+        claimed = np.concatenate(self.scales)
+        both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
         if both.any():
-            self.detector.network.error_ratio *= float(final[both].sum() / claimed[both].sum())
+            self.detector.network.error_ratio *= float(errors[last][both].sum() / claimed[both].sum())
 
 
 class ClipGradients:
@@ -236,6 +250,8 @@ class ClipGradients:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
+        if getattr(engine, "scaler", None) is not None:  # else it is the scaled gradients that are cut to size
+            engine.scaler.unscale_(engine.optimizer)
         nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
 
 
@@ -243,7 +259,8 @@ class Resume:
     """Makes a run that was killed and started again end with the weights of one that was not.
 
     Every epoch begins with seeds made of ``seed`` and its number, and ends with a checkpoint written whole or not at
-    all; a run that finds one goes on behind it. ``model.pt`` holds the network alone, from the best validation so far.
+    all; a run that finds one goes on behind it. ``model.pt`` holds the network alone, from the best validation so far,
+    or from the end where no validation has said anything.
 
     Args:
         folder: for last.pt and model.pt.
@@ -255,7 +272,7 @@ class Resume:
         seed: of everything random.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         folder: str | Path,
         save: Mapping[str, Any],
@@ -268,21 +285,33 @@ class Resume:
     ) -> None:
         self.folder, self.save, self.network, self.transform = Path(folder), dict(save), network, transform
         self.evaluator, self.interval, self.seed, self.best = evaluator, interval, seed, float("inf")
+        self.stored = 0
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_STARTED, self.sow)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def load(self, engine: Engine) -> None:
-        """Go on from last.pt if there is one."""
+        """Go on from last.pt if there is one.
+
+        Raises:
+            InputError: if it is corrupt or from another network.
+        """
         path = self.folder / "last.pt"
         if not path.is_file():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, target in self.save.items():
-            target.load_state_dict(state[name])
-        self.best = state["best"]
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for name, target in self.save.items():
+                target.load_state_dict(state[name])
+            self.best, self.stored = state["best"], state["epoch"]
+        except Exception as error:  # of many kinds: see lmk3d.inference.load_weights
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: no training can go on from it; remove it to begin anew ({reason})") from error
+        if getattr(engine, "scaler", None) is not None and "scaler" in state:
+            engine.scaler.load_state_dict(state["scaler"])
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         print(f"resumed after epoch {state['epoch']} from {path}", flush=True)
@@ -295,19 +324,32 @@ class Resume:
             self.transform.set_random_state(seed=seed)
 
     def store(self, engine: Engine) -> None:
-        """Write last.pt, and model.pt if the validation was the best so far."""
+        """At the end of an interval write model.pt, if the validation was the best so far, and last.pt."""
         if _rank() or (engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs):
             return
         error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
         better = self.evaluator is None or error < self.best
-        self.best = min(self.best, error)
+        self.best = error if better else self.best
+        self._write(engine, model=better)
+
+    def finish(self, engine: Engine) -> None:
+        """Write what an end between two intervals would lose."""
+        lacking = not (self.folder / "model.pt").is_file()
+        if not _rank() and engine.state.epoch and (engine.state.epoch != self.stored or lacking):
+            self._write(engine, model=lacking)
+
+    def _write(self, engine: Engine, *, model: bool) -> None:
+        """The model first: a run killed between the two writes it again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {name: source.state_dict() for name, source in self.save.items()}
-        with atomic_path(self.folder / "last.pt") as path:
-            torch.save({**state, "epoch": engine.state.epoch, "best": self.best}, path)
-        if better:
+        if model:
             with atomic_path(self.folder / "model.pt") as path:
                 torch.save(state[self.network], path)
+        if getattr(engine, "scaler", None) is not None:
+            state["scaler"] = engine.scaler.state_dict()
+        with atomic_path(self.folder / "last.pt") as path:
+            torch.save({**state, "epoch": engine.state.epoch, "best": self.best}, path)
+        self.stored = engine.state.epoch
 
 
 class KeepWithin:

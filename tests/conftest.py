@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -95,3 +96,30 @@ def draw_grid() -> Callable[..., Grid]:
         return Grid.around(generator.uniform(-reach_mm, reach_mm, size=3), sides, spacing, axes)
 
     return draw
+
+
+TINY_NAMES = ("left", "right", "top")
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JSON of a data set with four training and two validation volumes of 20 x 22 x 18 voxels: blobs at landmarks."""
+    from lmk3d.io import write_image, write_points
+
+    folder = tmp_path_factory.mktemp("tiny")
+    generator = np.random.default_rng(0)
+    shape_mm = np.array([[-9.0, 0, -5], [9.0, 1, -4], [0, 6.0, 9]])
+    cases = []
+    for number in range(6):
+        grid = Grid.around([5.0, -3, 8], (20, 22, 18), 1.5, random_rotation(generator, 0.1))
+        points = grid.center_mm + shape_mm + generator.normal(scale=1.0, size=(3, 3))
+        steps = grid.to_mm(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
+        blobs = [np.exp(-((steps - point) ** 2).sum(-1) / 8) for point in points]
+        data = 300 * blobs[0] + 450 * blobs[1] + 600 * blobs[2] + generator.normal(scale=10, size=grid.shape)
+        write_image(Volume(data.astype(np.int16), grid), folder / f"{number}.nii.gz")
+        write_points(Landmarks(TINY_NAMES, points), folder / f"{number}.mrk.json")
+        cases.append({"image": f"{number}.nii.gz", "points": f"{number}.mrk.json"})
+    content = {"name": "tiny", "landmarks": TINY_NAMES, "pairs": [["left", "right"]]}
+    content |= {"training": cases[:4], "validation": cases[4:]}
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / "dataset.json"

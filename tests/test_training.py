@@ -1,0 +1,472 @@
+"""Training: losses of a batch, the validation in mm, and runs that go on after a kill as if nothing had been."""
+
+import json
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
+from numpy.testing import assert_allclose, assert_array_equal
+from torch.testing import assert_close
+
+from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.configure import LevelPlan, Plan, bundle_files
+from lmk3d.errors import InputError
+from lmk3d.io import read_points
+from lmk3d.landmarks import Landmarks
+from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet, RegressionRefiner
+from lmk3d.training import (
+    CascadeObjective,
+    ClipGradients,
+    DetectorEvaluator,
+    KeepWithin,
+    ProgressLine,
+    Resume,
+    bundle_root,
+    datalist,
+    learn_shape,
+    prepare_batch,
+    total_loss,
+)
+
+GONE = [np.nan] * 3
+
+
+def tiny_cascade(count=3, *, extra=0, num_sides=0, refiner=None):
+    heatmap = HeatmapUNet(count + extra, channels=(4, 8), num_sides=num_sides)
+    refiners = [refiner or HeatmapRefiner(count, patch_size=8, channels=(4, 4, 4), max_move_vox=4.0)]
+    return Cascade(heatmap, refiners, num_landmarks=count)
+
+
+def batch_of(generator, count=3):
+    points = torch.as_tensor(generator.uniform(1, 7, size=(2, count, 3)), dtype=torch.float32)
+    points[1, 0] = torch.nan
+    moves = torch.as_tensor(generator.uniform(-2, 2, size=(2, 4, 3)), dtype=torch.float32)
+    moves[0, 1] = torch.nan
+    return {
+        "input": torch.rand(2, 1, 8, 8, 8),
+        "points_vox": points,
+        "patches0": torch.rand(2, 4, 8, 8, 8),
+        "numbers0": torch.as_tensor(generator.integers(0, count, size=(2, 4))),
+        "moves0": moves,
+    }
+
+
+def test_the_objective_is_made_of_both_stages_losses():
+    torch.manual_seed(0)
+    network, codec = tiny_cascade(), HeatmapCodec(sigma_vox=1.0)
+    batch = batch_of(np.random.default_rng(0))
+    losses = CascadeObjective(network, codec=codec, spacings_mm=[0.5])(batch)
+    assert list(losses) == ["heatmap", "refined 1"]
+    points = batch["points_vox"]
+    known = ~points.isnan().any(-1)
+    assert_close(losses["heatmap"], spatial_cross_entropy(network(batch["input"]), points, 1.0, known=known))
+    moves, log_variance = network.refiners[0](batch["patches0"].reshape(8, 1, 8, 8, 8), batch["numbers0"].reshape(8))
+    expected = displacement_loss(moves * 0.5, batch["moves0"].reshape(8, 3) * 0.5, log_variance + np.log(0.25))
+    assert_close(losses["refined 1"], expected)
+    assert_close(total_loss(losses), losses["heatmap"] + losses["refined 1"])
+
+
+def test_a_landmark_without_a_point_is_unknown_or_absent():
+    torch.manual_seed(0)
+    network, codec = tiny_cascade(), HeatmapCodec(sigma_vox=1.0)
+    batch = batch_of(np.random.default_rng(0))
+    absent = CascadeObjective(network, codec=codec, spacings_mm=[0.5], missing="absent")(batch)["heatmap"]
+    assert_close(absent, spatial_cross_entropy(network(batch["input"]), batch["points_vox"], 1.0))
+
+
+def test_the_papers_objective_weighs_its_sides():
+    torch.manual_seed(0)
+    refiner = RegressionRefiner(3, patch_size=8, channels=(2, 2, 2), hidden=4)
+    network = tiny_cascade(extra=1, num_sides=1, refiner=refiner)
+    codec = HeatmapCodec(background=True)
+    batch = batch_of(np.random.default_rng(0))
+    losses = CascadeObjective(network, codec=codec, spacings_mm=[0.5], side_weights=[0.3])(batch)
+    side, output = network.heatmap.with_sides(batch["input"])
+    target = torch.stack([codec.draw(points, (8, 8, 8)) for points in batch["points_vox"]])
+    grown = torch.nn.functional.interpolate(side, size=(8, 8, 8), mode="trilinear", align_corners=False)
+    assert_close(losses["heatmap"], exponential_mse(output, target) + 0.3 * exponential_mse(grown, target))
+    moves, _ = refiner(batch["patches0"].reshape(8, 1, 8, 8, 8), batch["numbers0"].reshape(8))
+    assert_close(losses["refined 1"], displacement_loss(moves * 0.5, batch["moves0"].reshape(8, 3) * 0.5))
+
+
+def test_batches_without_first_stage_train_the_refiners_alone():
+    batch = batch_of(np.random.default_rng(0))
+    del batch["input"]
+    assert list(CascadeObjective(tiny_cascade(), codec=HeatmapCodec(), spacings_mm=[0.5])(batch)) == ["refined 1"]
+
+
+def test_no_landmark_at_all_makes_no_gradient_nan():
+    network = tiny_cascade()
+    batch = batch_of(np.random.default_rng(0))
+    batch["points_vox"][:] = torch.nan
+    batch["moves0"][:] = torch.nan
+    total_loss(CascadeObjective(network, codec=HeatmapCodec(), spacings_mm=[0.5])(batch)).backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_the_objective_keeps_the_shape_with_the_weights():
+    model = ShapeModel(np.arange(9.0).reshape(3, 3), np.eye(9))
+    network = tiny_cascade()
+    CascadeObjective(network, codec=HeatmapCodec(), spacings_mm=[0.5], shape=model)
+    assert_array_equal(network.state_dict()["mean_shape"].numpy(), model.mean_mm)
+    assert_array_equal(network.state_dict()["shape_covariance"].numpy(), model.covariance)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"missing": "maybe"}, "missing must be 'unknown' or 'absent', got 'maybe'"),
+        ({"spacings_mm": []}, "spacings_mm must name 1, one a refiner, got 0"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        CascadeObjective(tiny_cascade(), **{"codec": HeatmapCodec(), "spacings_mm": [0.5], **options})
+
+
+def test_side_weights_must_fit_the_sides():
+    network = tiny_cascade(extra=1, num_sides=1)
+    objective = CascadeObjective(network, codec=HeatmapCodec(background=True), spacings_mm=[0.5])
+    with pytest.raises(ValueError, match="side_weights must name 1, one a side, got 0"):
+        objective(batch_of(np.random.default_rng(0)))
+
+
+def test_batches_become_plain_tensors():
+    batch = {"input": MetaTensor(torch.ones(1, 2)), "numbers0": torch.tensor([1]), "name": ["a"]}
+    tensors, targets = prepare_batch(batch, "cpu")
+    assert targets is None
+    assert list(tensors) == ["input", "numbers0"]
+    assert type(tensors["input"]) is torch.Tensor
+
+
+def test_a_data_list_names_images_and_points(tiny_dataset, capsys):
+    cases = datalist(str(tiny_dataset), "validation")
+    assert [case["image"] for case in cases] == [str(tiny_dataset.parent / f"{number}.nii.gz") for number in (4, 5)]
+    assert all(case["label"].endswith(".mrk.json") for case in cases)
+    assert capsys.readouterr().out == ""
+    phantoms = datalist("", "training", [{"seed": 3}])
+    assert phantoms == [{"image": {"seed": 3}, "label": ""}]
+    assert "no data set given: training on 1 phantoms; set --dataset to train on your own" in capsys.readouterr().out
+
+
+def test_a_data_list_leaves_cases_without_points_out_and_hands_hints_on(tmp_path):
+    content = {
+        "landmarks": ["a"],
+        "training": [{"image": "a.png", "points": "a.csv", "spacing_mm": 0.5}, {"image": "b.png"}],
+    }
+    (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
+    (case,) = datalist(str(tmp_path / "d.json"), "training")
+    assert case == {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a.csv"), "spacing_mm": 0.5}
+    with pytest.raises(InputError, match="no cases in section 'validation'"):
+        datalist(str(tmp_path / "d.json"), "validation")
+
+
+def test_a_shape_is_learnt_from_a_data_list(tiny_dataset):
+    cases = datalist(str(tiny_dataset), "training")
+    names = ["top", "left", "right"]
+    shapes = [read_points(case["label"]).ordered(names).points_mm for case in cases]
+    assert_allclose(learn_shape(cases, names).mean_mm, ShapeModel.from_shapes(shapes).mean_mm)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (["--config_file", "here/bundles/one/train.json"], "here/bundles/one"),
+        (["--config_file=here/bundles/one/configs/train.json"], "here/bundles/one"),
+        (["run", "--config-file", "['here/one/train.json', 'here/one/paper.json']"], "here/one"),
+        (["--config_file", "('here/one/train.json','x.json')"], "here/one"),
+        (["--config_file"], "."),
+        (["--other", "x"], "."),
+    ],
+)
+def test_the_bundles_folder_is_read_from_the_command_line(monkeypatch, tmp_path, arguments, folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *arguments])
+    assert bundle_root() == str(tmp_path / folder)
+
+
+class KnowsBetter:
+    """A detector that is wrong by what each stage was told, in mm along x; NaN for a missed landmark."""
+
+    def __init__(self, truth, **offsets):
+        self.truth, self.offsets, self.network = truth, offsets, tiny_cascade()
+
+    def detect_stages(self, volume):
+        def found(offset):
+            points = self.truth + np.array([1.0, 0, 0]) * np.array(offset)[:, None]
+            return Landmarks("abc", points, error_mm=np.where(np.isnan(offset), np.nan, 2.0))
+
+        return {stage.replace("_", " "): found(offset) for stage, offset in self.offsets.items()}
+
+
+def evaluated(detector, truths):
+    image = MetaTensor(torch.zeros(1, 1, 9, 9, 9), affine=torch.eye(4))
+    loader = [{"image": image, "label": torch.as_tensor(truth)[None]} for truth in truths]
+    evaluator = DetectorEvaluator(loader, detector, miss_mm=20.0)
+    evaluator.run()
+    return evaluator.state.metrics
+
+
+def test_the_validation_measures_every_stage_in_mm():
+    truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
+    detector = KnowsBetter(truth, heatmap=[3.0, 3.0, np.nan], refined_1=[1.0, 3.0, np.nan])
+    metrics = evaluated(detector, [truth])
+    assert metrics["mean_error_mm heatmap"] == pytest.approx(26 / 3)  # 3, 3 and a miss at 20
+    assert metrics["mean_error_mm refined 1"] == metrics["mean_error_mm"] == pytest.approx(8.0)
+    assert metrics["median_error_mm"] == pytest.approx(3.0)
+    assert metrics["within_2mm"] == pytest.approx(1 / 3)
+    # 1 and 3 mm where 2 and 2 were claimed: the ratio stays. The miss says nothing about it.
+    assert float(detector.network.error_ratio) == pytest.approx(3.0)
+
+
+def test_the_error_ratio_turns_claimed_into_expected_errors():
+    truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
+    detector = KnowsBetter(truth, heatmap=[1.0, 1.0, 1.0])
+    evaluated(detector, [truth])
+    assert float(detector.network.error_ratio) == pytest.approx(1.5)  # 1 mm where 2 mm were claimed
+
+
+def test_landmarks_without_truth_or_outside_the_image_count_as_nothing():
+    truth = np.array([[1.0, 2, 3], GONE, [99, 0, 0]])
+    metrics = evaluated(KnowsBetter(truth, heatmap=[2.0, 5.0, np.nan]), [truth])
+    assert metrics["mean_error_mm"] == pytest.approx(2.0)
+
+
+def test_a_validation_without_any_point_is_nan_and_no_warning():
+    metrics = evaluated(KnowsBetter(np.full((3, 3), np.nan), heatmap=[1.0, 1.0, 1.0]), [np.full((3, 3), np.nan)])
+    assert np.isnan(list(metrics.values())).all()
+
+
+def test_gradients_are_cut_to_size_after_they_are_unscaled():
+    weight = torch.nn.Linear(1, 1, bias=False)
+    weight.weight.grad = torch.tensor([[300.0]])
+    ClipGradients(5.0)(SimpleNamespace(network=weight, scaler=None))
+    assert_close(weight.weight.grad, torch.tensor([[5.0]]), rtol=0, atol=1e-4)
+
+    class Scaler:
+        def unscale_(self, optimizer):
+            assert optimizer == "optimizer"
+            weight.weight.grad /= 100
+
+    weight.weight.grad = torch.tensor([[300.0]])
+    ClipGradients(5.0)(SimpleNamespace(network=weight, scaler=Scaler(), optimizer="optimizer"))
+    assert_close(weight.weight.grad, torch.tensor([[3.0]]))
+
+
+def plan_of(dataset, **options):
+    settings = {
+        "names": ("left", "right", "top"),
+        "pairs": (("left", "right"),),
+        "low": 0.0,
+        "high": 600.0,
+        "spacing_mm": 2.0,
+        "sides": (16, 16, 16),
+        "levels": (LevelPlan(1.0, 8, 1.0, channels=(4, 4, 4), count=2),),
+        "channels": (4, 8),
+        "waves_mm": (0.3, 15.0),
+        "epochs": 4,
+        "validate_every": 2,
+        "dataset": str(dataset),
+    }
+    return Plan("tiny", "for tests", **{**settings, **options})
+
+
+def trainer_of(folder, plan, **changes):
+    """The trainer that ``monai.bundle run`` would run."""
+    folder.mkdir(exist_ok=True)
+    (folder / "train.json").write_text(json.dumps(bundle_files(plan)["train.json"]), encoding="utf-8")
+    parser = ConfigParser()
+    parser.read_config(str(folder / "train.json"))
+    for name, value in {"bundle_root": str(folder), "device": "$torch.device('cpu')", "amp": False, **changes}.items():
+        parser[name] = value
+    if "initialize" in parser:
+        parser.get_parsed_content("initialize")
+    return parser.get_parsed_content("train#trainer"), parser
+
+
+def weights(folder, name="last.pt"):
+    state = torch.load(folder / "models" / name, weights_only=True)
+    return state.get("network", state)
+
+
+def assert_same(one, two):
+    assert list(one) == list(two)
+    assert not [name for name in one if not torch.equal(one[name], two[name])]
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, tiny_dataset, capsys):
+    plan = plan_of(tiny_dataset)
+    trainer_of(tmp_path / "whole", plan)[0].run()
+    first, _ = trainer_of(tmp_path / "killed", plan)
+
+    def kill(engine):
+        if engine.state.epoch == 3:
+            raise RuntimeError("killed")
+
+    first.add_event_handler(Events.ITERATION_COMPLETED, kill)
+    with pytest.raises(RuntimeError, match="killed"):
+        first.run()
+    assert torch.load(tmp_path / "killed" / "models" / "last.pt", weights_only=True)["epoch"] == 2
+    torch.rand(7), np.random.rand(3)  # noqa: NPY002 - what else draws in between must not matter
+    second, _ = trainer_of(tmp_path / "killed", plan)
+    second.run()
+    assert second.state.epoch == 4
+    assert "resumed after epoch 2" in capsys.readouterr().out
+    for name in ("last.pt", "model.pt"):
+        assert_same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
+    assert not list(tmp_path.rglob("*.part"))  # nothing half-written is left
+
+
+def test_two_epochs_and_two_more_are_four(tmp_path, tiny_dataset):
+    plan = plan_of(tiny_dataset)
+    schedule = {"train#lr_scheduler#T_max": 4}
+    trainer_of(tmp_path / "whole", plan, **schedule)[0].run()
+    trainer_of(tmp_path / "parts", plan, epochs=2, **schedule)[0].run()
+    trainer_of(tmp_path / "parts", plan, epochs=4, **schedule)[0].run()
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    ended, _ = trainer_of(tmp_path / "parts", plan, epochs=4, **schedule)
+    ended.run()  # has nothing left to do
+    assert ended.state.epoch == 4
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_another_seed_gives_other_weights(tmp_path, tiny_dataset):
+    plan = plan_of(tiny_dataset, epochs=1)
+    for seed in (0, 1):
+        trainer_of(tmp_path / str(seed), plan, seed=seed)[0].run()
+    assert not torch.equal(*(weights(tmp_path / str(seed))["heatmap.head.weight"] for seed in (0, 1)))
+
+
+@pytest.mark.parametrize("any_pose", [False, True])
+def test_training_lowers_the_loss(tmp_path, tiny_dataset, capsys, any_pose):
+    options = {"any_pose": any_pose, "max_angle": 1.0} if any_pose else {}
+    plan = plan_of(tiny_dataset, epochs=12, validate_every=12, learning_rate=1e-2, repeats=2, **options)
+    trainer, parser = trainer_of(tmp_path / "run", plan)
+    means, losses = [], []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
+    )
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: (means.append(np.mean(losses)), losses.clear()))
+    trainer.run()
+    assert np.mean(means[-3:]) < np.mean(means[:3]) - 0.3
+    network = parser.get_parsed_content("network")
+    assert bool(network.shape_covariance.any()) is any_pose
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 1/12: loss heatmap ")
+    assert ", refined 1 " in lines[0]
+    assert "validation error heatmap " in lines[-1]
+    assert lines[-1].count(" mm") == (3 if any_pose and "shape" in lines[-1] else 2)
+    assert (tmp_path / "run" / "models" / "model.pt").is_file()
+    assert list((tmp_path / "run" / "eval").glob("events*"))  # for TensorBoard
+
+
+def resume_of(folder, *, evaluator=None, interval=1):
+    network = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    save = {"network": network, "optimizer": optimizer}
+    return Resume(folder, save, evaluator=evaluator, interval=interval), network, optimizer
+
+
+def engine_of(resume, network, optimizer, epochs, *handlers):
+    data = [{"image": torch.ones(1, 2), "label": torch.zeros(1, 1)}] * 2
+    return SupervisedTrainer(
+        torch.device("cpu"), epochs, data, network, optimizer, torch.nn.MSELoss(), train_handlers=[*handlers, resume],
+        decollate=False,
+    )  # fmt: skip
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
+    evaluator = SimpleNamespace(state=SimpleNamespace(metrics={}))
+    resume, network, optimizer = resume_of(tmp_path, evaluator=evaluator)
+    errors, at = iter([3.0, 1.0, 2.0, float("nan")]), {}
+    engine = engine_of(resume, network, optimizer, 4)
+
+    def validate(engine):
+        evaluator.state.metrics = {"mean_error_mm": next(errors)}
+        at[engine.state.epoch] = network.weight.detach().clone()
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), validate)
+    engine.run()
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["weight"], at[2])
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert torch.equal(last["network"]["weight"], at[4])
+    assert (last["epoch"], last["best"]) == (4, 1.0)
+
+
+def test_without_any_validation_the_end_is_kept(tmp_path):
+    evaluator = SimpleNamespace(state=SimpleNamespace(metrics={}))
+    resume, network, optimizer = resume_of(tmp_path, evaluator=evaluator, interval=5)
+    engine_of(resume, network, optimizer, 3).run()
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["weight"], network.weight)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 3
+
+
+def test_time_that_is_used_up_ends_a_run_in_good_order(tmp_path):
+    resume, network, optimizer = resume_of(tmp_path, interval=50)
+    engine = engine_of(resume, network, optimizer, 1000, KeepWithin(0.2))
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(0.02))
+    begun = time.monotonic()
+    engine.run()
+    assert 0.2 < time.monotonic() - begun < 5
+    assert 0 < engine.state.epoch < 50
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == engine.state.epoch
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["weight"], network.weight)
+
+
+def test_a_broken_checkpoint_is_named_and_not_overwritten(tmp_path):
+    (tmp_path / "last.pt").write_bytes(b"broken")
+    resume, network, optimizer = resume_of(tmp_path)
+    with pytest.raises(InputError, match=r"last.pt: no training can go on from it; remove it to begin anew"):
+        engine_of(resume, network, optimizer, 1).run()
+    assert (tmp_path / "last.pt").read_bytes() == b"broken"
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path):
+    resume, network, optimizer = resume_of(tmp_path)
+    engine_of(resume, network, optimizer, 1).run()
+    other = torch.nn.Linear(3, 1)
+    again = Resume(tmp_path, {"network": other, "optimizer": optimizer})
+    with pytest.raises(InputError, match=r"last.pt: no training can go on from it; .*size mismatch for weight"):
+        engine_of(again, other, optimizer, 1).run()
+
+
+def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    resume, network, optimizer = resume_of(tmp_path)
+    engine_of(resume, network, optimizer, 1).run()
+    before = (tmp_path / "last.pt").read_bytes(), (tmp_path / "model.pt").read_bytes()
+
+    def fail(state, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        engine_of(*resume_of(tmp_path), 2).run()
+    assert ((tmp_path / "last.pt").read_bytes(), (tmp_path / "model.pt").read_bytes()) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "model.pt"]
+
+
+def test_the_progress_line_shows_an_error_once(capsys):
+    evaluator = SimpleNamespace(state=SimpleNamespace(metrics={}), add_event_handler=lambda *_: None)
+    line = ProgressLine(evaluator)
+    engine = SimpleNamespace(state=SimpleNamespace(epoch=3, max_epochs=9, output=None))
+    line._begin()
+    for value in (1.0, 2.0):
+        engine.state.output = {"pred": {"heatmap": torch.tensor(value), "refined 1": torch.tensor(0.25)}}
+        line._add(engine)
+    evaluator.state.metrics = {"mean_error_mm": 4.0, "mean_error_mm heatmap": 4.0, "mean_error_mm refined 1": 0.5}
+    line.fresh = True
+    line(engine)
+    line(engine)
+    first, second = capsys.readouterr().out.splitlines()
+    losses = "epoch 3/9: loss heatmap 1.500, refined 1 0.250"
+    assert first == f"{losses}, validation error heatmap 4.000 mm, refined 1 0.500 mm (0 s)"
+    assert second == f"{losses} (0 s)"
