@@ -16,9 +16,9 @@ def paper_overrides(plan: Plan) -> Config:
     """Every setting of the paper's, to go on top of train.json.
 
     Source:
-        Tan et al. 2020: 0.4 mm voxels padded to 512^3 and downsampled 4 times, a background channel, exponential weights,
-        three side losses, one displacement network a landmark on 64^3 patches, Adam 1e-3, batches of 4, no augmentation.
-        Widths, sigma and the range of the random offsets are not in the paper.
+        Tan et al. 2020: 0.4 mm voxels padded to 512^3 and downsampled 4 times, a background channel, exponential
+        weights, three side losses, one displacement network a landmark on 64^3 patches, Adam 1e-3, batches of 4, no
+        augmentation. Widths, sigma and the range of the random offsets are not in the paper.
     """
     return {
         "spacing_mm": 1.6,

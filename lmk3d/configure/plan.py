@@ -87,28 +87,32 @@ class Plan:
 def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     """Choose every number from the data's fingerprint.
 
-    The first stage sees the longest side as 112 voxels, or 64 where the pose has to be searched; the last refiner sees
-    patches a little coarser than the voxels; a level between them is put in where the first stage's error would not fit
-    into the last one's patch. The factors were chosen on the benchmark sets; docs/cascade.rst has the comparison.
+    The first stage sees the longest side as 112 voxels, or 64 where the pose has to be searched, but none finer than
+    the images'; the last refiner sees patches a little coarser than the voxels; a level between them is put in where
+    the first stage's error would not fit into the last one's patch. The factors were chosen on the benchmark sets;
+    docs/cascade.rst has the comparison.
 
     Raises:
-        InputError: if the data set holds films, or too few cases to train on.
+        InputError: if the data set holds films, or too few cases to train on and to validate with.
     """
     sizes, spacings = np.asarray(fingerprint.sizes, float), np.asarray(fingerprint.spacings_mm, float)
     if (sizes[:, 2] == 1).any():
         raise InputError(f"{path}: it holds films (one slice); this version trains the cascade on volumes only")
-    shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in _marked(dataset, path)]
+    cases = _marked(dataset, path, "training", 2)
+    _marked(dataset, path, "validation", 1)
+    shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in cases]
     extents = np.median(sizes * spacings, axis=0)
     any_pose = _turned(shapes)
-    spacing = float(np.ceil(1e3 * extents.max() / (64 if any_pose else 112)) / 1e3)
     native = float(np.median(spacings.min(axis=1)))
+    most = 64 if any_pose else 112
+    spacing = float(np.ceil(1e3 * max(extents.max() / most, native)) / 1e3)
     fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=2)
-    sides = np.full(3, 64.0) if any_pose else np.ceil(np.minimum(extents / spacing, 128) / 16) * 16
+    sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / 16) * 16
     levels = [fine]
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
     window = fingerprint.window()
-    reach = float(np.nanmedian([np.ptp(shape[np.isfinite(shape).all(1)], axis=0).max() for shape in shapes]))
+    reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
         name=path.stem if path.stem != "dataset" else dataset.name,
         description=dataset.description,
@@ -132,11 +136,18 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     )
 
 
-def _marked(dataset: Dataset, path: Path) -> list[Any]:
-    cases = [case for case in dataset.cases("training") if case.points is not None]
-    if len(cases) < 2:
-        raise InputError(f"{path}: training needs at least 2 cases with points, got {len(cases)}")
+def _marked(dataset: Dataset, path: Path, section: str, least: int) -> list[Any]:
+    """The cases of a section that have points, ``least`` or more."""
+    cases = [case for case in dataset.sections.get(section) or () if case.points is not None]
+    if len(cases) < least:
+        raise InputError(f"{path}: {section} needs at least {least} cases with points, got {len(cases)}; add some")
     return cases
+
+
+def _reach(shapes: list[Any]) -> float:
+    """The longest side of the landmarks' box, the median over the shapes that have a point."""
+    there = [shape[np.isfinite(shape).all(1)] for shape in shapes]
+    return float(np.median([np.ptp(points, axis=0).max() for points in there if len(points)] or [0.0]))
 
 
 def _turned(shapes: list[Any]) -> bool:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from difflib import get_close_matches
 from itertools import islice
+from pydoc import locate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.bundle import ConfigParser
+from monai.bundle import ComponentLocator, ConfigParser
 
+from lmk3d.components import check, hint, read_config
 from lmk3d.configure.files import write_bundle
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
 from lmk3d.geometry import Grid, Volume
+from lmk3d.inference import find_device
 from lmk3d.io import atomic_path, check_dataset, read_dataset
 from lmk3d.training import KeepWithin, prepare_batch, total_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["train_dataset"]
@@ -43,7 +45,7 @@ def train_dataset(
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
         overrides: values of train.json by id, such as {"epochs": 50}.
     Raises:
-        InputError: if the data set has problems, or the budget is too short for a single epoch.
+        InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch.
     """
     begun = time.monotonic()
     if not (output / "train.json").is_file():
@@ -56,52 +58,89 @@ def train_dataset(
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
     changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
     if device is not None:
-        changes["device"] = f"$torch.device('{device}')"
+        changes["device"] = f"$torch.device('{find_device(device)}')"
+    closing = 0.0
     if budget_s is not None and not (output / "models" / "last.pt").is_file():
-        changes["epochs"] = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
-        _store(output / "train.json", {"epochs": changes["epochs"]})
+        found, closing = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
+        changes |= found
+        _store(output / "train.json", found)
     parser = _parsed(output, changes)
-    parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
+    if "initialize" in parser:
+        parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
     trainer = parser.get_parsed_content("train#trainer")
     if budget_s is not None:
-        KeepWithin(0.95 * budget_s - (time.monotonic() - begun)).attach(trainer)
+        KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
-    evaluate(output, dataset, output / "evaluation", section="validation")
+    used = str(parser.get_parsed_content("device"))
+    evaluate(output, dataset, output / "evaluation", section="validation", device=used)
 
 
 def _parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
-    """train.json with some values changed, ready to build from."""
-    parser = ConfigParser()
-    parser.read_config(str(folder / "train.json"))
+    """train.json with some values changed, ready to build from.
+
+    Raises:
+        InputError: if the file or a change has a slip: see ``lmk3d.components.check``.
+    """
+    path, config = read_config(folder, "train.json")
+    parser = ConfigParser(config)
     for name, value in changes.items():
-        if name.split("#")[0] not in parser.get():
-            near = get_close_matches(name, parser.get(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{folder / 'train.json'}: it has no {name!r}{hint}")
-        parser[name] = value
+        if name.replace("::", "#").split("#")[0] not in config:
+            raise InputError(f"{path}: it has no {name!r}; {hint(name, config)}")
+        try:
+            parser[name] = value
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise InputError(f"{path}: {name!r} leads nowhere in it ({error}); give the id of an entry") from error
+    check(parser.get(), path, _finder())
     return parser
 
 
-def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> int:
-    """How many epochs fit into the time, found by timing a few steps and one validation case."""
+def _finder() -> Callable[[str], Any]:
+    """What MONAI would make of a ``_target_``: a dotted name, or one of MONAI's own."""
+    locator = ComponentLocator(excludes=["metatensor"])
+
+    def find(target: str) -> Any:
+        module = None if "." in target else locator.get_component_module_name(target)
+        if isinstance(module, list):
+            module = module[0]
+        return locate(target if module is None else f"{module}.{target}")
+
+    return find
+
+
+def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> tuple[dict[str, int], float]:
+    """How many epochs fit into the time, found by timing a few steps and one validation case.
+
+    Returns:
+        The settings of train.json, whole intervals of validation, and the seconds to keep for the evaluation.
+    """
+    begun = time.monotonic()
     parser = _parsed(folder, changes)
     loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
     cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
     device = parser.get_parsed_content("device")
+    objective.to(device)
     marks = [time.monotonic()]
+    loading = marks[0] - begun
     for batch in islice(loader, 5):
-        total_loss(objective(prepare_batch(batch, device)[0])).backward()
+        loss = total_loss(objective(prepare_batch(batch, device)[0]))
+        loss.backward()
+        loss.item()  # waits for a GPU
         marks.append(time.monotonic())
     step = float(np.median(np.diff(marks)[1:])) if len(marks) > 2 else marks[-1] - marks[0]
-    begun = time.monotonic()
     detector.detect(Volume(cases[0]["image"][0].numpy(), Grid.of(cases[0]["image"])))
-    validation = (time.monotonic() - begun) * len(cases)
-    epoch = step * len(loader) + validation / parser["validate_every"]
-    epochs = int((0.9 * seconds - (begun - marks[0]) - 2 * validation) / epoch)
+    validation = (time.monotonic() - marks[-1]) * len(cases)
+    every = int(parser["validate_every"])
+    epoch = step * len(loader) + validation / every
+    # Loading comes a second time, and the evaluation at the end takes about as long as two validations.
+    closing = 2 * validation
+    left = 0.9 * seconds - (time.monotonic() - begun) - loading - closing
+    epochs = int(left / epoch)
     if epochs < 1:
         raise InputError(f"--budget: {seconds:.0f} s are too few, one epoch takes {epoch:.0f} s here; give more time")
+    every = min(every, epochs)
+    epochs -= epochs % every  # an end without a validation would never be the best
     print(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget", flush=True)
-    return epochs
+    return {"epochs": epochs, "validate_every": every}, closing
 
 
 def _store(path: Path, values: Mapping[str, Any]) -> None:
