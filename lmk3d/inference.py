@@ -69,13 +69,18 @@ class _Scan:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """The first stage's peaks (N, K, 3), their weights (N, K), each landmark's presence (N,), and the shape's fit."""
+    """What the first stage sees on one grid, and how the shape fits it.
+
+    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,); the fit's pose, its support, and the share
+    of landmarks that have a peak where it expects them.
+    """
 
     points_mm: FloatArray
     weights: FloatArray
     presence: FloatArray
     pose: FloatArray | None = None
     support: float = 0.0
+    agreement: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +157,7 @@ class LandmarkDetector:
 
         Args:
             folder: the bundle; see ``default_bundle`` for the shipped ones.
-            device: "cpu", "cuda", "cuda:1".
+            device: "cpu", "cuda", "cuda:1"; "auto" for CUDA where it is there.
         Raises:
             InputError: if a file is missing or broken, the weights do not fit, or the configuration has a slip.
         """
@@ -162,6 +167,8 @@ class LandmarkDetector:
         detector.device = find_device(device)
         load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
+        if detector.device.type == "cpu":
+            _lay_out_for_cpu(detector.network)
         with suppress(InputError):  # which a bundle may lack
             detector.version = str(read_config(folder, "metadata.json")[1].get("version", ""))
         return detector
@@ -242,11 +249,15 @@ class LandmarkDetector:
         flat = grid.shape[2] == 1
         axes = (grid.axes if flat else np.eye(3)) if axes is None else axes
         sides = np.abs(axes.T @ grid.axes) @ grid.sides_mm
+        shape = self._whole_blocks(sides / self.spacing_mm)
+        return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
+
+    def _whole_blocks(self, sides_vox: FloatArray) -> list[int]:
+        """Sides in voxels, at least those of the training, as whole blocks of the network."""
         divisor = self.network.heatmap.divisor
         # Rounding may leave a twentieth of a block out at the rim, which saves a whole block of nothing.
-        blocks = np.ceil(np.maximum(sides / self.spacing_mm, self.sides) / divisor - 0.05).astype(int)
-        shape = (blocks.clip(1) * divisor).tolist()
-        return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
+        blocks = np.ceil(np.maximum(sides_vox, self.sides) / divisor - 0.05).astype(int)
+        return (blocks.clip(1) * divisor).tolist()
 
     def _look(self, scan: _Scan, grid: Grid) -> _Look:
         """Run the first stage on one grid."""
@@ -268,22 +279,44 @@ class LandmarkDetector:
         return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy())
 
     def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
-        """Look from 24 sides, then straight at the best three answers; best first."""
-        looks = [self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)) for axes in _cube_rotations()]
-        looks.sort(key=lambda look: -look.support)
-        straight = []
-        for first in looks[:3]:
-            if first.pose is not None:
-                scale = np.cbrt(np.linalg.det(first.pose[:3, :3]))
-                own = self.first_stage_grid(scan.grid, first.pose[:3, :3] / scale)
-                grid = Grid.around(first.pose[:3, 3], own.shape, self.spacing_mm * scale, own.axes)
-                straight.append(self._posed(scan, shape, grid))
+        """Look from up to 24 sides, and straight at the best answers; best first.
+
+        A look with which most landmarks agree is worth a straight one at once, and when nearly all agree with that the
+        search is over: a wrong pose never has them all.
+        """
+        looks, straight = [], []
+        for axes in _cube_rotations():
+            looks.append(self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)))
+            if looks[-1].agreement > 0.6:
+                straight.append(self._straight(scan, shape, looks.pop()))
+                if straight[-1].agreement > 0.9:
+                    break
+        else:
+            looks.sort(key=lambda look: -look.support)
+            straight += [self._straight(scan, shape, look) for look in looks[:3] if look.pose is not None]
         return sorted(straight, key=lambda look: -look.support) or looks
+
+    def _straight(self, scan: _Scan, shape: ShapeModel, look: _Look) -> _Look:
+        """Look once more, along the axes and at the size of the shape that was fitted."""
+        pose = np.asarray(look.pose)
+        scale = np.cbrt(np.linalg.det(pose[:3, :3]))
+        sides = self._whole_blocks(1.2 * np.ptp(shape.mean_mm, axis=0) / self.spacing_mm)
+        return self._posed(scan, shape, Grid.around(pose[:3, 3], sides, self.spacing_mm * scale, pose[:3, :3] / scale))
 
     def _posed(self, scan: _Scan, shape: ShapeModel, grid: Grid) -> _Look:
         look = self._look(scan, grid)
         fit = shape.fit(look.points_mm, look.weights, tolerance_mm=self.tolerance_mm)
-        return look if fit is None else replace(look, pose=fit[0], support=fit[1])
+        if fit is None:
+            return look
+        agreement = np.isfinite(self._agreeing(look.points_mm, fit[0], shape)).all(1).mean()
+        return replace(look, pose=fit[0], support=fit[1], agreement=float(agreement))
+
+    def _agreeing(self, points_mm: FloatArray, pose: FloatArray, shape: ShapeModel) -> FloatArray:
+        """(N, 3) of each landmark's peaks the nearest to where the shape expects it; NaN where none is near."""
+        expected = apply_affine(pose, shape.mean_mm)
+        distance = np.nan_to_num(np.linalg.norm(points_mm - expected[:, None], axis=2), nan=np.inf)
+        nearest = points_mm[np.arange(len(expected)), distance.argmin(1)]
+        return np.where(distance.min(1)[:, None] < 2 * self.tolerance_mm, nearest, np.nan)
 
     def _first_guess(self, look: _Look) -> _Guess:
         scale = np.full(len(self.names), self.spacing_mm)
@@ -291,14 +324,9 @@ class LandmarkDetector:
 
     def _fitted(self, look: _Look, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
-        expected = apply_affine(pose, shape.mean_mm)
-        distance = np.nan_to_num(np.linalg.norm(look.points_mm - expected[:, None], axis=2), nan=np.inf)
-        rows, best = np.arange(len(expected)), distance.argmin(1)
-        agree = distance.min(1) < 2 * self.tolerance_mm
-        points = np.where(agree[:, None], look.points_mm[rows, best], np.nan)
-        points = shape.posterior(points, np.full(len(rows), self.tolerance_mm), pose)
-        presence = np.full(len(rows), agree.mean())
-        return _Guess(points, presence, np.full(len(rows), self.tolerance_mm), pose)
+        points = self._agreeing(look.points_mm, pose, shape)
+        scale = np.full(len(points), self.tolerance_mm)
+        return _Guess(shape.posterior(points, scale, pose), np.full(len(points), look.agreement), scale, pose)
 
     def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
@@ -328,6 +356,13 @@ class LandmarkDetector:
         points = np.where(there[:, None], guess.points_mm, np.nan)
         error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy(), np.nan)
         return Landmarks(self.names, points, np.clip(guess.presence, 0, 1), error, unit)
+
+
+def _lay_out_for_cpu(network: torch.nn.Module) -> None:
+    """Keep the channels of a voxel together in memory: the convolutions then take a quarter less time there."""
+    for layer in network.modules():
+        if isinstance(layer, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
+            layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 @cache
@@ -387,11 +422,13 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name.
+    """The device of that name; for "auto" a CUDA device where there is one, else the CPU.
 
     Raises:
         InputError: if there is none.
     """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
