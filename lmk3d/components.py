@@ -6,6 +6,7 @@ import inspect
 import re
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
@@ -13,11 +14,10 @@ from lmk3d.io.text import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     Config = dict[str, Any]
 
-__all__ = ["build", "check", "hint", "read_config"]
+__all__ = ["build", "check", "default_bundle", "hint", "read_config"]
 
 # What MONAI itself, or a command, reads of a configuration: nothing in the file need refer to it.
 _ROOTS = {
@@ -214,3 +214,21 @@ def _arguments(found: Any) -> tuple[list[str], list[str], bool]:
         if all(one.kind is not one.VAR_KEYWORD for one in parameters):
             return known, lacking, True
     return known, lacking, False
+
+
+def default_bundle(name: str = "cascade") -> Path:
+    """The folder of a bundle shipped with the package, or found beside it in a checkout.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    package = Path(__file__).parent
+    roots = [root for root in (package / "bundles", package.parent / "bundles") if root.is_dir()]
+    known = {folder.name: folder for root in roots[::-1] for folder in root.iterdir() if _is_bundle(folder)}
+    if name not in known:
+        raise InputError(f"no bundle {name!r} is shipped; {hint(name, sorted(known))}")
+    return known[name]
+
+
+def _is_bundle(folder: Path) -> bool:
+    return any(path.is_file() for path in (folder / "inference.json", folder / "configs" / "inference.json"))

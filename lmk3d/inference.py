@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lmk3d.codecs import ShapeModel
-from lmk3d.components import build, hint, read_config
+from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, fit_similarity
 from lmk3d.landmarks import Landmarks
@@ -371,24 +371,6 @@ def _cube_rotations() -> tuple[FloatArray, ...]:
     orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
     signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
     return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
-
-
-def default_bundle(name: str = "cascade") -> Path:
-    """The folder of a bundle shipped with the package, or found beside it in a checkout.
-
-    Raises:
-        InputError: if there is none of that name.
-    """
-    package = Path(__file__).parent
-    roots = [root for root in (package / "bundles", package.parent / "bundles") if root.is_dir()]
-    known = {folder.name: folder for root in roots[::-1] for folder in root.iterdir() if _is_bundle(folder)}
-    if name not in known:
-        raise InputError(f"no bundle {name!r} is shipped; {hint(name, sorted(known))}")
-    return known[name]
-
-
-def _is_bundle(folder: Path) -> bool:
-    return any(path.is_file() for path in (folder / "inference.json", folder / "configs" / "inference.json"))
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:

@@ -27,6 +27,7 @@ class FakeDetector:
 
     names = ("brightest", "beside", "absent")
     version = "1.2.3"
+    device = "cpu"
 
     @classmethod
     def from_bundle(cls, folder: Path, *, device: str = "cpu") -> FakeDetector:
@@ -63,6 +64,7 @@ def fake_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     room.LandmarkDetector = FakeDetector
     room.default_bundle = default_bundle
     monkeypatch.setitem(sys.modules, "lmk3d.inference", room)
+    monkeypatch.setattr("lmk3d.components.default_bundle", default_bundle)
     return folder
 
 

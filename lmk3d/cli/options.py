@@ -145,7 +145,7 @@ def bundle_folder(text: str) -> Path:
     if folder.exists():
         raise InputError(f"{text}: is a file; give the folder of the bundle, the one that holds its models/")
     if folder.name == text:
-        from lmk3d.inference import default_bundle
+        from lmk3d.components import default_bundle  # and not through inference, which imports torch
 
         return default_bundle(text)
     near = nearest(folder.name, (path.name for path in folder.parent.glob("*") if path.is_dir()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         options=PredictOptions(
             formats=arguments.formats,
             preview=arguments.preview,
-            device=use_device(arguments.device),
+            # Whether CUDA is there only torch can tell, which takes seconds to import: meanwhile the image is read.
+            device=arguments.device if arguments.device == "auto" else use_device(arguments.device),
             series=arguments.series,
             spacing_mm=arguments.spacing,
             overwrite=arguments.overwrite,
@@ -113,4 +115,5 @@ def _predict(arguments: argparse.Namespace) -> int:
     failed = sum(result.landmarks is None for result in results)
     if failed and len(results) > 1:
         print(f"{len(results) - failed} of {len(results)} scans done, {failed} could not be used")
+    gc.freeze()  # or the interpreter looks through a million of torch's objects before it ends
     return WRONG_INPUT if failed else 0
