@@ -12,7 +12,7 @@ __all__ = ["metadata", "paper_overrides"]
 Config = dict[str, Any]
 
 
-def paper_overrides(plan: Plan) -> Config:
+def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
     """Every setting of the paper's, to go on top of train.json.
 
     Source:

@@ -150,7 +150,7 @@ def _network(plan: Plan) -> Config:
     }
 
 
-def _train_config(plan: Plan) -> Config:
+def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
     """train.json: MONAI's trainer over both stages."""
     detector = _detector(plan)
     return {
