@@ -114,14 +114,14 @@ KNOWN = {
 }
 
 
-class OwnLoader(torch.utils.data.DataLoader):
+class OwnReader(torch.utils.data.DataLoader):
     """Hands its other arguments on, as MONAI's does."""
 
     def __init__(self, dataset, num_workers=0, **kwargs):
         super().__init__(dataset, num_workers=num_workers, **kwargs)
 
 
-KNOWN["OwnLoader"] = OwnLoader
+KNOWN["OwnReader"] = OwnReader
 
 
 def training(**changes):
@@ -130,7 +130,7 @@ def training(**changes):
         "names": ["a", "b"],
         "network_def": {"_target_": "HeatmapUNet", "num_outputs": "$len(@names)"},
         "train": {
-            "loader": {"_target_": "OwnLoader", "dataset": "@names", "batch_size": 2, "num_workers": 0},
+            "loader": {"_target_": "OwnReader", "dataset": "@names", "batch_size": 2, "num_workers": 0},
             "optimizer": {"_target_": "Adam", "params": "$@network_def.parameters()", "lr": 0.1},
             "free": {"_target_": "anything", "whatever": "@train#loader#batch_size"},
             "stop": "$@epochs + @names#1",
@@ -154,8 +154,8 @@ def test_a_sound_training_configuration_passes():
         ({"network_def": {"_target_": "HeatmapUNet"}}, "network_def: HeatmapUNet lacks its argument 'num_outputs'"),
         ({"network_def": {"_target_": "HeatmapUNot"}}, "network_def: there is no 'HeatmapUNot'"),
         (
-            {"x": {"y": [{"_target_": "OwnLoader", "dataset": "@names", "bacth_size": 2}]}},
-            r"x#y#0: OwnLoader has no argument 'bacth_size'; did you mean 'batch_size'\?",
+            {"x": {"y": [{"_target_": "OwnReader", "dataset": "@names", "bacth_size": 2}]}},
+            r"x#y#0: OwnReader has no argument 'bacth_size'; did you mean 'batch_size'\?",
         ),
         ({"x": "$1 + @epoch"}, r"x: nothing is called 'epoch'; did you mean 'epochs'\?"),
         ({"x": "@train#optimiser"}, r"x: nothing is called 'train#optimiser'; did you mean 'optimizer'\?"),
