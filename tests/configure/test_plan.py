@@ -1,0 +1,121 @@
+"""Every number of a bundle, chosen from the data."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lmk3d.configure import LevelPlan, plan_for
+from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, Volume, apply_affine, random_rotation
+from lmk3d.io import check_dataset, read_dataset, write_image, write_points
+from lmk3d.landmarks import Landmarks
+
+SHAPE_MM = np.array([[-30.0, 0, -10], [30.0, 5, -10], [0, 25.0, 20], [5.0, -20, 25], [0, 0, 0]])
+NAMES = ("left", "right", "front", "back", "middle")
+
+
+def data_set(
+    folder, *, shape=(28, 24, 20), spacing_mm=(4.0, 4.0, 5.0), angle=0.1, count=4, scale=1.0, unit_hu=True, missing=()
+):
+    """Volumes with noise and known points; the JSON of them."""
+    generator = np.random.default_rng(0)
+    cases = []
+    for number in range(count + 1):
+        pose = np.eye(4)
+        pose[:3, :3] = scale * random_rotation(generator, angle)
+        points = apply_affine(pose, SHAPE_MM)
+        points[[row for row in missing if number == 0]] = np.nan
+        grid = Grid.around([0, 0, 0], shape, spacing_mm)
+        level = 1 if unit_hu else 10.0**number
+        data = level * generator.normal(100, 30, size=shape)
+        write_image(Volume(data.astype(np.float32), grid), folder / f"{number}.nii")
+        write_points(Landmarks(NAMES, points), folder / f"{number}.csv")
+        cases.append({"image": f"{number}.nii", "points": f"{number}.csv"})
+    content = {"landmarks": NAMES, "pairs": [["left", "right"]], "one_sided": ["front"], "description": "made up"}
+    path = folder / "bones.json"
+    path.write_text(json.dumps({**content, "training": cases[:count], "validation": cases[count:]}), encoding="utf-8")
+    return path
+
+
+def planned(path):
+    return plan_for(read_dataset(path), path, check_dataset(path).fingerprint)
+
+
+def test_numbers_follow_from_the_fingerprint(tmp_path):
+    path = data_set(tmp_path)
+    plan = planned(path)
+    # 112 x 96 x 100 mm: the longest side is 112 voxels of 1 mm, but the images' own are 4 mm.
+    assert plan.spacing_mm == 4.0
+    assert plan.sides == (32, 32, 32)  # 28, 24 and 25 voxels in blocks of 16
+    assert plan.levels == (LevelPlan(5.68, 24, 8.0, passes=2),)
+    assert plan.tolerance_mm == 8.0
+    assert plan.shift_mm == (8.96, 7.68, 8.0)  # 0.08 of each side
+    assert (plan.any_pose, plan.max_angle, plan.validate_every, plan.epochs) == (False, 0.2, 10, 1000)
+    assert (plan.names, plan.pairs, plan.one_sided) == (NAMES, (("left", "right"),), ("front",))
+    assert (plan.name, plan.description, plan.dataset) == ("bones", "made up", str(path.resolve()))
+    assert plan.waves_mm == pytest.approx((0.013 * 60, 0.45 * 60), rel=0.05)  # the landmarks reach 60 mm
+
+
+def test_fine_images_get_a_level_between(tmp_path):
+    plan = planned(data_set(tmp_path, shape=(120, 100, 20), spacing_mm=(1.0, 1.0, 5.0), count=2))
+    assert plan.spacing_mm == pytest.approx(1.072)  # 120 mm in 112 voxels
+    assert [level.spacing_mm for level in plan.levels] == [1.42]
+    finer = planned(data_set(tmp_path, shape=(240, 100, 20), spacing_mm=(0.5, 1.0, 5.0), count=2))
+    assert [level.spacing_mm for level in finer.levels] == [1.072, 0.71]
+    assert finer.levels[0].offset_mm == pytest.approx(2 * 1.072)
+
+
+def test_patients_at_any_angle_get_a_search_of_the_pose(tmp_path):
+    plan = planned(data_set(tmp_path, angle=np.pi))
+    assert plan.any_pose
+    assert plan.max_angle == 1.13
+    assert plan.sides == (32, 32, 32)
+    assert plan.shift_mm == (8.96, 8.96, 8.96)
+    assert len(plan.levels) == 1
+    assert plan.validate_every == 25
+
+
+def test_intensities_that_differ_between_images_are_read_as_percentiles(tmp_path):
+    ct, mr = planned(data_set(tmp_path)), None
+    (tmp_path / "mr").mkdir()
+    mr = planned(data_set(tmp_path / "mr", unit_hu=False))
+    assert not ct.percentiles
+    assert ct.low < 100 < ct.high
+    assert (mr.low, mr.high, mr.percentiles) == (0.5, 99.5, True)
+
+
+def test_one_landmark_and_missing_points_are_enough(tmp_path):
+    path = data_set(tmp_path, missing=(0, 1, 2, 3, 4))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content |= {"landmarks": ["left"], "pairs": [], "one_sided": []}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    plan = planned(path)
+    assert plan.names == ("left",)
+    assert plan.waves_mm == pytest.approx(
+        (0.013 * 22.4, 0.45 * 22.4)
+    )  # a fifth of the image, as one point reaches nowhere
+    assert not plan.any_pose
+
+
+def test_films_are_refused(tmp_path):
+    path = data_set(tmp_path, shape=(28, 24, 1))
+    with pytest.raises(InputError, match=r"bones.json: it holds films \(one slice\)"):
+        planned(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"training": 1}, "bones.json: training needs at least 2 cases with points, got 1; add some"),
+        ({"validation": 0}, "bones.json: validation needs at least 1 cases with points, got 0; add some"),
+    ],
+)
+def test_too_few_cases_are_refused(tmp_path, changes, text):
+    path = data_set(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for section, count in changes.items():
+        content[section] = content[section][:count]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=text):
+        planned(path)

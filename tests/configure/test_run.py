@@ -1,0 +1,118 @@
+"""From a data set to a trained and measured bundle."""
+
+import json
+import shutil
+import time
+
+import pytest
+import torch
+
+from lmk3d.configure import LevelPlan, Plan, run, train_dataset, write_bundle
+from lmk3d.errors import InputError
+from lmk3d.inference import LandmarkDetector
+
+
+def small_plan(dataset, **options):
+    settings = {"names": ("left", "right", "top"), "pairs": (("left", "right"),), "low": 0.0, "high": 600.0}
+    settings |= {"spacing_mm": 2.0, "sides": (16, 16, 16), "levels": (LevelPlan(1.0, 8, 1.0, (4, 4, 4), count=2),)}
+    return Plan(
+        "tiny",
+        "for tests",
+        channels=(4, 8),
+        epochs=2,
+        validate_every=1,
+        dataset=str(dataset),
+        **{**settings, **options},
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path, tiny_dataset):
+    """A small bundle that is not trained yet."""
+    write_bundle(tmp_path / "bundle", small_plan(tiny_dataset))
+    return tmp_path / "bundle"
+
+
+def test_a_bundle_that_is_there_is_trained_as_it_stands_and_measured(bundle, tiny_dataset, capsys, monkeypatch):
+    measured = []
+    monkeypatch.setattr(run, "evaluate", lambda *paths, **options: measured.append((*paths, options)))
+    train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 3})
+    assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 3
+    assert json.loads((bundle / "train.json").read_text(encoding="utf-8"))["epochs"] == 2  # an override is for once
+    assert LandmarkDetector.from_bundle(bundle).names == ("left", "right", "top")
+    assert measured == [(bundle, tiny_dataset, bundle / "evaluation", {"section": "validation", "device": "cpu"})]
+    text = capsys.readouterr().out
+    assert "epoch 3/3: loss heatmap" in text
+    assert "wrote" not in text
+
+
+@pytest.mark.slow
+def test_a_data_set_becomes_a_bundle_within_its_budget(tmp_path, tiny_dataset, capsys):
+    begun = time.monotonic()
+    train_dataset(tiny_dataset, tmp_path / "bundle", budget_s=40, device="cpu", overrides={"validate_every": 2})
+    assert time.monotonic() - begun < 50  # a busy computer may run a little late
+    assert LandmarkDetector.from_bundle(tmp_path / "bundle").names == ("left", "right", "top")
+    config = json.loads((tmp_path / "bundle" / "train.json").read_text(encoding="utf-8"))
+    assert config["epochs"] % config["validate_every"] == 0
+    text = capsys.readouterr().out
+    assert "median 20 x 22 x 18" in text  # the fingerprint
+    assert "train.json: every setting stands there" in text
+    assert f"{config['epochs']} epochs fit into the budget" in text
+    summary = json.loads((tmp_path / "bundle" / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    assert summary
+
+
+def test_a_budget_that_is_too_short_is_refused(bundle, tiny_dataset):
+    with pytest.raises(InputError, match=r"--budget: \d+ s are too few, one epoch takes \d+ s here; give more time"):
+        train_dataset(tiny_dataset, bundle, budget_s=1.0, device="cpu")
+    assert not (bundle / "models").exists()
+
+
+def test_a_budget_chooses_whole_intervals_of_validation(bundle):
+    settings, closing = run._epochs_within(bundle, {"device": "$torch.device('cpu')", "validate_every": 7}, 60.0)
+    assert settings["epochs"] >= 7
+    assert settings["epochs"] % settings["validate_every"] == 0
+    assert 0 < closing < 30
+
+
+def test_problems_of_the_data_set_come_first(tmp_path, tiny_dataset):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_dataset.parent, folder)
+    (folder / "1.nii.gz").unlink()
+    (folder / "2.mrk.json").unlink()
+    with pytest.raises(InputError, match=r"dataset.json: training, case 1: .*1.nii.gz.* \(and 1 more\); `lmk3d check"):
+        train_dataset(folder / "dataset.json", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"epoch": 3}, r"train.json: it has no 'epoch'; did you mean 'epochs'\?"),
+        (
+            {"train#trainer#max_epoch": 3},
+            r"train.json: train#trainer: SupervisedTrainer has no argument 'max_epoch'; did you mean 'max_epochs'\?",
+        ),
+        ({"train#trainer#deep#er": 3}, "train.json: 'train#trainer#deep#er' leads nowhere in it"),
+        ({"window#hgih": 3}, r"train.json: window: Window has no argument 'hgih'; did you mean 'high'\?"),
+        ({"learning_rate": "$@learning_rat / 2"}, r"learning_rate: nothing is called 'learning_rat'; did you mean"),
+        (
+            {"train#optimizer#_target_": "torch.optim.AdamV"},
+            "train.json: train#optimizer: there is no 'torch.optim.AdamV'; check its spelling",
+        ),
+        ({"train#augment#0#pair": 3}, r"train#augment#0: RandMirrord has no argument 'pair'; did you mean 'pairs'\?"),
+        (
+            {"train#dataloader#bacth_size": 3},
+            r"train#dataloader: DataLoader has no argument 'bacth_size'; did you mean 'batch_size'\?",
+        ),
+    ],
+)
+def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides, text):
+    with pytest.raises(InputError, match=text) as caught:
+        train_dataset(tiny_dataset, bundle, device="cpu", overrides=overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_named(bundle, tiny_dataset):
+    with pytest.raises(InputError, match="unknown device 'coda'"):
+        train_dataset(tiny_dataset, bundle, device="coda")
