@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -56,13 +57,13 @@ def axis_gaussians(points_vox: Tensor, shape: tuple[int, ...], sigma_vox: float)
     return factors
 
 
-def draw_gaussians(points_vox: Tensor, shape: tuple[int, int, int], sigma_vox: float) -> Tensor:
-    """Draw each landmark's Gaussian into zeros, only inside a box of four sigma: (N, 3) to (N, I, J, K), peak 1.
+def draw_gaussians(points_vox: Tensor, shape: tuple[int, int, int], sigma_vox: float, *, peak: float = 1.0) -> Tensor:
+    """Draw each landmark's Gaussian into zeros, only inside a box of four sigma: (N, 3) to (N, I, J, K).
 
     A NaN row stays all zero; a point outside the grid draws the part of its tail that reaches in. What is left out lies
     below exp(-8) of the peak.
     """
-    maps = points_vox.new_zeros(len(points_vox), *shape)
+    maps = _zeros(points_vox, (len(points_vox), *shape))
     reach = 4 * sigma_vox
     for landmark, point in enumerate(points_vox):
         if point.isnan().any():
@@ -72,8 +73,15 @@ def draw_gaussians(points_vox: Tensor, shape: tuple[int, int, int], sigma_vox: f
             for x, side in zip(point, shape, strict=True)
         )
         i, j, k = axis_gaussians(point, shape, sigma_vox)
-        maps[landmark][box] = i[box[0], None, None] * j[box[1], None] * k[box[2]]
+        maps[landmark][box] = peak * i[box[0], None, None] * j[box[1], None] * k[box[2]]
     return maps
+
+
+def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of this type and device; large fresh memory is zero already, and only torch would write it once more."""
+    if like.device.type == "cpu" and like.dtype == torch.float32:
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    return like.new_zeros(shape)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class HeatmapCodec:
 
     def draw(self, points_vox: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """``encode`` for points that are sub-voxel indices (N, 3) already."""
-        maps = self.peak * draw_gaussians(points_vox, shape, self.sigma_vox)
+        maps = draw_gaussians(points_vox, shape, self.sigma_vox, peak=self.peak)
         if not self.background:
             return maps
         background = 1 - maps.amax(0, keepdim=True)
