@@ -103,6 +103,22 @@ def test_batches_without_first_stage_train_the_refiners_alone():
     assert list(CascadeObjective(tiny_cascade(), codec=HeatmapCodec(), spacings_mm=[0.5])(batch)) == ["refined 1"]
 
 
+@pytest.mark.parametrize("paper", [False, True])
+def test_half_precision_gives_nearly_the_same_losses(paper):
+    torch.manual_seed(0)
+    refiner = RegressionRefiner(3, patch_size=8, channels=(2, 2, 2), hidden=4) if paper else None
+    network = tiny_cascade(extra=int(paper), refiner=refiner)
+    objective = CascadeObjective(network, codec=HeatmapCodec(background=paper), spacings_mm=[0.5])
+    batch = batch_of(np.random.default_rng(0))
+    expected = objective(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = objective(batch)
+    total_loss(losses).backward()
+    for name, loss in losses.items():
+        assert_close(loss, expected[name], rtol=0.05, atol=0.05)
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
+
+
 def test_no_landmark_at_all_makes_no_gradient_nan():
     network = tiny_cascade()
     batch = batch_of(np.random.default_rng(0))
@@ -436,6 +452,31 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path):
     again = Resume(tmp_path, {"network": other, "optimizer": optimizer})
     with pytest.raises(InputError, match=r"last.pt: no training can go on from it; .*size mismatch for weight"):
         engine_of(again, other, optimizer, 1).run()
+
+
+def test_the_scale_of_half_precision_gradients_comes_back(tmp_path):
+    class Scaler:
+        scale = 2.0
+
+        def state_dict(self):
+            return {"scale": self.scale}
+
+        def load_state_dict(self, state):
+            self.scale = state["scale"]
+
+    def run(epochs, scaler):
+        resume, network, optimizer = resume_of(tmp_path)
+        # The trainer makes its scaler when it runs, and on a GPU alone: this stands in for it.
+        making = SimpleNamespace(
+            attach=lambda engine: engine.add_event_handler(Events.STARTED, lambda: setattr(engine, "scaler", scaler))
+        )
+        engine_of(resume, network, optimizer, epochs, making).run()
+
+    run(1, Scaler())
+    fresh = Scaler()
+    fresh.scale = 65536.0
+    run(2, fresh)
+    assert fresh.scale == 2.0
 
 
 def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,8 +1,12 @@
 """From a data set to a trained and measured bundle."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,19 +15,24 @@ from lmk3d.configure import LevelPlan, Plan, run, train_dataset, write_bundle
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 
+ROOT = Path(__file__).parent.parent.parent
+
 
 def small_plan(dataset, **options):
-    settings = {"names": ("left", "right", "top"), "pairs": (("left", "right"),), "low": 0.0, "high": 600.0}
-    settings |= {"spacing_mm": 2.0, "sides": (16, 16, 16), "levels": (LevelPlan(1.0, 8, 1.0, (4, 4, 4), count=2),)}
-    return Plan(
-        "tiny",
-        "for tests",
-        channels=(4, 8),
-        epochs=2,
-        validate_every=1,
-        dataset=str(dataset),
-        **{**settings, **options},
-    )
+    settings = {
+        "names": ("left", "right", "top"),
+        "pairs": (("left", "right"),),
+        "low": 0.0,
+        "high": 600.0,
+        "spacing_mm": 2.0,
+        "sides": (16, 16, 16),
+        "levels": (LevelPlan(1.0, 8, 1.0, (4, 4, 4), count=2),),
+        "channels": (4, 8),
+        "epochs": 2,
+        "validate_every": 1,
+        "dataset": str(dataset),
+    }
+    return Plan("tiny", "for tests", **{**settings, **options})
 
 
 @pytest.fixture
@@ -116,3 +125,39 @@ def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides,
 def test_a_device_that_is_not_there_is_named(bundle, tiny_dataset):
     with pytest.raises(InputError, match="unknown device 'coda'"):
         train_dataset(tiny_dataset, bundle, device="coda")
+
+
+def monai_run(folder, epochs, *, until=None):
+    """Train with MONAI's own command; with ``until`` the process is killed as soon as it has printed that."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(folder / "train.json")]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command += ["--epochs", str(epochs)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if until is not None and until in line:
+                process.kill()
+        process.wait()
+    text = "".join(lines)
+    assert (process.returncode == 0) == (until is None), text
+    return text
+
+
+@pytest.mark.slow
+def test_monais_command_trains_and_goes_on_after_a_kill(tmp_path, tiny_dataset):
+    states = []
+    for name, until in (("whole", None), ("killed", "epoch 5/8")):
+        folder = tmp_path / name
+        write_bundle(folder, small_plan(tiny_dataset, validate_every=4, repeats=4))
+        if until is not None:
+            monai_run(folder, 8, until=until)
+        text = monai_run(folder, 8)
+        assert ("resumed after epoch 4" in text) == (until is not None)
+        assert "epoch 8/8: loss heatmap" in text
+        states.append(torch.load(folder / "models" / "last.pt", weights_only=True)["network"])
+    one, two = states
+    assert not [name for name in one if not torch.equal(one[name], two[name])]
