@@ -188,7 +188,8 @@ class DetectorEvaluator(Evaluator):
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
             (1, N, 3) world mm.
         detector: what to measure.
-        miss_mm: error of a landmark that is there and was not found.
+        miss_mm: error of a landmark that is there and was not found, and the most that any error counts: a point at the
+            other end of the patient is a miss, not ten of them.
         device: for the engine.
     """
 
@@ -218,7 +219,7 @@ class DetectorEvaluator(Evaluator):
         for stage, found in self.detector.detect_stages(Volume(image[0, 0].numpy(), grid)).items():
             distance = np.linalg.norm(found.points_mm - truth, axis=1)
             missed = ~found.present & grid.contains(truth)
-            self.errors.setdefault(stage, []).append(np.where(missed, self.miss_mm, distance))
+            self.errors.setdefault(stage, []).append(np.where(missed, self.miss_mm, np.minimum(distance, self.miss_mm)))
         if found.error_mm is not None:
             self.scales.append(found.error_mm)
         return {}
