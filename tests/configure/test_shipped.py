@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from ignite.engine import Events
 
 from lmk3d.components import build
 from lmk3d.configure import bundle_files
@@ -35,3 +38,35 @@ def test_the_detector_knows_fourteen_landmarks():
 def test_no_phantom_is_in_two_sections():
     seeds = [phantom["seed"] for section in CASCADE.phantoms.values() for phantom in section]
     assert len(seeds) == len(set(seeds))
+
+
+def test_two_steps_of_its_training_change_both_stages(tmp_path):
+    phantom = {"region": "heart", "shape": [32, 32, 32], "spacing_mm": 5.0}
+    changes = {
+        "bundle_root": str(tmp_path),
+        "phantoms": {
+            "training": [{"seed": seed, **phantom} for seed in (1, 2, 3, 4)],
+            "validation": [{"seed": 5, **phantom}],
+        },
+        "epochs": 1,
+        "device": "$torch.device('cpu')",
+        "amp": False,
+    }
+    parser = _parsed(BUNDLE, changes)
+    (posed,) = (one for one in parser["train#augment"] if one["_target_"].endswith("RandPosed"))
+    posed["sides"] = [32, 32, 32]  # half of its own, for the test's sake
+    trainer = parser.get_parsed_content("train#trainer")
+    network = parser.get_parsed_content("network")
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    losses = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
+    )
+    trainer.run()
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    changed = {
+        name.split(".")[0] for name, weight in network.state_dict().items() if not torch.equal(weight, before[name])
+    }
+    assert {"heatmap", "refiners"} <= changed
+    assert (tmp_path / "models" / "model.pt").is_file()
