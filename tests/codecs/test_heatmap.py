@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
-from lmk3d.codecs.heatmap import HeatmapCodec, axis_gaussians, draw_gaussians, refine_peaks, top_peaks
+from lmk3d.codecs.heatmap import HeatmapCodec, axis_gaussians, draw_gaussians, local_maxima, refine_peaks, top_peaks
 from lmk3d.geometry import Grid
 
 SHAPE = (20, 18, 16)
@@ -170,6 +171,27 @@ def test_a_batch_of_maps_is_a_loop_of_maps():
         one = top_peaks(maps[[row]], torch.ones(1), 2, 2)
         assert_close(both.points_vox[[row]], one.points_vox, equal_nan=True)
         assert_close(both.weights[[row]], one.weights)
+
+
+def pooled_maxima(maps, reach):
+    """The local maxima by a window moved over every voxel: the slow way, kept as an oracle."""
+    window = [2 * min(reach, side - 1) + 1 for side in maps.shape[1:]]
+    tops = functional.max_pool3d(maps[None], window, stride=1, padding=[side // 2 for side in window])[0]
+    return [sorted(channel[channel == top].tolist(), reverse=True) for channel, top in zip(maps, tops, strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 8), (12, 11, 1), (3, 2, 4), (1, 1, 1)])
+@pytest.mark.parametrize("reach", [1, 2, 3])
+def test_local_maxima_are_those_of_a_moving_window(shape, reach):
+    maps = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    for count in (1, 4, 30):
+        values, index = local_maxima(maps, count, reach)
+        assert values.shape == (3, count)
+        for row, expected in enumerate(pooled_maxima(maps, reach)):
+            found = values[row][values[row] > -torch.inf]
+            assert found.tolist() == expected[:count]
+            i, j, k = index[row, : len(found)].T
+            assert_close(maps[row, i, j, k], found)
 
 
 def test_a_map_of_nan_has_no_peaks():
