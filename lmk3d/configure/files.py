@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.configure.extras import metadata, paper_overrides
+from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
 if TYPE_CHECKING:
@@ -81,8 +82,15 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
 
 
 def write_bundle(folder: Path, plan: Plan) -> None:
-    """Write a bundle's files; nothing stands half-written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a bundle's files; nothing stands half-written.
+
+    Raises:
+        InputError: if the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     for name, content in bundle_files(plan).items():
         with atomic_path(folder / name) as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -121,6 +129,7 @@ def _detector(plan: Plan) -> Config:
             "spacing_mm": "@spacing_mm",
             "levels": "@levels",
             "pose": "any" if plan.any_pose else "world",
+            "min_presence": plan.min_presence,
             "tolerance_mm": plan.tolerance_mm,
             "sides": list(plan.sides),
         },

@@ -47,6 +47,7 @@ class Plan:
         max_angle: radians by which training turns the first stage's grid.
         shift_mm, crop: how the grid's middle is drawn in training; see ``RandPosed``.
         missing: what a landmark without a point means; see ``CascadeObjective``.
+        min_presence: a landmark less likely to be in the image is reported missing.
         tolerance_mm: of the shape fit.
         waves_mm: amplitude and wavelength of the elastic deformation.
         dataset: path of the data set's JSON; "" for phantoms.
@@ -73,6 +74,7 @@ class Plan:
     shift_mm: float | tuple[float, ...] = 5.0
     crop: bool = False
     missing: str = "unknown"
+    min_presence: float = 0.5
     tolerance_mm: float = 1.0
     waves_mm: tuple[float, float] | None = None
     dataset: str = ""

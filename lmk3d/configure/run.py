@@ -48,6 +48,8 @@ def train_dataset(
         InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch.
     """
     begun = time.monotonic()
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; give the folder of a bundle, or of one to be made")
     if not (output / "train.json").is_file():
         result = check_dataset(dataset)
         if result.problems:

@@ -38,6 +38,8 @@ CASCADE = Plan(
     shift_mm=10.0,
     crop=True,
     missing="absent",
+    # On validation phantoms cardiac landmarks score above 0.96, the aortic ones, still confused, under 0.84.
+    min_presence=0.85,
     tolerance_mm=5.0,
     waves_mm=(4.0, 120.0),
     phantoms={"training": _phantoms(10_000, 10, 6), "validation": _phantoms(20_000, 2, 2)},
