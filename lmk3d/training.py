@@ -344,13 +344,21 @@ class Resume:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {name: source.state_dict() for name, source in self.save.items()}
         if model:
-            with atomic_path(self.folder / "model.pt") as path:
-                torch.save(state[self.network], path)
+            _save(state[self.network], self.folder / "model.pt")
         if getattr(engine, "scaler", None) is not None:
             state["scaler"] = engine.scaler.state_dict()
-        with atomic_path(self.folder / "last.pt") as path:
-            torch.save({**state, "epoch": engine.state.epoch, "best": self.best}, path)
+        _save({**state, "epoch": engine.state.epoch, "best": self.best}, self.folder / "last.pt")
         self.stored = engine.state.epoch
+
+
+def _save(content: Any, path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    except RuntimeError as error:  # so torch calls a disk that is full
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be written ({reason}); free some space or train elsewhere") from error
 
 
 class KeepWithin:

@@ -495,6 +495,16 @@ def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "model.pt"]
 
 
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def fail(state, path):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3:\nfile write failed")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(InputError, match=r"model.pt: cannot be written \(PytorchStreamWriter .* free some space"):
+        engine_of(*resume_of(tmp_path), 1).run()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_progress_line_shows_an_error_once(capsys):
     evaluator = SimpleNamespace(state=SimpleNamespace(metrics={}), add_event_handler=lambda *_: None)
     line = ProgressLine(evaluator)

@@ -94,6 +94,14 @@ def test_problems_of_the_data_set_come_first(tmp_path, tiny_dataset):
     assert not (tmp_path / "bundle").exists()
 
 
+def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, tiny_dataset):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match="file: is a file; give the folder of a bundle, or of one to be made"):
+        train_dataset(tiny_dataset, tmp_path / "file")
+    with pytest.raises(InputError, match=r"bundle: cannot be made \(.*\); choose another folder"):
+        write_bundle(tmp_path / "file" / "bundle", small_plan(tiny_dataset))
+
+
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
