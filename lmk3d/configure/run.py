@@ -138,7 +138,9 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
     left = 0.9 * seconds - (time.monotonic() - begun) - loading - closing
     epochs = int(left / epoch)
     if epochs < 1:
-        raise InputError(f"--budget: {seconds:.0f} s are too few, one epoch takes {epoch:.0f} s here; give more time")
+        raise InputError(
+            f"--budget: {max(seconds, 0):.0f} s are too few, one epoch takes {epoch:.0f} s here; give more time"
+        )
     every = min(every, epochs)
     epochs -= epochs % every  # an end without a validation would never be the best
     print(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget", flush=True)
