@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from lmk3d.codecs import HeatmapCodec, Peaks
-from lmk3d.codecs.heatmap import local_maxima, refine_peaks
+from lmk3d.codecs.heatmap import local_maxima, refine_peaks, unravelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -102,7 +102,7 @@ def peaks_by_windows(
 
 
 def _logits(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    return network(image[None, None])[0].float()
+    return network(image[None, None])[0].float().contiguous()
 
 
 def _stride(roi: Sequence[int], logits: Tensor) -> Triple:
@@ -372,7 +372,7 @@ class _Tops:
         away = [(self._steps(seen.start, axis) - _lone(seen.vox[..., axis])).abs() for axis in range(3)]
         near = (away[0] <= _MARGIN) & (away[1] <= _MARGIN) & (away[2] <= _MARGIN)
         top = torch.where(near, blended, -torch.inf).flatten(2).max(2)
-        index = seen.start + torch.stack(torch.unravel_index(top.indices, blended.shape[2:]), dim=-1)
+        index = seen.start + unravelled(top.indices, blended.shape[2:])
         values = torch.where(torch.isfinite(seen.values), top.values, -torch.inf)
         found = seen._replace(values=values, vox=index, sums=blended).ordered(self.reach).first(self.codec.num_peaks)
         inside = self._sum_of_blended(found)

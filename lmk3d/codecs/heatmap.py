@@ -11,12 +11,23 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
     from torch import Tensor
 
     from lmk3d.geometry import Grid
 
-__all__ = ["HeatmapCodec", "Peaks", "axis_gaussians", "draw_gaussians", "local_maxima", "refine_peaks", "top_peaks"]
+__all__ = [
+    "HeatmapCodec",
+    "Peaks",
+    "axis_gaussians",
+    "draw_gaussians",
+    "local_maxima",
+    "refine_peaks",
+    "top_peaks",
+    "unravelled",
+]
 
 _CHUNK_VOXELS = 2**24  # decoded at once; with a hundred landmarks copies of all maps would be most of the memory
 
@@ -132,7 +143,9 @@ class HeatmapCodec:
         entropy of ``losses.spatial_cross_entropy`` trains, in which "nowhere" has the logit 0.
         """
         channels = logits[:-1] if self.background else logits
-        parts = [self._decoded(some) for some in channels.split(max(1, _CHUNK_VOXELS // channels[0].numel()))]
+        # A network may leave the channels of a voxel together in memory; every step here goes through whole maps.
+        chunks = channels.split(max(1, _CHUNK_VOXELS // channels[0].numel()))
+        parts = [self._decoded(chunk.contiguous()) for chunk in chunks]
         points, weights, presence = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("points_vox", "weights", "presence")
         )
@@ -193,7 +206,7 @@ def local_maxima(
     tried = min(8 * count, every)
     while True:
         tops = blocks.flatten(1).topk(tried, dim=1)
-        corner = first + (reach + 1) * torch.stack(torch.unravel_index(tops.indices, blocks.shape[1:]), dim=-1)
+        corner = first + (reach + 1) * unravelled(tops.indices, blocks.shape[1:])
         voxels = (corner[:, :, None] + within).minimum(last)
         place = _values(maps, voxels).argmax(2)
         index = torch.take_along_dim(voxels, place[..., None, None], dim=2)[:, :, 0]
@@ -219,6 +232,12 @@ def _block_maxima(maps: Tensor, side: int) -> Tensor:
             tops = torch.cat([tops, end], dim=axis)
         maps = tops
     return maps
+
+
+def unravelled(flat: Tensor, shape: Sequence[int]) -> Tensor:
+    """(..., 3) voxels of (...) places in a flattened map; torch's own function imports half a second of modules."""
+    _, second, third = shape
+    return torch.stack([flat // (second * third), flat // third % second, flat % third], dim=-1)
 
 
 def _offsets(first: int, last: int, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, cat, nn
 
-from lmk3d.networks.blocks import ConvBlock, Upsample, conv, max_pool, patchify
+from lmk3d.networks.blocks import ConvBlock, Upsample, conv, head, max_pool, patchify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class HeatmapUNet(nn.Module):
         pairs = list(zip(widths[1:], widths, strict=False))[::-1]
         self.grow = nn.ModuleList(Upsample(spatial_dims, deep, wide) for deep, wide in pairs)
         self.decoder = nn.ModuleList(ConvBlock(spatial_dims, 2 * wide, wide, norm=norm) for _, wide in pairs)
-        self.head = conv(spatial_dims, widths[0], num_outputs, 1)
+        self.head = head(spatial_dims, widths[0], num_outputs)
         self.sides = nn.ModuleList(
             conv(spatial_dims, widths[level], num_outputs, 1) for level in range(num_sides, 0, -1)
         )
