@@ -10,13 +10,39 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ConvBlock", "FlatDepth", "Upsample", "conv", "max_pool", "patchify"]
+__all__ = ["ConvBlock", "FlatDepth", "Upsample", "conv", "head", "max_pool", "patchify"]
 
 
 def conv(spatial_dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True) -> nn.Module:
     """A 'same' convolution in two or three dimensions."""
     make = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
     return make(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
+
+
+def head(spatial_dims: int, inputs: int, outputs: int) -> nn.Module:
+    """A convolution of one voxel from features to maps.
+
+    It is one matrix product: a third of a convolution's time and no second copy of the maps, which for many landmarks
+    are the largest thing in memory; and each map lies together, whatever order the layers before it work in.
+    """
+    make = {2: _Head2d, 3: _Head3d}[spatial_dims]
+    return make(inputs, outputs, 1)
+
+
+class _Head2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return _mapped(x, self.weight, self.bias)
+
+
+class _Head3d(nn.Conv3d):
+    def forward(self, x: Tensor) -> Tensor:
+        return _mapped(x, self.weight, self.bias)
+
+
+def _mapped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    features, matrix = x.flatten(2), weight.flatten(1).expand(x.shape[0], -1, -1)
+    maps = torch.bmm(matrix, features) if bias is None else torch.baddbmm(bias[:, None], matrix, features)
+    return maps.reshape(x.shape[:1] + maps.shape[1:2] + x.shape[2:])
 
 
 def max_pool(spatial_dims: int) -> nn.Module:

@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from lmk3d.networks import HeatmapUNet
-from lmk3d.networks.blocks import ConvBlock, FlatDepth, Upsample, conv, max_pool, patchify
+from lmk3d.networks.blocks import ConvBlock, FlatDepth, Upsample, conv, head, max_pool, patchify
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -63,3 +63,16 @@ def test_a_flat_network_refuses_a_volume():
         ValueError, match=r"a 2D network takes images of depth one, got \[8, 6, 2\]; use spatial_dims=3"
     ):
         FlatDepth(HeatmapUNet(3, channels=(4, 8), spatial_dims=2))(torch.rand(2, 1, 8, 6, 2))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_head_is_a_convolution_of_one_voxel_whose_maps_lie_together(dims):
+    layer, image = head(dims, 3, 5), torch.rand(2, 3, *(8, 6, 4)[:dims])
+    convolve = {2: functional.conv2d, 3: functional.conv3d}[dims]
+    order = {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+    for turned in (image, image.contiguous(memory_format=order)):
+        maps = layer(turned)
+        assert_close(maps, convolve(image, layer.weight, layer.bias))
+        assert maps.is_contiguous()
+    layer.bias = None
+    assert_close(layer(image), convolve(image, layer.weight))
