@@ -164,7 +164,8 @@ class RandPosed(RandomizableTransform, MapTransform):
         max_angle: radians; pi draws from all rotations alike.
         zoom: the spacing is multiplied by a number drawn log-uniformly from 1 / (1 + zoom) to 1 + zoom.
         shift_mm: half range of the shift of the middle along R, A, S; one number, or one for each.
-        crop: put the middle anywhere the grid still lies within the volume, for grids smaller than the volume.
+        crop: for grids smaller than the volume: put the middle anywhere the grid still lies within the volume, half of
+            the time so that a random landmark lies within the grid.
         shape: turn and zoom from the pose in which this shape model lies over the points, not from the world's axes.
         points_key: those points.
     """
@@ -197,11 +198,21 @@ class RandPosed(RandomizableTransform, MapTransform):
         spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
         shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
         if self.crop:
-            room = np.maximum(0, np.abs(volume.axes) @ volume.sides_mm - spacing * np.asarray(self.sides)) / 2
-            shift = shift + self.R.uniform(-room, room)
+            shift = shift + self._cropped(volume, points_mm, spacing * np.asarray(self.sides))
         if flat:
             shift = shift - volume.axes[:, 2] * (volume.axes[:, 2] @ shift)
         return Grid.around(volume.center_mm + shift, self.sides, spacing, pose / scale)
+
+    def _cropped(
+        self, volume: Grid, points_mm: NDArray[np.float64], sides_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """A random way from the volume's middle to the grid's."""
+        room = np.maximum(0, np.abs(volume.axes) @ volume.sides_mm - sides_mm) / 2
+        there = points_mm[volume.contains(points_mm)]
+        if not len(there) or self.R.random_sample() < 0.5:
+            return self.R.uniform(-room, room)
+        near = there[self.R.randint(len(there))] + self.R.uniform(-0.4, 0.4, size=3) * sides_mm
+        return np.clip(near - volume.center_mm, -room, room)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)

@@ -184,6 +184,15 @@ def test_crops_lie_within_the_volume_and_reach_its_ends():
     assert_allclose(np.abs(centers).max(0), [15, 10, 0], atol=0.3)  # half of 40 - 10, of 30 - 10, and no room
 
 
+def test_half_of_the_crops_hold_a_landmark():
+    volume = Grid.around([0.0, 0, 0], (400, 400, 400), 1.0)
+    posed = RandPosed("coarse", (20, 20, 20), spacing_mm=1.0, crop=True)
+    posed.set_random_state(0)
+    points = np.array([[100.0, -50, 30], [-150, 0, 0], GONE, [1000, 0, 0]])
+    held = [posed.drawn(volume, points, mirrored=False).contains(points) for _ in range(400)]
+    assert_allclose(np.mean(held, axis=0), [0.25, 0.25, 0, 0], atol=0.07)
+
+
 def test_the_canonical_pose_is_where_the_model_lies(draw_grid):
     generator = np.random.default_rng(1)
     pose = np.eye(4)
