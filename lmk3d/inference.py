@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LandmarkDetector", "Level", "default_bundle", "find_device", "load_weights"]
+__all__ = ["LandmarkDetector", "Level", "begun_with", "default_bundle", "find_device", "load_weights"]
 
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
@@ -345,7 +345,7 @@ class LandmarkDetector:
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
             scale[rows[some]] = sigma * np.cbrt(np.linalg.det(step))
         if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:
-            noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
+            noise = np.sqrt(12) * scale  # a Laplace scale b in 3D: the root mean square of a Gamma(3, b)
             # The points are better than the peaks were: so is the pose they give.
             lie = fit_similarity(shape.mean_mm, points, noise**-2)
             return _Guess(shape.posterior(points, noise, lie), guess.presence, scale, lie)
@@ -404,6 +404,20 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
         raise InputError(f"{path}: does not fit the network of its bundle's configuration: {reason[:200]}") from error
+
+
+def begun_with(network: Cascade, weights: str) -> Cascade:
+    """The network, with the weights of an earlier training to begin with.
+
+    Args:
+        network: as it was just made.
+        weights: path of a model.pt for this network; "" leaves it as it is.
+    Raises:
+        InputError: if the file is missing or corrupt, or does not fit.
+    """
+    if weights:
+        load_weights(network, Path(weights))
+    return network
 
 
 def find_device(name: str) -> torch.device:

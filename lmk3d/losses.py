@@ -57,18 +57,21 @@ def exponential_mse(output: Tensor, target: Tensor) -> Tensor:
 
 
 def displacement_loss(moves: Tensor, truth: Tensor, log_variance: Tensor | None = None) -> Tensor:
-    """Euclidean distance between moves, or the likelihood of it when the network also says how sure it is.
+    """Euclidean distance between moves, and beside it the likelihood of the claimed uncertainty.
+
+    The distance itself is not divided by the claimed scale: landmarks that are hard to place would hardly be learnt.
 
     Args:
         moves, truth: (P, 3) in one unit; a NaN row of the truth does not count.
-        log_variance: (P,) log of a Laplace scale squared in that unit, or None for the plain distance.
+        log_variance: (P,) log of a Laplace scale squared in that unit, or None for the distance alone.
     Returns:
         The mean over the known rows; 0 where there is none.
     Source:
-        Tan et al. 2020, sec. 2.2; the second form is Kendall and Gal 2017, eq. 8, for a Laplace error.
+        Tan et al. 2020, sec. 2.2; Kendall and Gal 2017, eq. 8, for a Laplace error; Seitzer et al. 2022 for keeping the
+        claimed scale out of the distance's gradient.
     """
     known = ~truth.isnan().any(-1)
     distance = torch.sqrt(((moves - torch.nan_to_num(truth)) ** 2).sum(-1) + 1e-6)
     if log_variance is not None:
-        distance = distance * torch.exp(-log_variance / 2) + 1.5 * log_variance
+        distance = distance + distance.detach() * torch.exp(-log_variance / 2) + 1.5 * log_variance
     return (distance * known).sum() / known.sum().clamp_min(1)

@@ -87,7 +87,11 @@ class CascadeObjective(nn.Module):
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... (in mm or nats)."""
+        """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... .
+
+        In nats for maps without a background channel, and distances in patch voxels with a likelihood in nats; in mm
+        with one, as the paper has it.
+        """
         losses = {}
         if "input" in batch:
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
@@ -95,8 +99,11 @@ class CascadeObjective(nn.Module):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
             moves, log_variance = refiner(patches, batch[f"numbers{level}"].flatten())
             truth = batch[f"moves{level}"].flatten(0, 1)
-            claimed = None if self.codec.background else log_variance + 2 * np.log(spacing)
-            losses[f"refined {level + 1}"] = displacement_loss(moves * spacing, truth * spacing, claimed)
+            losses[f"refined {level + 1}"] = (
+                displacement_loss(moves * spacing, truth * spacing)
+                if self.codec.background
+                else displacement_loss(moves, truth, log_variance)
+            )
         return losses
 
     def _heatmap_loss(self, image: Tensor, points_vox: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lmk3d.codecs import HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
-from lmk3d.inference import LandmarkDetector, Level, default_bundle, find_device, load_weights
+from lmk3d.inference import LandmarkDetector, Level, begun_with, default_bundle, find_device, load_weights
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.transforms.intensity import Window
@@ -377,6 +377,17 @@ def test_checkpoints_it_cannot_use_are_refused_in_one_line(bundle, kind, text):
 def test_a_folder_in_place_of_weights_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_weights(nn.Linear(2, 2), tmp_path)
+
+
+def test_a_training_may_begin_with_the_weights_of_another(tmp_path):
+    old, new = nn.Linear(2, 2), nn.Linear(2, 2)
+    torch.save(old.state_dict(), tmp_path / "model.pt")
+    assert begun_with(new, "") is new
+    assert not torch.equal(new.weight, old.weight)
+    assert begun_with(new, str(tmp_path / "model.pt")) is new
+    assert torch.equal(new.weight, old.weight)
+    with pytest.raises(InputError, match=r"none\.pt: no such file"):
+        begun_with(new, str(tmp_path / "none.pt"))
 
 
 def test_a_folder_that_is_no_bundle_is_named(tmp_path):

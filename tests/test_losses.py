@@ -92,16 +92,23 @@ def test_displacement_is_the_mean_distance_of_the_known():
     assert_close(displacement_loss(moves, truth), torch.tensor((5.0 + 1.0) / 2))
 
 
-def test_displacement_with_a_claimed_scale_is_the_laplace_likelihood():
+def test_beside_the_distance_a_claimed_scale_has_its_laplace_likelihood():
     # Scale b in three dimensions: density 1 / (8 pi b^3) exp(-d / b), so d / b + 3 log b, without the constant.
     moves, truth = torch.tensor([[3.0, 4.0, 0.0]]), torch.zeros(1, 3)
     for scale in (0.5, 2.0):
         loss = displacement_loss(moves, truth, torch.tensor([2 * math.log(scale)]))
-        assert_close(loss, torch.tensor(5 / scale + 3 * math.log(scale)))
+        assert_close(loss, torch.tensor(5 + 5 / scale + 3 * math.log(scale)))
     # The best claim is a third of the distance: the mean distance at scale b is 3 b.
     claims = torch.linspace(0.5, 4, 701)
     losses = torch.stack([displacement_loss(moves, truth, 2 * claim.log()[None]) for claim in claims])
     assert_close(claims[losses.argmin()], torch.tensor(5 / 3), rtol=0, atol=0.01)
+
+
+def test_what_is_hard_to_place_is_learnt_as_eagerly():
+    truth, claims = torch.zeros(2, 3), torch.tensor([-4.0, 4.0])
+    moves = torch.tensor([[3.0, 4.0, 0.0], [3.0, 4.0, 0.0]], requires_grad=True)
+    displacement_loss(moves, truth, claims).backward()
+    assert_close(moves.grad, torch.tensor([[0.3, 0.4, 0.0], [0.3, 0.4, 0.0]]))  # half of the unit vector, each
 
 
 def test_a_perfect_move_has_a_gradient_of_zero():

@@ -69,7 +69,7 @@ def test_the_objective_is_made_of_both_stages_losses():
     known = ~points.isnan().any(-1)
     assert_close(losses["heatmap"], spatial_cross_entropy(network(batch["input"]), points, 1.0, known=known))
     moves, log_variance = network.refiners[0](batch["patches0"].reshape(8, 1, 8, 8, 8), batch["numbers0"].reshape(8))
-    expected = displacement_loss(moves * 0.5, batch["moves0"].reshape(8, 3) * 0.5, log_variance + np.log(0.25))
+    expected = displacement_loss(moves, batch["moves0"].reshape(8, 3), log_variance)
     assert_close(losses["refined 1"], expected)
     assert_close(total_loss(losses), losses["heatmap"] + losses["refined 1"])
 

@@ -185,7 +185,8 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         "pairs": [list(pair) for pair in plan.pairs],
         "one_sided": list(plan.one_sided),
         **detector,
-        "network": "$@network_def.to(@device)",
+        "weights": "",
+        "network": "$lmk3d.inference.begun_with(@network_def, @weights).to(@device)",
         "detector": {**detector["detector"], "network": "@network", "device": "@device"},
         "shape_model": "$lmk3d.training.learn_shape(@train#dataset#data, @names)" if plan.any_pose else None,
         "objective": {

@@ -108,7 +108,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     native = float(np.median(spacings.min(axis=1)))
     most = 64 if any_pose else 112
     spacing = float(np.ceil(1e3 * max(extents.max() / most, native)) / 1e3)
-    fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=2)
+    fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
     sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / 16) * 16
     levels = [fine]
     if not any_pose and spacing > 1.3 * fine.spacing_mm:

@@ -33,7 +33,7 @@ CASCADE = Plan(
     high=700.0,
     spacing_mm=2.5,
     sides=(64, 64, 64),
-    levels=(LevelPlan(1.5, 32, 2.5, count=8, passes=2), LevelPlan(0.7, 24, 1.0, count=14, passes=2)),
+    levels=(LevelPlan(2.0, 32, 2.5, count=8, passes=2), LevelPlan(0.7, 24, 1.0, count=14, passes=2)),
     max_angle=0.25,
     shift_mm=10.0,
     crop=True,
