@@ -44,8 +44,8 @@ class BlobRefiner(nn.Module):
 
     def forward(self, patches, landmarks):
         mass = (patches[:, 0] - 0.35 * patches.amax((1, 2, 3, 4))[:, None, None, None]).clamp_min(0)
-        steps = torch.arange(patches.shape[-1]) - (patches.shape[-1] - 1) / 2
-        moves = [torch.einsum(f"pijk,{axis}->p", mass, steps) for axis in "ijk"]
+        steps = [torch.arange(side) - (side - 1) / 2 for side in patches.shape[2:]]
+        moves = [torch.einsum(f"pijk,{axis}->p", mass, step) for axis, step in zip("ijk", steps, strict=True)]
         return torch.stack(moves, dim=1) / mass.sum((1, 2, 3))[:, None], torch.full((len(patches),), np.log(0.01))
 
 

@@ -62,6 +62,7 @@ class Plan:
         unit: of the points; "px" for films without a spacing, whose every number in mm is one in px.
         side_px: see ``LandmarkDetector``.
         miss_mm: what the validation counts for a landmark that was not found.
+        patch_sigma_vox: see ``CascadeObjective``.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Plan:
     unit: str = "mm"
     side_px: float | None = None
     miss_mm: float = 20.0
+    patch_sigma_vox: float | None = None
 
     @property
     def flat(self) -> bool:
@@ -137,11 +139,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     window = fingerprint.window()
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
-        name=path.stem if path.stem != "dataset" else dataset.name,
-        description=dataset.description,
-        names=tuple(dataset.landmark_names),
-        pairs=tuple(dataset.pairs),
-        one_sided=tuple(dataset.one_sided),
+        **_about(dataset, path),
         low=window[0],
         high=window[1],
         percentiles=window[2],
@@ -153,10 +151,21 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         shift_mm=tuple((0.08 * (extents.max().repeat(3) if any_pose else extents)).round(2).tolist()),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
-        dataset=str(path.resolve()),
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
     )
+
+
+def _about(dataset: Dataset, path: Path) -> dict[str, Any]:
+    """What a plan says of its data, whatever they are."""
+    return {
+        "name": path.stem if path.stem != "dataset" else dataset.name,
+        "description": dataset.description,
+        "names": tuple(dataset.landmark_names),
+        "pairs": tuple(dataset.pairs),
+        "one_sided": tuple(dataset.one_sided),
+        "dataset": str(path.resolve()),
+    }
 
 
 def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: list[FloatArray]) -> Plan:
@@ -176,11 +185,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     blocks = np.ceil(extents / spacing / 2 ** len(channels)).astype(int) * 2 ** len(channels)
     reach = max(_reach(shapes), 0.2 * longest)
     return Plan(
-        name=path.stem if path.stem != "dataset" else dataset.name,
-        description=dataset.description,
-        names=tuple(dataset.landmark_names),
-        pairs=tuple(dataset.pairs),
-        one_sided=tuple(dataset.one_sided),
+        **_about(dataset, path),
         low=PERCENTILES[0],
         high=PERCENTILES[-1],
         percentiles=True,
@@ -191,12 +196,12 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         shift_mm=round(0.08 * longest, 3),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
-        dataset=str(path.resolve()),
         epochs=max(10, 6000 // len(shapes)),
         validate_every=10,
         unit=fingerprint.unit,
         side_px=side_px,
         miss_mm=round(0.1 * longest, 3),
+        patch_sigma_vox=1.0,
     )
 
 

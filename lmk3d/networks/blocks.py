@@ -151,3 +151,8 @@ class FlatPatches(nn.Module):
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         moves, log_variance = self.network(patches[..., 0], landmarks)
         return functional.pad(moves, (0, 1)), log_variance
+
+    def with_heat(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``HeatmapRefiner.with_heat``, of depth one."""
+        moves, log_variance, logits = self.network.with_heat(patches[..., 0], landmarks)  # type: ignore[operator]
+        return functional.pad(moves, (0, 1)), log_variance, logits[..., None]

@@ -136,6 +136,11 @@ class HeatmapRefiner(nn.Module):
         self.register_buffer("centres", inside, persistent=False)
 
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        moves, log_variance, _ = self.with_heat(patches, landmarks)
+        return moves, log_variance
+
+    def with_heat(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``forward`` says, and the heatmap's logits (P, 1, ...), which ``centres`` places in the patch."""
         x = self.down[0](self.stem(patches), landmarks)
         middle = self.down[1](self.pool(x), landmarks)
         deep = self.down[2](self.pool(middle), landmarks)
@@ -144,6 +149,8 @@ class HeatmapRefiner(nn.Module):
         heat = self.head(up)[:, 0]
         for axis in range(1, heat.dim()):
             heat = heat.narrow(axis, self.margin, len(self.centres))
+        logits = heat[:, None]
         heat = heat.flatten(1).softmax(dim=1).reshape(heat.shape)
         moves = [heat.movedim(axis, 1).flatten(2).sum(2) @ self.centres for axis in range(1, heat.dim())]
-        return torch.stack(moves, dim=1), self.uncertain(deep.flatten(2).mean(2))[:, 0] + math.log(0.25)
+        log_variance = self.uncertain(deep.flatten(2).mean(2))[:, 0] + math.log(0.25)
+        return torch.stack(moves, dim=1), log_variance, logits

@@ -99,12 +99,6 @@ def test_one_landmark_and_missing_points_are_enough(tmp_path):
     assert not plan.any_pose
 
 
-def test_films_are_refused(tmp_path):
-    path = data_set(tmp_path, shape=(28, 24, 1))
-    with pytest.raises(InputError, match=r"bones.json: it holds films \(one slice\)"):
-        planned(path)
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
