@@ -61,11 +61,14 @@ class CascadeObjective(nn.Module):
         missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
+        patch_sigma_vox: train the refiners' heatmaps themselves, too, by the cross entropy with a Gaussian of this
+            width in their voxels; None by their mean alone. A mean over a large patch learns slowly: every voxel of it
+            pulls alike, and none is told that it is wrong.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         network: Cascade,
         *,
@@ -74,6 +77,7 @@ class CascadeObjective(nn.Module):
         shape: ShapeModel | None = None,
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
+        patch_sigma_vox: float | None = None,
     ) -> None:
         super().__init__()
         if missing not in ("unknown", "absent"):
@@ -81,7 +85,7 @@ class CascadeObjective(nn.Module):
         if len(spacings_mm) != len(network.refiners):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
-        self.missing, self.side_weights = missing, tuple(side_weights)
+        self.missing, self.side_weights, self.patch_sigma_vox = missing, tuple(side_weights), patch_sigma_vox
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
@@ -97,8 +101,12 @@ class CascadeObjective(nn.Module):
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
-            moves, log_variance = refiner(patches, batch[f"numbers{level}"].flatten())
-            truth = batch[f"moves{level}"].flatten(0, 1)
+            numbers, truth = batch[f"numbers{level}"].flatten(), batch[f"moves{level}"].flatten(0, 1)
+            if self.patch_sigma_vox is None:
+                moves, log_variance = refiner(patches, numbers)
+            else:
+                moves, log_variance, logits = refiner.with_heat(patches, numbers)  # type: ignore[operator]
+                losses[f"heat {level + 1}"] = _patch_loss(logits, truth, self.patch_sigma_vox)
             losses[f"refined {level + 1}"] = (
                 displacement_loss(moves * spacing, truth * spacing)
                 if self.codec.background
@@ -120,6 +128,19 @@ class CascadeObjective(nn.Module):
             grown = functional.interpolate(side, size=shape, mode="trilinear", align_corners=False)
             loss = loss + weight * exponential_mse(grown, target)
         return loss
+
+
+def _patch_loss(logits: Tensor, moves: Tensor, sigma_vox: float) -> Tensor:
+    """Cross entropy of refiners' heatmaps (P, 1, I, J, K), each voxel two patch voxels wide, round the patch's middle.
+
+    Args:
+        logits: "nowhere", the truth of a landmark that lies beside the heatmap, has the logit 0.
+        moves: (P, 3) patch voxels from the middle to the landmark; NaN rows do not count.
+        sigma_vox: of the target, in the heatmap's voxels.
+    """
+    middle = (torch.tensor(logits.shape[2:], device=moves.device) - 1) / 2
+    points = moves / 2 + middle
+    return spatial_cross_entropy(logits, points[:, None], sigma_vox, known=~points[:, None].isnan().any(-1))
 
 
 def prepare_batch(
@@ -145,7 +166,8 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
     Args:
         dataset: path of a data set's JSON; with "" the phantoms are taken, so that a bundle trains without any data.
         section: "training", "validation" or "test".
-        phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, one mapping for each.
+        phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, or with a "kind" of ``film_phantom``, one mapping for
+            each.
     """
     if not dataset:
         print(
@@ -185,7 +207,7 @@ def _rank() -> int:
 
 
 class DetectorEvaluator(Evaluator):
-    """Runs the whole detector over volumes and measures it in mm.
+    """Runs the whole detector over volumes and measures it in mm, over films without a spacing in px.
 
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
@@ -389,14 +411,15 @@ class KeepWithin:
 
 
 class ProgressLine:
-    """One line an epoch: losses, seconds, and the validation error in mm when there is a new one.
+    """One line an epoch: losses, seconds, and the validation error when there is a new one.
 
     Args:
         evaluator: whose metrics to show.
+        unit: of the points: "mm", or "px" of films without a spacing.
     """
 
-    def __init__(self, evaluator: Evaluator | None = None) -> None:
-        self.evaluator = evaluator
+    def __init__(self, evaluator: Evaluator | None = None, *, unit: str = "mm") -> None:
+        self.evaluator, self.unit = evaluator, unit
         self.sums: dict[str, list[float]] = {}
         self.begun, self.fresh = time.monotonic(), False
         if evaluator is not None:
@@ -420,7 +443,7 @@ class ProgressLine:
         if self.evaluator is not None and self.fresh:
             self.fresh = False
             line += ", validation error " + ", ".join(
-                f"{name.removeprefix('mean_error_mm ')} {value:.3f} mm"
+                f"{name.removeprefix('mean_error_mm ')} {value:.3f} {self.unit}"
                 for name, value in self.evaluator.state.metrics.items()
                 if name.startswith("mean_error_mm ")
             )

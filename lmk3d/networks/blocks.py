@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ConvBlock", "FlatDepth", "Upsample", "conv", "head", "max_pool", "patchify"]
+__all__ = ["ConvBlock", "FlatDepth", "FlatPatches", "Upsample", "conv", "head", "max_pool", "patchify"]
 
 
 def conv(spatial_dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, bias: bool = True) -> nn.Module:
@@ -134,3 +135,24 @@ class FlatDepth(nn.Module):
     def with_sides(self, x: Tensor) -> list[Tensor]:
         """As ``HeatmapUNet.with_sides``, each of depth one."""
         return [output[..., None] for output in self.network.with_sides(x[..., 0])]  # type: ignore[operator]
+
+
+class FlatPatches(nn.Module):
+    """Run a 2D refiner on patches of depth one: (P, 1, S, S, 1) in, (P, 3) moves that stay in the film out.
+
+    Args:
+        network: such as ``HeatmapRefiner`` with ``spatial_dims=2``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        moves, log_variance = self.network(patches[..., 0], landmarks)
+        return functional.pad(moves, (0, 1)), log_variance
+
+    def with_heat(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``HeatmapRefiner.with_heat``, of depth one."""
+        moves, log_variance, logits = self.network.with_heat(patches[..., 0], landmarks)  # type: ignore[operator]
+        return functional.pad(moves, (0, 1)), log_variance, logits[..., None]

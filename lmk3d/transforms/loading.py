@@ -13,9 +13,11 @@ from lmk3d.io import read_image, read_points
 from lmk3d.transforms.sampling import block_factors, block_means, stored_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from monai.config import KeysCollection
+
+    from lmk3d.synthetic import FilmPhantom, Phantom
 
 __all__ = ["BlockMeansd", "LoadCased"]
 
@@ -29,28 +31,39 @@ class LoadCased(Transform):
     Args:
         names: the landmarks' names, in order.
         image_key, label_key: where the file names stand. An image that is a mapping holds the arguments of
-            ``lmk3d.synthetic.cta_phantom``, and needs no label. "series" and "spacing_mm", where they are there, go to
-            ``read_image``.
+            ``lmk3d.synthetic.film_phantom`` if it has a "kind", else of ``cta_phantom``, and needs no label. "series"
+            and "spacing_mm", where they are there, go to ``read_image``.
+        side_px: films without a spacing are brought to one size: their longest side is taken to measure this much, in
+            the image's affine and in the points; None leaves them in their own pixels.
     Raises:
         InputError: as ``lmk3d.io.read_image`` and ``read_points``.
     """
 
-    def __init__(self, names: Sequence[str], *, image_key: str = "image", label_key: str = "label") -> None:
-        self.names, self.image_key, self.label_key = tuple(names), image_key, label_key
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        image_key: str = "image",
+        label_key: str = "label",
+        side_px: float | None = None,
+    ) -> None:
+        self.names, self.image_key, self.label_key, self.side_px = tuple(names), image_key, label_key, side_px
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         if isinstance(out[self.image_key], dict):
-            from lmk3d.synthetic import cta_phantom
+            from lmk3d.synthetic import cta_phantom, film_phantom
 
-            phantom = cta_phantom(**out[self.image_key])
+            make: Callable[..., FilmPhantom | Phantom] = film_phantom if "kind" in out[self.image_key] else cta_phantom
+            phantom = make(**out[self.image_key])
             volume, points = phantom.volume, phantom.landmarks
         else:
             volume = read_image(out[self.image_key], series=out.get("series"), spacing_mm=out.get("spacing_mm"))
             points = read_points(out[self.label_key])
-        affine = torch.as_tensor(volume.grid.affine.copy())
+        factor = volume.factor_to(self.side_px)
+        affine = torch.as_tensor(volume.grid.scaled(factor).affine.copy())
         out[self.image_key] = MetaTensor(stored_tensor(volume)[None], affine=affine)
-        out[self.label_key] = points.ordered(self.names).points_mm
+        out[self.label_key] = factor * points.ordered(self.names).points_mm
         return out
 
 

@@ -64,3 +64,20 @@ def test_block_means_lie_where_their_voxels_lay(make_sample):
     assert_array_equal(out["means"][0].numpy(), block_means(sample["image"].as_tensor()[0], (4, 2, 1)).numpy())
     assert out["means"].shape == (1, *expected.shape)
     assert out["image"] is sample["image"]
+
+
+def test_a_mapping_with_a_kind_is_a_film_made_on_the_spot():
+    from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
+
+    arguments = {"seed": 3, "kind": "skull", "side_px": 48}
+    out = LoadCased(SKULL_LANDMARKS)({"image": arguments, "label": ""})
+    phantom = film_phantom(**arguments)
+    assert_array_equal(out["image"][0].numpy(), phantom.volume.data)
+    assert_array_equal(out["label"], phantom.landmarks.points_mm)
+
+
+def test_films_without_a_spacing_are_brought_to_one_size():
+    arguments = {"seed": 3, "kind": "skull", "side_px": 48, "unit": "px"}
+    plain, sized = (LoadCased(["sella"], side_px=side)({"image": arguments, "label": ""}) for side in (None, 240.0))
+    assert_allclose(Grid.of(sized["image"]).affine, np.diag([5, 5, 5, 1]) @ Grid.of(plain["image"]).affine)
+    assert_allclose(sized["label"], 5 * plain["label"])
