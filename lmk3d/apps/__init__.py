@@ -1,0 +1,1 @@
+"""What landmarks are for: measures made from points alone, as numbers, files and pictures."""
