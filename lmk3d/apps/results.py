@@ -13,7 +13,7 @@ from lmk3d.io import atomic_path
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Result", "check_ending", "write_result"]
+__all__ = ["Result", "write_result"]
 
 _ENDINGS = (".json", ".csv")
 
@@ -28,16 +28,6 @@ class Result(Protocol):
         """Its lines as a table, all with the same keys; at least one."""
 
 
-def check_ending(path: Path) -> None:
-    """Refuse the name of a file of results in no known format.
-
-    Raises:
-        InputError: naming the endings that are known.
-    """
-    if path.suffix.lower() not in _ENDINGS:
-        raise InputError(f"{path}: results are written as {' or '.join(_ENDINGS)}; end the name so")
-
-
 def write_result(result: Result, path: str | os.PathLike[str]) -> None:
     """Write a result in the format of the file's name; an existing file is replaced.
 
@@ -45,7 +35,8 @@ def write_result(result: Result, path: str | os.PathLike[str]) -> None:
         InputError: if the ending is unknown or the file cannot be written.
     """
     path = Path(path)
-    check_ending(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise InputError(f"{path}: results are written as {' or '.join(_ENDINGS)}; end the name so")
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".json":
             text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)

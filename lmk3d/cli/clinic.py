@@ -1,4 +1,4 @@
-"""``lmk3d measure ceph`` and ``cobb``: measures that the clinic knows, from points on a film."""
+"""``lmk3d measure ceph``, ``cobb`` and ``age``: measures that the clinic knows, from points on a film."""
 
 from __future__ import annotations
 
@@ -38,14 +38,24 @@ def add_measures(measures: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_arguments(cobb)
     cobb.set_defaults(run=_cobb)
+    age = measures.add_parser(
+        "age",
+        help="bone age of a hand",
+        description="Read the bone age of a hand from the outlines of its bones, with a model of one's own training.",
+        epilog="docs/bone_age.rst says how to train one; none is shipped.",
+    )
+    _add_arguments(age)
+    age.add_argument("--model", type=Path, required=True, metavar="FILE", help="bone_age.pt of a training")
+    age.set_defaults(run=_age)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("points", type=Path, metavar="POINTS", help="file of points: .mrk.json, .fcsv, .csv, .json")
-    parser.add_argument("--film", type=Path, metavar="IMAGE", help="the film that the points were placed on")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="the film that the points were placed on")
     parser.add_argument("--spacing", type=positive, metavar="MM", help="pixel spacing, where points or film are in px")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the result as .json or .csv")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="write a picture of the measurement")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for the result as .json and .csv, and a picture"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist (default: refuse to)")
 
 
@@ -61,30 +71,43 @@ def _cobb(arguments: argparse.Namespace) -> int:
     return _measure(arguments, measure_cobb, spine_picture)
 
 
-def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: Callable[..., Figure]) -> int:
-    """Read points and film, measure, print the table, and write what is asked for."""
-    from lmk3d.apps.results import check_ending, write_result
-    from lmk3d.plots import save_figure
+def _age(arguments: argparse.Namespace) -> int:
+    from lmk3d.apps.bone_age import BoneAgeModel, age_picture
 
-    outputs = [path for path in (arguments.output, arguments.picture) if path is not None]
-    if arguments.output is not None:
-        check_ending(arguments.output)
-    if arguments.picture is not None and arguments.picture.suffix.lower() != ".png":
-        raise InputError(f"{arguments.picture}: the picture is written as PNG; end its name in .png")
-    for path in outputs:
-        if path.exists() and not arguments.overwrite:
-            raise InputError(f"{path}: exists already; choose another name, or --overwrite to replace it")
+    return _measure(arguments, BoneAgeModel.load(arguments.model).read, age_picture)
+
+
+def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: Callable[..., Figure]) -> int:
+    """Read points and film, measure, print the table, and write NAME.WHAT.json, .csv and .png where asked to."""
+    outputs = _outputs(arguments)
     landmarks, film = _read(arguments)
     with _naming(arguments.points):
         result = measure(landmarks, film=film)
     print(_table(result.rows()))
-    if arguments.output is not None:
-        write_result(result, arguments.output)
-    if arguments.picture is not None:
-        save_figure(draw(landmarks, result, film=film, title=arguments.points.name), arguments.picture)
     if outputs:
+        from lmk3d.apps.results import write_result
+        from lmk3d.plots import save_figure
+
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        *tables, picture = outputs
+        for path in tables:
+            write_result(result, path)
+        save_figure(draw(landmarks, result, film=film, title=arguments.points.name), picture)
         print(f"wrote {', '.join(str(path) for path in outputs)}")
     return 0
+
+
+def _outputs(arguments: argparse.Namespace) -> list[Path]:
+    """The files to write; none without ``--output``."""
+    if arguments.output is None:
+        return []
+    name = arguments.points.name.removesuffix(".json").removesuffix(".mrk")
+    name = Path(name).stem if name == arguments.points.name else name
+    paths = [arguments.output / f"{name}.{arguments.measure}.{ending}" for ending in ("json", "csv", "png")]
+    for path in paths:
+        if path.exists() and not arguments.overwrite:
+            raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
+    return paths
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Landmarks, Volume | None]:
@@ -92,7 +115,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Landmarks, Volume | None]:
     from lmk3d.io import read_image, read_points
 
     landmarks, spacing = read_points(arguments.points), arguments.spacing
-    film = None if arguments.film is None else read_image(arguments.film, spacing_mm=spacing)
+    film = None if arguments.image is None else read_image(arguments.image, spacing_mm=spacing)
     if spacing is not None and landmarks.unit == "px":
         landmarks = replace(landmarks, points_mm=landmarks.points_mm * spacing, unit="mm", error_mm=None)
     elif spacing is not None and film is None:

@@ -13,11 +13,10 @@ __all__ = ["add_commands"]
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the group and its commands to the shell."""
+    """Add the group to the shell, and to it each module's commands."""
     group = subparsers.add_parser(
-        "measure",
-        help="measure with landmarks",
-        description="Measure with landmarks: angles, distances and classes from files of points.",
+        "measure", help="measure distances and angles between points", description="Measure between landmarks."
     )
-    measures = group.add_subparsers(dest="measure", metavar="WHAT", title="measures", required=True)
-    clinic.add_measures(measures)
+    measures = group.add_subparsers(dest="measure", metavar="WHAT", title="what to measure", required=True)
+    for add in (clinic.add_measures,):
+        add(measures)

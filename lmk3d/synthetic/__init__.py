@@ -16,6 +16,15 @@ Every landmark is a point of the drawn geometry, exact to rounding in world mm, 
 """
 
 from lmk3d.synthetic.anatomy import AORTIC_LANDMARKS, CARDIAC_LANDMARKS
+from lmk3d.synthetic.hand import HAND_BONES, HandPhantom, hand_phantom
 from lmk3d.synthetic.phantom import Phantom, cta_phantom
 
-__all__ = ["AORTIC_LANDMARKS", "CARDIAC_LANDMARKS", "Phantom", "cta_phantom"]
+__all__ = [
+    "AORTIC_LANDMARKS",
+    "CARDIAC_LANDMARKS",
+    "HAND_BONES",
+    "HandPhantom",
+    "Phantom",
+    "cta_phantom",
+    "hand_phantom",
+]
