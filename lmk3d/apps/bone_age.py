@@ -108,6 +108,11 @@ class _Hands:
         if len(units) > 1:
             raise InputError("some hands are in mm and some in px; bring all to one unit")
         shapes = np.stack([_points(hand, names) for hand in hands])
+        there = np.isfinite(shapes[..., 0])
+        if not there.any(1).all():
+            raise InputError(f"hand {int(there.any(1).argmin()) + 1} has none of the points; leave it out")
+        if not there.any(0).all():
+            raise InputError(f"no hand has {_bone(names[there.any(0).argmin()])}; leave its points out")
         centred = shapes - np.nanmean(shapes, axis=1, keepdims=True)
         sizes = np.sqrt(np.nanmean((centred**2).sum(2), axis=1))
         mean = np.nanmean(centred / sizes[:, None, None], axis=0)
@@ -128,6 +133,8 @@ class _Hands:
             raise InputError(f"the points are in {hand.unit}, but the model was trained in {self.unit}; convert them")
         points = _points(hand, self.names)
         there = np.isfinite(points[:, 0])
+        if not there.any():
+            raise InputError("all points are missing; place those of the bones that are there")
         for bone, rows in self.bones.items():
             count = int(there[rows].sum())
             if 0 < count < len(rows):

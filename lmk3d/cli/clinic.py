@@ -68,6 +68,8 @@ def _ceph(arguments: argparse.Namespace) -> int:
 def _cobb(arguments: argparse.Namespace) -> int:
     from lmk3d.apps.scoliosis import measure_cobb, spine_picture
 
+    if arguments.image is None:
+        print("no --image: the spine's middle stands for the film's, which decides what the third curve is")
     return _measure(arguments, measure_cobb, spine_picture)
 
 

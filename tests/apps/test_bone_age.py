@@ -110,6 +110,17 @@ def test_units_that_differ_are_refused(hands, tmp_path):
         train_bone_age([hands[0], replace(hands[1], unit="px")], [10, 20], tmp_path)
 
 
+def test_bones_and_hands_without_any_point_are_refused(model, hands, tmp_path):
+    without = [lacking(hand, "pisiform") for hand in hands[-2:]]
+    with pytest.raises(InputError, match="no hand has pisiform; leave its points out"):
+        train_bone_age(without, [10, 20], tmp_path)
+    nothing = changed(hands[0], np.full_like(hands[0].points_mm, np.nan))
+    with pytest.raises(InputError, match="hand 2 has none of the points"):
+        train_bone_age([hands[0], nothing], [10, 20], tmp_path)
+    with pytest.raises(InputError, match="all points are missing"):
+        model.read(nothing)
+
+
 def test_no_model_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a.pt: no such file"):
         BoneAgeModel.load(tmp_path / "a.pt")
