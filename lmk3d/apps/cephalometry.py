@@ -61,7 +61,13 @@ class Measure:
     classes: tuple[tuple[int, str], ...]
 
     def classify(self, value: float) -> tuple[int, str]:
-        """Number and word of the class of a finite value."""
+        """Number and word of the class of a value.
+
+        Raises:
+            ValueError: for NaN or infinity.
+        """
+        if not np.isfinite(value):
+            raise ValueError(f"a value of {value} has no class; measure again")
         # The normal class lies below the last bound and holds both of its own.
         passed = sum(value >= bound for bound in self.bounds[:-1]) + (value > self.bounds[-1])
         return self.classes[int(passed)]
@@ -118,7 +124,7 @@ the facial line N-Pog.
 """
 
 # Pairs (behind, in front) along S-N, and what lies below it: names that contradict these are exchanged.
-_ORDER = (("Po", "Or"), ("PNS", "ANS"), ("Go", "Me"))
+_ORDER = (("Po", "Or"), ("PNS", "ANS"), ("Go", "Me"), ("Go", "Gn"))
 _BELOW = ("A", "B", "Pog", "Me", "Gn", "Go", "U1", "L1", "ANS", "PNS")
 # From sella to nasion is about 70 mm in an adult; films magnify by a tenth.
 _SELLA_NASION_MM = (40.0, 120.0)
@@ -213,6 +219,8 @@ def _check_face(points: dict[str, FloatArray]) -> None:
     for name in _BELOW:
         if _cross(n - s, points[name] - s) <= 0:
             raise InputError(f"{POINTS[name]} lies above the line from sella to nasion; are two names exchanged?")
+    if _cross(n - s, points["B"] - points["A"]) <= 0:
+        raise InputError(f"{POINTS['B']} does not lie below {POINTS['A']}; are the two names exchanged?")
 
 
 def _cross(first: FloatArray, second: FloatArray) -> float:

@@ -91,7 +91,8 @@ def hand_phantom(seed: int, *, age_months: float | None = None) -> HandPhantom:
     drawn = draws.uniform(low, high)
     age = drawn if age_months is None else float(age_months)
     # Bones ripen up to a year early or late; three numbers added are nearly normal, with a deviation of 7 months.
-    ripe = max(age + float(draws.jitter(7.0, (3,)).sum()), 6.0)
+    # At 11 months the long bones, capitate and hamate are there in every child: no hand lacks them.
+    ripe = max(age + float(draws.jitter(7.0, (3,)).sum()), 11.0)
     size, turn, shift = draws.near(1.0, 0.07), draws.jitter(10.0, ())[()], draws.jitter(8.0, (2,))
     points = np.concatenate([_outline(bone, ripe, draws) for bone in _BONES.values()]) * size
     cosine, sine = np.cos(np.radians(turn)), np.sin(np.radians(turn))

@@ -97,6 +97,11 @@ def test_classes_have_the_limits_of_isbi_2015(name, values, classes):
     assert [MEASURES[name].classify(value)[0] for value in values] == classes
 
 
+def test_no_number_has_no_class():
+    with pytest.raises(ValueError, match="a value of nan has no class"):
+        MEASURES["ANB"].classify(np.nan)
+
+
 @pytest.mark.parametrize(
     ("points", "match"),
     [
@@ -105,6 +110,8 @@ def test_classes_have_the_limits_of_isbi_2015(name, values, classes):
         (face(scale=0.1), "7.0 mm apart"),
         (face(Po=FACE["Or"], Or=FACE["Po"]), "orbitale lies behind porion.*are two names exchanged"),
         (face(Go=FACE["Me"], Me=FACE["Go"]), "menton lies behind gonion"),
+        (face(A=FACE["B"]), "supramentale_B does not lie below subspinale_A"),
+        (face(Gn=FACE["Go"]), "gnathion lies behind gonion"),
         (face(A=(60, -50)), "subspinale_A lies above the line from sella to nasion"),
         (face(B=(np.nan, np.nan)), r"supramentale_B is missing \(NaN\); every point is needed"),
     ],

@@ -43,6 +43,12 @@ def test_carpals_appear_with_age():
     assert seen[1] == set(HAND_BONES)
 
 
+def test_no_hand_lacks_capitate_or_hamate():
+    for seed in range(60):
+        young = hand_phantom(seed, age_months=12)
+        assert np.isfinite([outline(young, bone) for bone in ("capitate", "hamate")]).all()
+
+
 @pytest.mark.parametrize("bone", ["radius", "capitate", "radius_epiphysis"])
 def test_bones_grow(bone):
     areas = [
