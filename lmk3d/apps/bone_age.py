@@ -319,7 +319,7 @@ def train_bone_age(  # noqa: PLR0913 - each is a setting of the training
         prepare_batch=prepare_batch,
     )
     save = {"network": network, "optimizer": optimizer}
-    Resume(folder, save, interval=max(1, epochs // 5), seed=seed).attach(trainer)
+    Resume(Path(folder), save, interval=max(1, epochs // 5), seed=seed).attach(trainer)
     trainer.run()
     model = BoneAgeModel(network, known, bucket_months=bucket_months)
     model.save(Path(folder) / "bone_age.pt")

@@ -93,7 +93,7 @@ def hand_phantom(seed: int, *, age_months: float | None = None) -> HandPhantom:
     # Bones ripen up to a year early or late; three numbers added are nearly normal, with a deviation of 7 months.
     # At 11 months the long bones, capitate and hamate are there in every child: no hand lacks them.
     ripe = max(age + float(draws.jitter(7.0, (3,)).sum()), 11.0)
-    size, turn, shift = draws.near(1.0, 0.07), draws.jitter(10.0, ())[()], draws.jitter(8.0, (2,))
+    size, turn, shift = draws.near(1.0, 0.07), float(draws.jitter(10.0, ())), draws.jitter(8.0, (2,))
     points = np.concatenate([_outline(bone, ripe, draws) for bone in _BONES.values()]) * size
     cosine, sine = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     points = points @ np.array([[cosine, sine], [-sine, cosine]]) + shift + [90.0, 110.0]
@@ -104,7 +104,7 @@ def hand_phantom(seed: int, *, age_months: float | None = None) -> HandPhantom:
 
 def _outline(bone: _Bone, ripe: float, draws: Draws) -> FloatArray:
     """(16, 2) outline in mm at this age of the bones; NaN before the bone appears."""
-    wobble, spread, late = draws.jitter(0.25, (OUTLINE, 2)), draws.jitter(0.05, (2,)), draws.jitter(6.0, ())[()]
+    wobble, spread, late = draws.jitter(0.25, (OUTLINE, 2)), draws.jitter(0.05, (2,)), float(draws.jitter(6.0, ()))
     hand = 0.42 + 0.58 * min(ripe / 200.0, 1.0) ** 0.8  # the whole hand's growth
     half = np.array(bone.half) * hand * (1 + spread)
     ripeness = min(ripe / 200.0, 1.0)
