@@ -1,1 +1,1 @@
-"""What landmarks are for: measures made from points alone, as numbers, files and pictures."""
+"""What landmarks are for: each use takes points alone, and images where it has something to show or to refine."""

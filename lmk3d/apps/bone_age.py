@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from lmk3d.apps.films import blank_film
+from lmk3d.apps.films import blank_film, check_film
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, apply_affine
 from lmk3d.io import atomic_path
@@ -182,13 +182,13 @@ class BoneAgeModel:
 
         Args:
             hand: the points that the model was trained on, by name; a bone that has not appeared is missing.
-            film: not needed; where given, the points must lie on it.
+            film: not needed; where given, the points must lie on it, in its unit.
         Raises:
             InputError: if the hand is unlike those of the training, see ``docs/bone_age.rst``.
         """
         points = torch.as_tensor(self.hands.points(hand), dtype=torch.float32)[None]
-        if film is not None and not film.grid.contains(hand.points_mm[hand.present]).all():
-            raise InputError("points lie outside the film; give the film they were placed on")
+        if film is not None:
+            check_film(film, hand)
         with torch.inference_mode():
             chances = self.network(points)[0].softmax(-1).double().numpy()
         middles = self.bucket_months * (np.arange(chances.shape[1]) + 0.5)
@@ -374,7 +374,11 @@ def age_picture(hand: Landmarks, reading: AgeReading, *, film: Volume | None = N
         if there:
             bones.setdefault(_bone(name), []).append(point)
     strokes = [Stroke(np.stack([*points, points[0]]), LETTER, 1.2) for points in bones.values()]
-    marks = [Mark(np.mean(points, axis=0), name, TEXT) for name, points in bones.items()]
+    # Names of long bones side by side would run into each other at one height.
+    marks = [
+        Mark(np.mean(points, axis=0), name, TEXT, (0.0, 16.0 * (row % 3 - 1)))
+        for row, (name, points) in enumerate(bones.items())
+    ]
     rows = [
         Row("bone age", f"{reading.months:.0f} months ({reading.months / 12:.1f} years)"),
         Row("the members' spread", f"{reading.spread_months:.1f} months"),

@@ -8,6 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from lmk3d.apps.bone_age import AgeReading, BoneAgeModel, age_picture, age_scores, train_bone_age
+from lmk3d.apps.films import blank_film
 from lmk3d.errors import InputError
 from lmk3d.synthetic import HAND_BONES, hand_phantom
 
@@ -90,6 +91,13 @@ def lacking(hand, bone, count=16):
 def test_hands_unlike_the_training_are_refused(spoil, match, model, hands):
     with pytest.raises(InputError, match=match):
         model.read(spoil(hands[30]))
+
+
+def test_film_of_another_hand_is_refused(model, hands):
+    film = blank_film(hands[5])
+    assert model.read(hands[5], film=film).months == model.read(hands[5]).months
+    with pytest.raises(InputError, match="lie outside the film"):
+        model.read(changed(hands[5], hands[5].points_mm - [200.0, 0, 0]), film=film)
 
 
 def test_bone_that_has_not_appeared_may_be_missing(model, hands):
