@@ -97,6 +97,26 @@ def compare_angles(name: str, found: np.ndarray, given: np.ndarray) -> None:
         )
 
 
+def end_plate_angle(angles: CobbAngles, corners: Landmarks) -> float:
+    """Degrees between the upper plate of the largest curve's upper end and the lower plate of its lower end."""
+    points = -corners.ordered(CORNERS).points_mm[:, :2].reshape(17, 4, 2)
+    curve = angles.curves[angles.largest]
+    upper, lower = np.diff(points[curve.upper - 1, :2], axis=0)[0], np.diff(points[curve.lower - 1, 2:], axis=0)[0]
+    cosine = upper @ lower / np.linalg.norm(upper) / np.linalg.norm(lower)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def reasons(points: dict[str, Landmarks]) -> dict[str, str]:
+    """Why ``lmk3d measure cobb`` refuses the corners of some cases."""
+    refused = {}
+    for case, corners in points.items():
+        try:
+            measure_cobb(corners)
+        except InputError as error:
+            refused[case] = str(error)
+    return refused
+
+
 def cobb(data: Path, predicted: Path | None) -> None:
     """The given angles from the given corners of AASCE 2019, and from predicted ones where there are any."""
     from PIL import Image
@@ -120,14 +140,14 @@ def cobb(data: Path, predicted: Path | None) -> None:
 
     found = np.array([measured(points, case).challenge_deg for case in cases])
     compare_angles("given corners", found, given)
+    plates = np.array([end_plate_angle(measured(points, case), points[case]) for case in cases]) - found[:, 0]
+    print(
+        "the largest angle between end plates, instead of between middles: mean difference "
+        f"{plates.mean():+.2f}, mean |difference| {np.abs(plates).mean():.2f} degrees"
+    )
     without = np.array([measured(points, case, film=False).challenge_deg for case in cases])
     compare_angles("given corners, film's height unknown", without, given)
-    refused = {}
-    for case in cases:
-        try:
-            measure_cobb(points[case])
-        except InputError as error:
-            refused[case] = str(error)
+    refused = reasons({case: points[case] for case in cases})
     sound = np.array([case not in refused for case in cases])
     compare_angles("given corners whose names agree with where they lie", found[sound], given[sound])
     print(f"\nrefused by lmk3d measure cobb: {len(refused)} of {len(cases)}")

@@ -1,6 +1,6 @@
-"""Phantoms with exactly known landmarks: CTA of heart and aorta, for training, tests and the demo.
+"""Phantoms with exactly known landmarks: CTA of heart and aorta, for training, tests and the demo; outlines of hands.
 
-Every landmark is a point of the drawn geometry, exact to rounding in world mm, whatever the grid:
+Of the CTA every landmark is a point of the drawn geometry, exact to rounding in world mm, whatever the grid:
 
 - ``right_coronary_ostium``, ``left_coronary_ostium``: where the centreline of the right coronary artery and of the left
   main stem passes through the wall of its aortic sinus.
