@@ -1,6 +1,6 @@
-"""Phantoms with exactly known landmarks: CTA of heart and aorta, and radiographs, for training, tests and the demo.
+"""Phantoms with exactly known landmarks, for training, tests and the demo: CTA, radiographs, outlines of hands.
 
-Every landmark is a point of the drawn geometry, exact to rounding in world mm, whatever the grid:
+Of the CTA every landmark is a point of the drawn geometry, exact to rounding in world mm, whatever the grid:
 
 - ``right_coronary_ostium``, ``left_coronary_ostium``: where the centreline of the right coronary artery and of the left
   main stem passes through the wall of its aortic sinus.
@@ -21,6 +21,7 @@ say where their points lie.
 from lmk3d.synthetic.anatomy import AORTIC_LANDMARKS, CARDIAC_LANDMARKS
 from lmk3d.synthetic.chest import CHEST_CONTOURS, CHEST_LANDMARKS
 from lmk3d.synthetic.film import FilmPhantom, film_phantom
+from lmk3d.synthetic.hand import HAND_BONES, HandPhantom, hand_phantom
 from lmk3d.synthetic.mediastinum import MEDIASTINUM_LANDMARKS
 from lmk3d.synthetic.phantom import Phantom, cta_phantom
 from lmk3d.synthetic.skull import SKULL_LANDMARKS
@@ -31,12 +32,15 @@ __all__ = [
     "CARDIAC_LANDMARKS",
     "CHEST_CONTOURS",
     "CHEST_LANDMARKS",
+    "HAND_BONES",
     "MEDIASTINUM_LANDMARKS",
     "SKULL_LANDMARKS",
     "SPINE_LANDMARKS",
     "VERTEBRAE",
     "FilmPhantom",
+    "HandPhantom",
     "Phantom",
     "cta_phantom",
     "film_phantom",
+    "hand_phantom",
 ]

@@ -1,0 +1,49 @@
+"""Results of a measurement as a file: JSON with everything, or CSV with one line for each number."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lmk3d.errors import InputError
+from lmk3d.io import atomic_path
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Result", "write_result"]
+
+_ENDINGS = (".json", ".csv")
+
+
+class Result(Protocol):
+    """What can be written."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Its lines as a table, all with the same keys; at least one."""
+
+
+def write_result(result: Result, path: str | os.PathLike[str]) -> None:
+    """Write a result in the format of the file's name; an existing file is replaced.
+
+    Raises:
+        InputError: if the ending is unknown or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise InputError(f"{path}: results are written as {' or '.join(_ENDINGS)}; end the name so")
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".json":
+            text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            return
+        rows = result.rows()
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
