@@ -68,7 +68,7 @@ class CascadeObjective(nn.Module):
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         network: Cascade,
         *,
