@@ -100,7 +100,7 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
     """Everything the spine is seen through: the trunk, dark lungs, the heart, ribs, the pelvis."""
     middles = corners.mean(1)
     x, low = middles[:, 0], float(corners[-1, :, 1].max())
-    trunk = [
+    trunk: list[tuple[float, float]] = [
         (x[0] - 16, -20),
         (x[0] + 16, -20),
         (x[0] + 24, 30),
@@ -108,7 +108,7 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
         (x[8] + 110, 260),
         (x[13] + 96, 430),
     ]
-    trunk += [(x[16] + 116, low + 40), (x[16] + 110, 680), (x[16] - 110, 680), (x[16] - 116, low + 40)]
+    trunk += [(x[16] + 116, low + 40.0), (x[16] + 110, 680), (x[16] - 110, 680), (x[16] - 116, low + 40.0)]
     trunk += [(x[13] - 96, 430), (x[8] - 110, 260), (x[3] - 105, 70), (x[0] - 24, 30)]
     canvas.star(closed_curve(trunk), 0.34, fade_mm=12.0)
     floor = float(middles[10, 1])
