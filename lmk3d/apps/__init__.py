@@ -1,0 +1,1 @@
+"""What landmarks are for: each use takes points alone, and images where it has something to show or to refine."""
