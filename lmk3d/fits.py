@@ -126,7 +126,7 @@ def find_inliers(
     axes: Axes = SPACE,
     seed: int = 0,
 ) -> NDArray[np.bool_]:
-    """Which pairs agree on one transform; up to half of them may be wrong.
+    """Which pairs agree on one transform; of N pairs (N - needed) / 2 may be wrong, needed as ``pairs_needed`` says.
 
     The fit to a few pairs whose median residual over all pairs is least gives the scale of the noise; pairs within 2.2
     or so of it (99 % of normal noise) are fitted again until they no longer change. A spline could follow any outlier

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Transform", "displacements", "resample", "thin_plate"]
 
 # Nodes along the longest side of the grid that a bent map is inverted on; between them it is read linearly.
-_NODES = 64
+_NODES = 48
 _SLAB_VOXELS = 1_000_000
 
 
@@ -68,7 +68,7 @@ class Transform:
         offset = (points[..., None, :] - self.centers_mm) @ self.axes  # (..., M, D)
         radius = np.maximum(np.linalg.norm(offset, axis=-1, keepdims=True), 1e-12)
         slope = -1 / radius if self.axes.shape[1] == 3 else 2 * np.log(radius) + 1  # U'(r) / r
-        return matrix + np.einsum("mw,...md,ad->...wa", self.weights, slope * offset, self.axes)
+        return np.asarray(matrix + self.weights.T @ (slope * offset) @ self.axes.T)
 
     def inverse(self, points_mm: ArrayLike, *, rounds: int = 30, tolerance_mm: float = 1e-6) -> FloatArray:
         """What (..., 3) points came from: exactly for a linear map, else by Newton's steps.
@@ -109,7 +109,7 @@ def displacements(transform: Transform, grid: Grid) -> tuple[Grid, FloatArray]:
         transform: from the moving to the fixed world.
         grid: of the fixed image; the nodes' grid reaches as far as its outermost voxels' centres.
     Returns:
-        The nodes' grid, at most 64 along each side, and (I, J, K, 3) mm to be added to a node to reach its origin.
+        The nodes' grid, at most 48 along each side, and (I, J, K, 3) mm to be added to a node to reach its origin.
     Raises:
         ValueError: if the map folds: some node has no single origin.
     """
@@ -124,7 +124,8 @@ def displacements(transform: Transform, grid: Grid) -> tuple[Grid, FloatArray]:
     for i in range(nodes.shape[0]):
         places = _places(nodes, i, i + 1)
         origins = transform.inverse(places)
-        folded = ~(np.linalg.det(transform.jacobian(origins)) > 0)  # also where no origin was found
+        with np.errstate(invalid="ignore"):
+            folded = ~(np.linalg.det(transform.jacobian(origins)) > 0)  # also where no origin was found
         if folded.any():
             where = np.round(places[folded][0], 1).tolist()
             raise ValueError(

@@ -142,6 +142,8 @@ def _poses(groups: dict[str, _Group], start: FloatArray, end: FloatArray, *, rig
 def _match(groups: dict[str, _Group], moved: FloatArray, end: FloatArray, limit: float) -> tuple[float, Rows]:
     """Total distance of a pose, a point without a partner counting as the limit; and the pairs of rows."""
     total, rows = 0.0, []
+    deep = ((0, 0), (0, 3 - end.shape[1]))  # a plane's points are matched as points in space
+    moved, end = np.pad(moved, deep), np.pad(end, deep)
     for own in groups.values():
         near, far = moved[own.moving], end[own.fixed]
         pairs = match_points(near, far, limit_mm=limit)

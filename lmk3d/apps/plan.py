@@ -147,11 +147,11 @@ class Scene:
         return np.asarray(self._made[name])
 
     def segments(self, name: str) -> tuple[tuple[FloatArray, FloatArray], ...]:
-        """(3,) ends of the lines that a measure is drawn with, at the points as measured; none between two planes."""
+        """(3,) ends of the lines that a measure is drawn with, as measured; a ratio has none of its own."""
         kind = self.plan.kind(name)
         items = self.plan.measures[name][kind]
         if kind == "ratio":
-            return tuple(line for own in items for line in self.segments(own))
+            return ()
         if kind in ("distance", "height"):
             return ((self.point(items[0])[0], self._nearest(items[0], items[1])[0]),)
         if len(items) == 3:

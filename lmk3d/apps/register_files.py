@@ -175,9 +175,9 @@ def _overlay(registration: Registration) -> Overlay:
     from lmk3d.plots.overlays import Overlay
 
     pairs, unit = registration.pairs, registration.unit
-    title = f"{registration.kind}: {len(pairs)} pairs, residual {registration.rms_mm:.2f} {unit} (root mean square)"
-    if not np.isnan(registration.left_out_rms_mm):
-        title += f", left out one by one {registration.left_out_rms_mm:.2f} {unit}"
+    left_out = registration.left_out_rms_mm
+    end = "" if np.isnan(left_out) else f", left out one by one {left_out:.2f} {unit}"
+    title = f"{registration.kind}, {len(pairs)} pairs: residual {registration.rms_mm:.2f} {unit}{end}"
     moved, fixed = (np.array([getattr(pair, side) for pair in pairs]) for side in ("moved_mm", "fixed_mm"))
     used = np.array([pair.used for pair in pairs])
     return Overlay(tuple(pair.name for pair in pairs), fixed, moved, used, title, unit)
@@ -191,4 +191,4 @@ def _box(registration: Registration) -> Grid:
     across = points @ axes
     low, high = across.min(0), across.max(0)
     side = (1 + 2 * _ROOM) * float((high - low).max())
-    return Grid.around((low + high) / 2 @ axes.T, (64, 64, 1 if flat else 64), side / 63, axes)
+    return Grid.around((low + high) / 2 @ axes.T, (48, 48, 1 if flat else 48), side / 47, axes)

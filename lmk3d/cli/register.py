@@ -86,8 +86,8 @@ def _lines(registration: Registration) -> list[str]:
     rows = [["landmark", "weight", f"residual {unit}", f"left out {unit}"]]
     for pair in registration.pairs:
         weight = f"{pair.weight:.2f}" if pair.used else "outlier"
-        left_out = "-" if math.isnan(pair.left_out_mm) else f"{pair.left_out_mm:.3f}"
-        rows.append([pair.name, weight, f"{pair.residual_mm:.3f}", left_out])
+        spared = "-" if math.isnan(pair.left_out_mm) else f"{pair.left_out_mm:.3f}"
+        rows.append([pair.name, weight, f"{pair.residual_mm:.3f}", spared])
     used = sum(pair.used for pair in registration.pairs)
     left_out = registration.left_out_rms_mm
     end = "" if math.isnan(left_out) else f", left out one by one {left_out:.3f} {unit}"
@@ -100,8 +100,8 @@ def _lines(registration: Registration) -> list[str]:
         "moving to fixed, RAS:" if registration.transform.is_linear else "moving to fixed, RAS, its affine part:",
         *("  " + "  ".join(f"{value:11.5f}" for value in row) for row in registration.transform.affine),
     ]
-    if registration.alone:
-        lines.append("not paired: " + ", ".join(f"{name} ({side})" for name, side in registration.alone))
+    alone = {side: [name for name, where in registration.alone if where == side] for side in ("moving", "fixed")}
+    lines += [f"without a partner in {side}: {', '.join(names)}" for side, names in alone.items() if names]
     if (done := registration.refinement) is not None:
         taken = f"moved the points by {done.moved_mm:.3f} {unit}" if done.kept else "was no better and is not taken"
         lines.append(f"refinement {taken}: mutual information {done.metric_before:.4f} to {done.metric_after:.4f}")

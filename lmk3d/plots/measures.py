@@ -81,10 +81,11 @@ def measure_sheet(drawing: MeasureDrawing, volume: Volume | None = None) -> Figu
     sheet = Sheet(width, height)
     sheet.text((_EDGE, 22), fit(drawing.title, width - 2 * _EDGE, 12), size=12)
     middle = (shown.min(0) + shown.max(0)) / 2 if len(shown) else np.zeros(3)
-    size_mm = 1.2 * max((float(np.ptp(plane.position(shown), axis=0).max()) for plane in planes), default=1.0)
+    extents = [np.ptp(plane.position(shown), axis=0) for plane in planes if len(shown)]
+    size_mm = 1.2 * float(np.max(extents, initial=1e-3))
     for column, plane in enumerate(planes):
         box = (_EDGE + column * (side + _EDGE), _HEAD, side, side)
-        view = View(plane.through(middle), max(size_mm, 1e-3), box)
+        view = View(plane.through(middle), size_mm, box)
         if film and volume is not None:
             whole, whole_mm = whole_cut(volume.grid, film_plane(volume.grid))
             view = View(whole, float(whole_mm.max()), box)
@@ -112,7 +113,9 @@ def _draw(sheet: Sheet, drawing: MeasureDrawing, view: View, volume: Volume | No
         for start, end in line.segments:
             sheet.line(view.spot(start), view.spot(end), color=color, width=1.8)
         if line.segments:
-            spot = np.array([view.spot((start + end) / 2) for start, end in line.segments]).mean(0)
+            spot = np.array([view.spot((start + end) / 2) for start, end in line.segments]).mean(0) + np.array(
+                [9.0, -9.0]
+            )
             while any(np.abs(spot - other).max() < 13 for other in taken):
                 spot = spot + np.array([0.0, 13.0])
             taken.append(spot)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlay", "checkerboard", "point_overlay"]
 
-_SIDE, _HEAD, _EDGE, _FOOT = 400.0, 64.0, 12.0, 34.0
+_SIDE, _HEAD, _EDGE, _FOOT, _LINE = 400.0, 64.0, 12.0, 34.0, 17.0
 _SQUARES = 8
 # Points this part of a picture's size off its plane are not drawn there.
 _NEAR = 0.06
@@ -59,7 +59,9 @@ def point_overlay(overlay: Overlay, *, flat: bool) -> Figure:
     size_mm = max(float(max(np.ptp(plane.position(points), axis=0).max() for plane in planes)) * 1.15, 1e-3)
     side = 760.0 if flat else _SIDE
     width = _EDGE + len(planes) * (side + _EDGE)
-    sheet = _sheet(overlay, width, _HEAD + side + _FOOT)
+    lines = -(-len(overlay.names) // len(STANDARD_PLANES))
+    foot = _HEAD + side + _FOOT / 2
+    sheet = _sheet(overlay, width, foot + _FOOT / 2 + lines * _LINE)
     for column, plane in enumerate(planes):
         box = (_EDGE + column * (side + _EDGE), _HEAD, side, side)
         view = View(plane.through(middle), size_mm, box)
@@ -68,7 +70,15 @@ def point_overlay(overlay: Overlay, *, flat: bool) -> Figure:
             sheet.letters(view)
             sheet.text((box[0] + side / 2, _HEAD - 11), plane.name, align="center", color=FAINT)
         _mark(sheet, overlay, view, np.ones(len(overlay.names), dtype=bool), named=True)
-    _legend(sheet, width, _HEAD + side + _FOOT / 2, f"each picture {size_mm:.3g} {overlay.unit} wide")
+    _legend(sheet, width, foot, f"each picture {size_mm:.3g} {overlay.unit} wide")
+    wide = (width - _EDGE) / len(STANDARD_PLANES)
+    for row, name in enumerate(overlay.names):
+        left, line = _EDGE + row // lines * wide, foot + _FOOT / 2 + (row % lines) * _LINE
+        apart = f"{np.linalg.norm(overlay.moved_mm[row] - overlay.fixed_mm[row]):.2f} {overlay.unit}"
+        color = TEXT if overlay.used[row] else DOUBT
+        sheet.text((left + 20, line), str(row + 1), align="right", color=FAINT)
+        sheet.text((left + 28, line), fit(name, wide - 130), color=color)
+        sheet.text((left + wide - 20, line), apart, align="right", color=color)
     return sheet.figure
 
 
@@ -138,8 +148,8 @@ def _mark(sheet: Sheet, overlay: Overlay, view: View, shown: NDArray[np.bool_], 
         sheet.cross(cross, 9, **color)
         if np.hypot(cross[0] - ring[0], cross[1] - ring[1]) > 8:
             sheet.line(ring, cross, color=color.get("color", TEXT))
-        if named and len(overlay.names) <= 30:
-            sheet.label((ring[0] + 14, ring[1] - 9), str(row + 1), color=TEXT)
+        if named:
+            sheet.label((ring[0] + 13, ring[1] - 10), str(row + 1), color=TEXT)
 
 
 def _legend(sheet: Sheet, width: float, foot: float, about: str) -> None:
