@@ -31,7 +31,6 @@ __all__ = [
     "into_space",
     "leave_one_out",
     "pairs_needed",
-    "usable_pairs",
 ]
 
 Kind = Literal["rigid", "similarity", "affine", "tps"]
@@ -82,7 +81,7 @@ def fit_transform(
         Umeyama 1991 (rigid, similarity); weighted least squares (affine); Bookstein 1989 and, with ``smooth`` and
         weights, Rohr et al. 2001 (spline).
     """
-    moving, fixed, weight = usable_pairs(moving_mm, fixed_mm, weights)
+    moving, fixed, weight = _usable_pairs(moving_mm, fixed_mm, weights)
     from_axes, to_axes = axes
     dims = from_axes.shape[1]
     if len(moving) < pairs_needed(kind, dims):
@@ -204,7 +203,7 @@ def leave_one_out(
     return errors
 
 
-def usable_pairs(
+def _usable_pairs(
     moving_mm: ArrayLike, fixed_mm: ArrayLike, weights: ArrayLike | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The pairs that are there on both sides and weigh something; weights of mean 1."""

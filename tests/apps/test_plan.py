@@ -140,10 +140,10 @@ ONE = {"m": {"distance": ["a", "b"]}}
     [
         ([], "is no plan; write"),
         ({"measures": {}}, "is no plan; write"),
-        ({"measures": ONE, "mesures": {}}, "key 'mesures' is unknown; did you mean 'measures'?"),
+        ({"measures": ONE, "measuress": {}}, "key 'measuress' is unknown; did you mean 'measures'?"),
         ({"measures": ONE, "unit": "cm"}, "unit 'cm' is unknown; write mm or px"),
         ({"measures": ONE, "lines": []}, "lines is []; write an entry for each name"),
-        ({"measures": {"m": {"distnace": ["a", "b"]}}}, "measure 'm': key 'distnace' is unknown; did you mean 'distance'"),
+        ({"measures": {"m": {"distanze": ["a", "b"]}}}, "measure 'm': key 'distanze' is unknown"),
         ({"measures": {"m": {"distance": ["a"]}}}, "a measure is between two things"),
         ({"measures": {"m": {"distance": ["a", "a"]}}}, "a distance is between two different things"),
         ({"measures": {"m": {"distance": ["a", {}]}}}, "{} is no point's name"),
