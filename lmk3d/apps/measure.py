@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.apps.plan import Scene, read_plan
+from lmk3d.apps.sides import read_side
 from lmk3d.errors import InputError
-from lmk3d.io import atomic_path, read_image, read_points
+from lmk3d.io import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.apps.plan import MeasurePlan
+    from lmk3d.apps.sides import Side
     from lmk3d.landmarks import Landmarks
     from lmk3d.plots.measures import MeasureDrawing
 
@@ -98,10 +100,9 @@ def measure_points(
 
 def measure_files(
     plan_path: Path,
-    points: Sequence[Path],
+    sides: Sequence[Side],
     output: Path | None = None,
     *,
-    image: Path | None = None,
     error_mm: float | None = None,
     overwrite: bool = False,
 ) -> tuple[dict[str, list[Measure]], list[Path]]:
@@ -109,9 +110,8 @@ def measure_files(
 
     Args:
         plan_path: the plan's JSON file.
-        points: files of points.
+        sides: files of points; an image of theirs is the background of the picture.
         output: folder for the files, made where it is not there; nothing is written when None.
-        image: the image of the points, for the picture; with one file of points only.
         error_mm: expected error of points that have none.
         overwrite: replace files that exist.
     Returns:
@@ -120,32 +120,33 @@ def measure_files(
         InputError: as ``measure_points``, naming the file, and where a file cannot be read or written.
     """
     plan = read_plan(plan_path)
-    if image is not None and len(points) != 1:
-        raise InputError(f"{image}: one image belongs to one file of points, but {len(points)} are given")
-    pictures = {path: f"{_stem(path)}.measures.png" for path in points}
-    if len(set(pictures.values())) < len(points):
+    pictures = [f"{_stem(side.points)}.measures.png" for side in sides]
+    if len(set(pictures)) < len(sides):
         raise InputError("two files of points have one name; measure them into different folders")
-    files = ["measures.csv", "measures.json", *pictures.values()]
+    files = ["measures.csv", "measures.json", *pictures]
     written = [] if output is None else [output / name for name in files]
     for path in written:
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
-    results, landmarks = {}, {}
-    for path in points:
-        landmarks[path] = read_points(path)
+    results, figures = {}, []
+    for side in sides:
+        landmarks, volume = read_side(side)
         try:
-            results[str(path)] = measure_points(plan, landmarks[path], error_mm=error_mm)
+            measures = measure_points(plan, landmarks, error_mm=error_mm)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-    volume = None if image is None else read_image(image)
+            raise InputError(f"{side.points}: {error}") from None
+        results[str(side.points)] = measures
+        if output is not None:
+            from lmk3d.plots.measures import measure_sheet
+
+            figures.append(measure_sheet(_drawing(plan, landmarks, measures), volume))
     if output is not None:
         from lmk3d.plots import save_figure
-        from lmk3d.plots.measures import measure_sheet
 
         output.mkdir(parents=True, exist_ok=True)
         _write_tables(plan, results, output)
-        for path, name in pictures.items():
-            save_figure(measure_sheet(_drawing(plan, landmarks[path], results[str(path)]), volume), output / name)
+        for figure, name in zip(figures, pictures, strict=True):
+            save_figure(figure, output / name)
     return results, written
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmk3d.apps.registration import RegisterOptions, fitting_axes, register_points
+from lmk3d.apps.sides import Side, read_side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid
-from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
+from lmk3d.io import atomic_path, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -26,27 +27,10 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Side", "register_files"]
+__all__ = ["register_files"]
 
-# Half a voxel is the image's own edge; markers of a cropped structure may lie a little outside.
-_MARGIN_VOX = 2.0
 # Room round the points that a spline is written for where there is no image, as a part of their extent.
 _ROOM = 0.5
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a registration.
-
-    Args:
-        points: a file of points.
-        image: the image they lie in, where there is one.
-        spacing_mm: pixel spacing of a film whose file does not say it.
-    """
-
-    points: Path
-    image: Path | None = None
-    spacing_mm: float | None = None
 
 
 def register_files(
@@ -86,7 +70,7 @@ def register_files(
     for path in paths.values():
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
-    (near, near_image), (far, far_image) = _read(moving), _read(fixed)
+    (near, near_image), (far, far_image) = read_side(moving), read_side(fixed)
     grids = [None if image is None else image.grid for image in (near_image, far_image)]
     try:
         registration = register_points(near, far, options, axes=fitting_axes(near, far, *grids))
@@ -106,27 +90,6 @@ def register_files(
         except ValueError as error:  # a spline that folds
             raise InputError(f"{moving.points} onto {fixed.points}: {error}") from None
     return registration, list(paths.values())
-
-
-def _read(side: Side) -> tuple[Landmarks, Volume | None]:
-    """The points of a side and its image, which must fit each other."""
-    landmarks = read_points(side.points)
-    if side.image is None:
-        return landmarks, None
-    image = read_image(side.image, spacing_mm=side.spacing_mm)
-    if image.unit != landmarks.unit:
-        raise InputError(
-            f"{side.points}: is in {landmarks.unit}, its image {side.image} in {image.unit}; give the film's spacing "
-            f"(--moving-spacing, --fixed-spacing), and points made with it"
-        )
-    points = landmarks.points_mm[landmarks.present]
-    if len(points) and not image.grid.contains(points, margin_vox=_MARGIN_VOX).any():
-        index = Grid(image.grid.shape, np.eye(4)).contains(np.abs(points))
-        hint = "; they look like voxel indices" if index.all() else ""
-        raise InputError(
-            f"{side.points}: no point lies in {side.image}{hint}; give points in world mm and their own image"
-        )
-    return landmarks, image
 
 
 def _write(

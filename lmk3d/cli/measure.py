@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import positive
+from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
     from lmk3d.apps.measure import Measure
@@ -37,6 +38,7 @@ def _add_plan(measures: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("plan", type=Path, metavar="PLAN", help="the plan's JSON file")
     parser.add_argument("points", type=Path, nargs="+", metavar="POINTS", help="files of points")
     parser.add_argument("--image", type=Path, metavar="FILE", help="the image of the points, for the picture")
+    parser.add_argument("--spacing", type=positive, metavar="MM", help="pixel spacing of a film that does not say it")
     parser.add_argument("--error", type=positive, metavar="MM", help="expected error of points whose file says none")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for measures.csv, measures.json and pictures"
@@ -46,13 +48,15 @@ def _add_plan(measures: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _measure_plan(arguments: argparse.Namespace) -> int:
+    if arguments.image is not None and len(arguments.points) > 1:
+        raise InputError(f"{arguments.image}: one image belongs to one file of points; measure the others apart")
     from lmk3d.apps.measure import measure_files
+    from lmk3d.apps.sides import Side
 
     results, paths = measure_files(
         arguments.plan,
-        arguments.points,
+        [Side(path, arguments.image, arguments.spacing) for path in arguments.points],
         arguments.output,
-        image=arguments.image,
         error_mm=arguments.error,
         overwrite=arguments.overwrite,
     )

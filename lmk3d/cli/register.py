@@ -59,8 +59,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def _register(arguments: argparse.Namespace) -> int:
     if arguments.smooth and arguments.kind != "tps":
         raise InputError("only a spline is smoothed; add --kind tps, or leave --smooth out")
-    from lmk3d.apps.register_files import Side, register_files
+    from lmk3d.apps.register_files import register_files
     from lmk3d.apps.registration import RegisterOptions
+    from lmk3d.apps.sides import Side
 
     registration, paths = register_files(
         Side(arguments.moving, arguments.moving_image, arguments.moving_spacing),

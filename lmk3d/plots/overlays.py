@@ -141,7 +141,11 @@ def _fill(
 
 
 def _mark(sheet: Sheet, overlay: Overlay, view: View, shown: NDArray[np.bool_], *, named: bool) -> None:
+    left, top, wide, high = view.box
     for row in np.flatnonzero(shown):
+        x, y = view.spot(overlay.fixed_mm[row])
+        if not (left <= x <= left + wide and top <= y <= top + high):
+            continue
         color = {} if overlay.used[row] else {"color": DOUBT}
         ring, cross = view.spot(overlay.fixed_mm[row]), view.spot(overlay.moved_mm[row])
         sheet.ring(ring, 6, **color)

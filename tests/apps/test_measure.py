@@ -8,6 +8,7 @@ import pytest
 
 from lmk3d.apps.measure import measure_files, measure_points, text_of
 from lmk3d.apps.plan import read_plan
+from lmk3d.apps.sides import Side
 from lmk3d.errors import InputError
 from lmk3d.io import write_points
 from lmk3d.landmarks import Landmarks
@@ -102,7 +103,7 @@ def test_what_lacks_a_landmark_says_so(folder):
 
 def test_files_get_tables_and_pictures(folder):
     results, written = measure_files(
-        folder / "plan.json", [folder / "one.mrk.json", folder / "two.csv"], folder / "out"
+        folder / "plan.json", [Side(folder / "one.mrk.json"), Side(folder / "two.csv")], folder / "out"
     )
     assert [path.name for path in written] == ["measures.csv", "measures.json", "one.measures.png", "two.measures.png"]
     assert all(path.stat().st_size for path in written)
@@ -118,7 +119,7 @@ def test_files_get_tables_and_pictures(folder):
     assert content["files"][1]["measures"][2]["value"] is None
     assert content["files"][0]["measures"][0]["sd"] == results[str(folder / "one.mrk.json")][0].sd
     with pytest.raises(InputError, match=r"measures\.csv: exists already"):
-        measure_files(folder / "plan.json", [folder / "one.mrk.json"], folder / "out")
+        measure_files(folder / "plan.json", [Side(folder / "one.mrk.json")], folder / "out")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,4 @@ def test_angles_need_no_millimetres(folder):
 
 def test_files_that_cannot_be_told_apart_are_refused(folder):
     with pytest.raises(InputError, match="two files of points have one name"):
-        measure_files(folder / "plan.json", [folder / "one.mrk.json", folder / "x" / "one.mrk.json"])
-    with pytest.raises(InputError, match="one image belongs to one file of points, but 2 are given"):
-        measure_files(folder / "plan.json", [folder / "one.mrk.json", folder / "two.csv"], image=folder / "i.nii")
+        measure_files(folder / "plan.json", [Side(folder / "one.mrk.json"), Side(folder / "x" / "one.mrk.json")])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lmk3d.apps.register_files import Side, register_files
+from lmk3d.apps.register_files import register_files
 from lmk3d.apps.registration import RegisterOptions
+from lmk3d.apps.sides import Side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import read_image, read_points, write_image, write_points
@@ -74,15 +75,6 @@ def test_refusals_name_the_files_and_leave_no_folder(sides, tmp_path):
     with pytest.raises(InputError, match="refinement compares images; give both, with --moving-image"):
         register_files(Side(sides[0].points), sides[1], refine=True)
     assert not (tmp_path / "out").exists()
-
-
-def test_voxel_indices_taken_for_millimetres_are_noticed(sides, tmp_path):
-    image = read_image(sides[0].image)
-    far = Volume(image.data, Grid.around((900, 900, 900), image.data.shape, 2.0))
-    write_image(far, sides[0].image)
-    write_points(Landmarks(NAMES, np.random.default_rng(2).uniform(2, 18, size=(6, 3))), sides[0].points)
-    with pytest.raises(InputError, match=r"no point lies in .*; they look like voxel indices; give points in world mm"):
-        register_files(*sides)
 
 
 def test_pixels_and_millimetres_do_not_mix(sides, tmp_path):

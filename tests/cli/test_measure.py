@@ -35,6 +35,10 @@ def test_measure_plan_prints_a_table_and_writes_files(folder, capsys):
         ([], "the following arguments are required: WHAT; see lmk3d measure --help"),
         (["plna"], "invalid choice: 'plna'"),
         (["plan", "plan.json"], "the following arguments are required: POINTS"),
+        (
+            ["plan", "plan.json", "p.json", "q.json", "--image", "i.nii"],
+            "i.nii: one image belongs to one file of points",
+        ),
         (["plan", "p.json", "p.json"], "p.json: is no plan; write"),
         (["plan", "plan.json", "p.json", "--erorr", "1"], "unknown argument '--erorr'"),
         (["plan", "plan.json", "p.json", "--error", "-1"], "'-1' is no number above 0"),
