@@ -59,7 +59,8 @@ def point_overlay(overlay: Overlay, *, flat: bool) -> Figure:
     size_mm = max(float(max(np.ptp(plane.position(points), axis=0).max() for plane in planes)) * 1.15, 1e-3)
     side = 760.0 if flat else _SIDE
     width = _EDGE + len(planes) * (side + _EDGE)
-    lines = -(-len(overlay.names) // len(STANDARD_PLANES))
+    columns = 2 if flat else 3
+    lines = -(-len(overlay.names) // columns)
     foot = _HEAD + side + _FOOT / 2
     sheet = _sheet(overlay, width, foot + _FOOT / 2 + lines * _LINE)
     for column, plane in enumerate(planes):
@@ -71,13 +72,13 @@ def point_overlay(overlay: Overlay, *, flat: bool) -> Figure:
             sheet.text((box[0] + side / 2, _HEAD - 11), plane.name, align="center", color=FAINT)
         _mark(sheet, overlay, view, np.ones(len(overlay.names), dtype=bool), named=True)
     _legend(sheet, width, foot, f"each picture {size_mm:.3g} {overlay.unit} wide")
-    wide = (width - _EDGE) / len(STANDARD_PLANES)
+    wide = (width - _EDGE) / columns
     for row, name in enumerate(overlay.names):
         left, line = _EDGE + row // lines * wide, foot + _FOOT / 2 + (row % lines) * _LINE
         apart = f"{np.linalg.norm(overlay.moved_mm[row] - overlay.fixed_mm[row]):.2f} {overlay.unit}"
         color = TEXT if overlay.used[row] else DOUBT
         sheet.text((left + 20, line), str(row + 1), align="right", color=FAINT)
-        sheet.text((left + 28, line), fit(name, wide - 130), color=color)
+        sheet.text((left + 28, line), fit(name, wide - 110), color=color)
         sheet.text((left + wide - 20, line), apart, align="right", color=color)
     return sheet.figure
 
