@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LPS_TO_RAS", "Grid", "Volume", "apply_affine", "fit_similarity", "random_rotation"]
+__all__ = ["LPS_TO_RAS", "Grid", "Volume", "apply_affine", "film_affine", "fit_similarity", "random_rotation"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns LPS (ITK, DICOM) into RAS (NIfTI, this package) and back: it is its own inverse."""
@@ -173,10 +173,22 @@ class Volume:
         return 1.0 if side_px is None or self.unit == "mm" else side_px / float(self.grid.sides_mm.max())
 
 
+def film_affine(spacing_mm: tuple[float, float]) -> FloatArray:
+    """(4, 4) affine of a film: row r, column c lies at LPS (c * across, r * down, 0), as ITK would say.
+
+    Args:
+        spacing_mm: distance of rows (down) and of columns (across), mm.
+    """
+    down, across = spacing_mm
+    affine = np.zeros((4, 4))
+    affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = -down, -across, 1.0, 1.0
+    return affine
+
+
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
-    """Map (..., 3) points through a (4, 4) affine; NaN stays NaN."""
+    """Map (..., D) points through a (D + 1, D + 1) affine; NaN stays NaN."""
     matrix = np.asarray(affine, dtype=np.float64)
-    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    return np.asarray(points, dtype=np.float64) @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
 
 def fit_similarity(
@@ -185,34 +197,36 @@ def fit_similarity(
     """The similarity (or rigid) transform that brings ``moving_mm`` nearest to ``fixed_mm``; never a reflection.
 
     Args:
-        moving_mm, fixed_mm: (..., N, 3) paired world points; a pair with a NaN on either side is left out.
+        moving_mm, fixed_mm: (..., N, D) paired points, in the world (D = 3) or in a film (D = 2); a pair with
+            a NaN on either side is left out.
         weights: (..., N) non-negative weights of the squared distances; equal when None.
         scale: also fit one scale; False gives the rigid transform.
     Returns:
-        (..., 4, 4) affine, moving to fixed.
+        (..., D + 1, D + 1) affine, moving to fixed.
     Raises:
-        ValueError: if fewer than three pairs are there.
+        ValueError: if fewer than D pairs are there.
     Source:
         Umeyama 1991, eqs. 40-43, with weights.
     """
     moving, fixed = np.asarray(moving_mm, float), np.asarray(fixed_mm, float)
     there = np.isfinite(moving).all(-1) & np.isfinite(fixed).all(-1)
     weight = np.where(there, 1.0 if weights is None else np.asarray(weights, float), 0.0)
-    if (found := int((weight > 0).sum(-1).min())) < 3:
-        raise ValueError(f"a fit needs at least 3 pairs of points, got {found} of {moving.shape[-2]}")
+    dims = moving.shape[-1]
+    if (found := int((weight > 0).sum(-1).min())) < dims:
+        raise ValueError(f"a fit needs at least {dims} pairs of points, got {found} of {moving.shape[-2]}")
     moving, fixed = (np.where(there[..., None], points, 0.0) for points in (moving, fixed))
     share = (weight / weight.sum(-1, keepdims=True))[..., None]
     moving_mean, fixed_mean = ((share * points).sum(-2, keepdims=True) for points in (moving, fixed))
     moving, fixed = moving - moving_mean, fixed - fixed_mean
     left, singular, right = np.linalg.svd(np.swapaxes(fixed * share, -1, -2) @ moving)
     signs = np.ones_like(singular)
-    signs[..., 2] = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
+    signs[..., -1] = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
     variance = (share * moving**2).sum((-2, -1))
     factor = (singular * signs).sum(-1) / np.maximum(variance, 1e-300) if scale else np.ones_like(variance)
     matrix = factor[..., None, None] * (left * signs[..., None, :]) @ right
-    affine = np.zeros((*variance.shape, 4, 4))
-    affine[..., :3, :3], affine[..., 3, 3] = matrix, 1.0
-    affine[..., :3, 3] = (fixed_mean - moving_mean @ np.swapaxes(matrix, -1, -2))[..., 0, :]
+    affine = np.zeros((*variance.shape, dims + 1, dims + 1))
+    affine[..., :-1, :-1], affine[..., -1, -1] = matrix, 1.0
+    affine[..., :-1, -1] = (fixed_mean - moving_mean @ np.swapaxes(matrix, -1, -2))[..., 0, :]
     return affine
 
 

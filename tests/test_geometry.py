@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lmk3d.geometry import LPS_TO_RAS, Grid, Volume, apply_affine, fit_similarity, random_rotation
+from lmk3d.geometry import LPS_TO_RAS, Grid, Volume, apply_affine, film_affine, fit_similarity, random_rotation
 
 GONE = [np.nan] * 3
 # 2 x 3 x 4 mm voxels; i runs to the left, j to the front, k up; the first voxel at RAS (10, -20, 30).
@@ -228,3 +228,12 @@ def test_only_images_without_spacing_are_brought_to_one_size():
     assert Volume(data, grid, "px").factor_to(250.0) == 25.0
     assert Volume(data, grid, "px").factor_to(None) == 1.0
     assert Volume(data, grid, "mm").factor_to(250.0) == 1.0
+
+
+def test_a_film_starts_at_the_origin_with_columns_to_the_left_in_ras():
+    assert_array_equal(film_affine((0.5, 0.25)) @ [2, 4, 0, 1], [-1, -1, 0, 1])
+
+
+def test_a_plane_has_similarities_too():
+    square = np.array([[0.0, 0], [2, 0]])
+    assert_allclose(fit_similarity(square, [[1, 1], [1, 5]]), [[0, -2, 1], [2, 0, 1], [0, 0, 1]], atol=1e-12)

@@ -1,4 +1,4 @@
-"""Landmarks as a table on the terminal."""
+"""Tables on the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
 
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["landmark_table"]
+__all__ = ["aligned", "landmark_table"]
 
 
 def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> str:
@@ -32,10 +34,15 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
             position = ["missing", "-", "-"]
         cells = [name, *position, _cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
         rows.append(cells + ([] if errors_mm is None else [_cell(errors_mm, row, 2)]))
-    widths = [max(len(line[column]) for line in [heads, *rows]) for column in range(len(heads))]
+    return aligned([heads, *rows])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
-        for line in [heads, *rows]
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
     )
 
 

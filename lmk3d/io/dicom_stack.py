@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
-from lmk3d.geometry import LPS_TO_RAS
+from lmk3d.geometry import LPS_TO_RAS, film_affine
 from lmk3d.io.dicom_frames import Frame, read_pixels
-from lmk3d.io.films import film_affine
 from lmk3d.io.packed import check_shape, make_volume, rescaled
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.geometry import film_affine
 from lmk3d.io.packed import check_shape, make_volume
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-    FloatArray = NDArray[np.float64]
-
-__all__ = ["film_affine", "grey", "read_film"]
+__all__ = ["grey", "read_film"]
 
 # What programs write when nobody measured: screens, and 1 for "only the ratio counts".
 _DEFAULT_DPI = (1, 72, 96)
@@ -48,18 +47,6 @@ def read_film(path: Path, *, spacing_mm: float | None = None) -> Volume:
         spacing = (spacing_mm, spacing_mm)
     affine = film_affine(spacing or (1.0, 1.0))
     return make_volume(data[:, :, None], affine, path, unit="px" if spacing is None else "mm")
-
-
-def film_affine(spacing_mm: tuple[float, float]) -> FloatArray:
-    """(4, 4) affine of a film: row r, column c lies at LPS (c * across, r * down, 0), as ITK would say.
-
-    Args:
-        spacing_mm: distance of rows (down) and of columns (across), mm.
-    """
-    down, across = spacing_mm
-    affine = np.zeros((4, 4))
-    affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = -down, -across, 1.0, 1.0
-    return affine
 
 
 def grey(data: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -33,6 +33,7 @@ __all__ = [
     "View",
     "fit",
     "new_figure",
+    "sampling",
     "save_figure",
     "text_width",
 ]
@@ -115,24 +116,27 @@ class Sheet:
 
     def picture(self, volume: Volume, view: View, window: tuple[float, float], *, letters: bool = True) -> None:
         """The cut of a view, lettered by where its edges point."""
+        columns, rows = sampling(volume, view)
+        self.greys(cut(volume, view.plane, view.size_mm, (rows, columns)), view, window, letters=letters)
+
+    def greys(self, values: ArrayLike, view: View, window: tuple[float, float], *, letters: bool = True) -> None:
+        """(rows, columns) values in the box of a view, the first row up; NaN stays dark."""
         left, top, width, height = view.box
-        columns, rows = _pixels(volume, view)
-        patch = np.ma.masked_invalid(cut(volume, view.plane, view.size_mm, (rows, columns)))
-        extent = (left, left + width, top + height, top)
         self.axes.imshow(
-            patch,
+            np.ma.masked_invalid(np.asarray(values)),
             cmap="gray",
             vmin=window[0],
             vmax=window[1],
-            extent=extent,
+            extent=(left, left + width, top + height, top),
             aspect="auto",
             interpolation="antialiased",
         )
         self.box((left + width / 2, top + height / 2), (width, height), color="#3a3a3a")
         if letters:
-            self._letters(view)
+            self.letters(view)
 
-    def _letters(self, view: View) -> None:
+    def letters(self, view: View) -> None:
+        """Where the edges of a view point, in anatomical letters."""
         left, top, width, height = view.box
         right, up, away = view.plane.right, view.plane.up, 8.0
         middle = (left + width / 2, top + height / 2)
@@ -172,7 +176,7 @@ class Sheet:
         _rim(self.axes.add_line(Line2D(*ends, color=color, linewidth=width, solid_capstyle="butt", zorder=3)))
 
 
-def _pixels(volume: Volume, view: View) -> tuple[int, int]:
+def sampling(volume: Volume, view: View) -> tuple[int, int]:
     """Columns and rows to sample: as many as are drawn; of a film its own up to 1600, which antialiasing reduces."""
     drawn = np.array(view.box[2:]) * DPI / 100
     if volume.grid.shape[2] == 1:

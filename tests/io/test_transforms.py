@@ -1,0 +1,67 @@
+"""Transforms' files, as ITK reads them."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lmk3d.errors import InputError
+from lmk3d.fits import fit_transform
+from lmk3d.geometry import Grid, random_rotation
+from lmk3d.io.transforms import read_transform, write_transform
+from lmk3d.warps import Transform
+
+LPS = np.array([-1.0, -1, 1])
+
+
+def linear():
+    affine = np.eye(4)
+    affine[:3, :3] = random_rotation(np.random.default_rng(0)) * 1.2
+    affine[:3, 3] = [10, -20, 30]
+    return Transform.linear(affine)
+
+
+def bent():
+    start = np.random.default_rng(1).uniform(-30, 30, size=(8, 3))
+    return fit_transform("tps", start, linear()(start) + np.random.default_rng(2).normal(size=(8, 3)))
+
+
+@pytest.mark.parametrize("ending", [".tfm", ".h5"])
+def test_itk_leads_from_the_fixed_to_the_moving_world_in_lps(tmp_path, ending):
+    sitk = pytest.importorskip("SimpleITK")
+    transform, place = linear(), np.array([7.0, 8, -9])
+    write_transform(transform, tmp_path / f"t{ending}")
+    back = sitk.ReadTransform(str(tmp_path / f"t{ending}"))
+    assert_allclose(np.array(back.TransformPoint((transform(place) * LPS).tolist())) * LPS, place, atol=1e-9)
+    assert_allclose(read_transform(tmp_path / f"t{ending}").affine, transform.affine, atol=1e-9)
+
+
+def test_a_spline_is_a_field_that_itk_resamples_with(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    transform = bent()
+    grid = Grid.around(transform([0, 0, 0]), (80, 70, 60), 1.0, random_rotation(np.random.default_rng(3), 0.3))
+    write_transform(transform, tmp_path / "t.h5", grid=grid)
+    back = sitk.ReadTransform(str(tmp_path / "t.h5"))
+    for vox in np.random.default_rng(4).uniform(1, 58, size=(20, 3)):
+        fixed = grid.to_mm(vox)
+        theirs = np.array(back.TransformPoint((fixed * LPS).tolist())) * LPS
+        assert_allclose(theirs, transform.inverse(fixed), atol=0.1)  # linear between nodes a millimetre apart
+    with pytest.raises(InputError, match=r"t\.h5: is not linear in three dimensions"):
+        read_transform(tmp_path / "t.h5")
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"t\.mat: is no transform's name; end it in \.tfm or \.h5"):
+        write_transform(linear(), tmp_path / "t.mat")
+    with pytest.raises(InputError, match=r"t\.tfm: a spline's displacement field is too large for text; write \.h5"):
+        write_transform(bent(), tmp_path / "t.tfm")
+    with pytest.raises(ValueError, match="a spline is written as a field on a grid; give the fixed image's"):
+        write_transform(bent(), tmp_path / "t.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_transform_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.tfm: no such file"):
+        read_transform(tmp_path / "none.tfm")
+    (tmp_path / "a.tfm").write_text("not a transform", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.tfm: is no transform that ITK can read"):
+        read_transform(tmp_path / "a.tfm")
