@@ -133,13 +133,20 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
                 start + (side * reach * 94, slope + 22),
             ]
             canvas.stroke(curve(rib), 5.5, 0.10)
-        wing = [(24, low + 6), (70, low - 34), (112, low - 22), (96, low + 50), (40, low + 62)]
-        canvas.star(closed_curve([(x[16] + side * away, y) for away, y in wing]), 0.30, fade_mm=4.0)
     heart = middles[7] + np.array([26.0, -4.0])
     canvas.star(heart + closed_curve([(-44, -30), (6, -44), (42, 4), (34, 34), (-40, 36)]), 0.16, fade_mm=5.0)
+    _pelvis(canvas, corners)
+    canvas.blob((x[12], low - 60), 70.0, draws.uniform(0.05, 0.2))
+
+
+def _pelvis(canvas: Canvas, corners: FloatArray) -> None:
+    """Its two wings and the sacrum below L5."""
+    x, low = float(corners[-1, :, 0].mean()), float(corners[-1, :, 1].max())
+    for side in (-1.0, 1.0):
+        wing = [(24, low + 6), (70, low - 34), (112, low - 22), (96, low + 50), (40, low + 62)]
+        canvas.star(closed_curve([(x + side * away, y) for away, y in wing]), 0.30, fade_mm=4.0)
     sacrum = corners[-1, 2:] + (0, 8)
     canvas.polygon([*sacrum, sacrum[1] + (-14, 66), sacrum[0] + (14, 66)], 0.30)
-    canvas.blob((x[12], low - 60), 70.0, draws.uniform(0.05, 0.2))
 
 
 def _vertebra(draws: Draws, canvas: Canvas, quad: FloatArray) -> NDArray[np.bool_]:
