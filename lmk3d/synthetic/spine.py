@@ -125,16 +125,28 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
         canvas.star(closed_curve([(x[5] + side * away, y) for away, y in lung]), -0.16, fade_mm=6.0)
         for level in range(11):
             start = corners[level, 1 if side > 0 else 0]
-            slope = 5 + 3.0 * level
-            rib = [start, start + (side * 34, -8), start + (side * 78, slope * 0.5), start + (side * 98, slope + 28)]
+            slope, reach = 5 + 3.0 * level, 1.0 - 0.035 * max(0, level - 4)  # the lowest end within the skin
+            rib = [
+                start,
+                start + (side * reach * 34, -8),
+                start + (side * reach * 78, slope * 0.5),
+                start + (side * reach * 94, slope + 22),
+            ]
             canvas.stroke(curve(rib), 5.5, 0.10)
-        wing = [(24, low + 6), (70, low - 34), (112, low - 22), (96, low + 50), (40, low + 62)]
-        canvas.star(closed_curve([(x[16] + side * away, y) for away, y in wing]), 0.30, fade_mm=4.0)
     heart = middles[7] + np.array([26.0, -4.0])
     canvas.star(heart + closed_curve([(-44, -30), (6, -44), (42, 4), (34, 34), (-40, 36)]), 0.16, fade_mm=5.0)
+    _pelvis(canvas, corners)
+    canvas.blob((x[12], low - 60), 70.0, draws.uniform(0.05, 0.2))
+
+
+def _pelvis(canvas: Canvas, corners: FloatArray) -> None:
+    """Its two wings and the sacrum below L5."""
+    x, low = float(corners[-1, :, 0].mean()), float(corners[-1, :, 1].max())
+    for side in (-1.0, 1.0):
+        wing = [(24, low + 6), (70, low - 34), (112, low - 22), (96, low + 50), (40, low + 62)]
+        canvas.star(closed_curve([(x + side * away, y) for away, y in wing]), 0.30, fade_mm=4.0)
     sacrum = corners[-1, 2:] + (0, 8)
     canvas.polygon([*sacrum, sacrum[1] + (-14, 66), sacrum[0] + (14, 66)], 0.30)
-    canvas.blob((x[12], low - 60), 70.0, draws.uniform(0.05, 0.2))
 
 
 def _vertebra(draws: Draws, canvas: Canvas, quad: FloatArray) -> NDArray[np.bool_]:
