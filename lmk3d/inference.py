@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lmk3d.codecs import ShapeModel
+from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks.blocks import FlatDepth
-from lmk3d.sliding import peaks_by_windows
+from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from lmk3d.codecs import HeatmapCodec
+    from lmk3d.codecs import HeatmapCodec, Peaks
     from lmk3d.geometry import Volume
     from lmk3d.networks import Cascade
     from lmk3d.transforms.intensity import Window
@@ -71,13 +71,14 @@ class _Scan:
 class _Look:
     """What the first stage sees on one grid, and how the shape fits it.
 
-    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,); the fit's pose, its support, and the share
-    of landmarks that have a peak where it expects them.
+    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,), the peaks' heights (N, K) where maps have
+    such; the fit's pose, its support, and the share of landmarks that have a peak where it expects them.
     """
 
     points_mm: FloatArray
     weights: FloatArray
     presence: FloatArray
+    heights: FloatArray | None = None
     pose: FloatArray | None = None
     support: float = 0.0
     agreement: float = 0.0
@@ -85,8 +86,9 @@ class _Look:
 
 @dataclass(frozen=True, eq=False)
 class _Guess:
-    """Where the landmarks are thought to be after a stage."""
+    """Where the landmarks are thought to be after a stage; ``numbers`` (R,) says which one each row is."""
 
+    numbers: NDArray[np.intp]
     points_mm: FloatArray
     presence: FloatArray
     scale_mm: FloatArray
@@ -100,7 +102,8 @@ class LandmarkDetector:
         network: both stages and the learnt shapes.
         names: of the landmarks, in the network's order.
         window: how stored numbers become 0 to 1.
-        codec: reads the first stage's maps.
+        codec: reads the first stage's maps. With several ``instances`` a name gets a row for each of its peaks that is
+            at least ``min_presence`` high.
         spacing_mm: of the first stage's input.
         levels: one for each refiner of the network, coarse to fine.
         pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks,
@@ -126,7 +129,7 @@ class LandmarkDetector:
         *,
         names: Sequence[str],
         window: Window,
-        codec: HeatmapCodec,
+        codec: HeatmapCodec | DenseCodec,
         spacing_mm: float,
         levels: Sequence[Level],
         pose: str = "world",
@@ -180,7 +183,7 @@ class LandmarkDetector:
             volume: one image.
         Returns:
             One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
-            rows of landmarks that are not in the image are NaN.
+            rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, or is so large that its spacing must be wrong.
@@ -266,17 +269,29 @@ class LandmarkDetector:
             image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
             return self.window.scale(image, scan.limits).to(self.device)
 
-        if self.sliding is not None:
-            roi = [min(sides) for sides in zip(self.sliding, grid.shape, strict=True)]
-            peaks = peaks_by_windows(
-                self.network, lambda start: read(grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
-            )
-        else:
+        if self.sliding is None:
             logits = self.network(read(grid)[None, None])[0].float().cpu()
-            peaks = self.codec.decode(logits)
+            peaks = self._decoded(logits)
             grid = grid.coarsened([side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)])
+        else:
+            roi = [min(sides) for sides in zip(self.sliding, grid.shape, strict=True)]
+            peaks = self._slid(lambda start: read(grid.cropped(start, roi)), grid, roi)
         points = grid.to_mm(peaks.points_vox.numpy())
-        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy())
+        heights = None if peaks.heights is None else peaks.heights.double().numpy()
+        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
+
+    def _slid(self, read: Callable[[tuple[int, int, int]], Tensor], grid: Grid, roi: Sequence[int]) -> Peaks:
+        """The peaks on a grid, in its voxels, seen window by window."""
+        if not isinstance(self.codec, DenseCodec):
+            return peaks_by_windows(self.network, read, grid.shape, self.codec, roi=roi)
+        logits, steps = maps_by_windows(self.network, read, grid.shape, roi=roi)
+        peaks = self._decoded(logits)
+        return replace(peaks, points_vox=(peaks.points_vox + 0.5) * torch.tensor(steps) - 0.5)
+
+    def _decoded(self, logits: Tensor) -> Peaks:
+        if isinstance(self.codec, DenseCodec):
+            return self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
+        return self.codec.decode(logits)
 
     def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
         """Look from up to 24 sides, and straight at the best answers; best first.
@@ -319,14 +334,22 @@ class LandmarkDetector:
         return np.where(distance.min(1)[:, None] < 2 * self.tolerance_mm, nearest, np.nan)
 
     def _first_guess(self, look: _Look) -> _Guess:
-        scale = np.full(len(self.names), self.spacing_mm)
-        return _Guess(look.points_mm[:, 0], look.presence, scale, np.eye(4))
+        numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), look.presence
+        if self.codec.instances > 1 and look.heights is not None:
+            seen = (look.heights > 0) & (look.heights >= self.min_presence)
+            seen[:, self.codec.instances :] = False
+            seen[:, 0] |= ~seen.any(1)  # the row that says a landmark is missing
+            numbers, places = np.nonzero(seen)
+            presence = look.heights[numbers, places]
+        scale = np.full(len(numbers), self.spacing_mm)
+        return _Guess(numbers, look.points_mm[numbers, places], presence, scale, np.eye(4))
 
     def _fitted(self, look: _Look, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
         points = self._agreeing(look.points_mm, pose, shape)
         scale = np.full(len(points), self.tolerance_mm)
-        return _Guess(shape.posterior(points, scale, pose), np.full(len(points), look.agreement), scale, pose)
+        numbers, agreement = np.arange(len(points)), np.full(len(points), look.agreement)
+        return _Guess(numbers, shape.posterior(points, scale, pose), agreement, scale, pose)
 
     def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
@@ -339,7 +362,7 @@ class LandmarkDetector:
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
             moves, log_variance = self.network.refiners[number](
-                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
+                patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
             )
             points[rows[some]] += moves.double().cpu().numpy() @ step.T
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
@@ -348,14 +371,15 @@ class LandmarkDetector:
             noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
             # The points are better than the peaks were: so is the pose they give.
             lie = fit_similarity(shape.mean_mm, points, noise**-2)
-            return _Guess(shape.posterior(points, noise, lie), guess.presence, scale, lie)
-        return _Guess(points, guess.presence, scale, guess.pose)
+            return replace(guess, points_mm=shape.posterior(points, noise, lie), scale_mm=scale, pose=lie)
+        return replace(guess, points_mm=points, scale_mm=scale)
 
     def _reported(self, guess: _Guess, grid: Grid, unit: str) -> Landmarks:
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
         points = np.where(there[:, None], guess.points_mm, np.nan)
         error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy(), np.nan)
-        return Landmarks(self.names, points, np.clip(guess.presence, 0, 1), error, unit)
+        names = tuple(self.names[number] for number in guess.numbers)
+        return Landmarks(names, points, np.clip(guess.presence, 0, 1), error, unit)
 
 
 def _lay_out_for_cpu(network: torch.nn.Module) -> None:

@@ -16,11 +16,14 @@ from monai.utils import set_determinism
 from torch import nn
 from torch.nn import functional
 
-from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.codecs import DenseCodec, HeatmapCodec, ShapeModel
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import atomic_path, read_dataset, read_points
+from lmk3d.io import atomic_path, read_dataset
+from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+from lmk3d.metrics import compare
+from lmk3d.transforms.loading import points_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmk3d.inference import LandmarkDetector
+    from lmk3d.metrics import PointError
     from lmk3d.networks import Cascade
+    from lmk3d.objectives import FirstObjective
 
     FloatArray = NDArray[np.float64]
 
@@ -61,19 +66,21 @@ class CascadeObjective(nn.Module):
         missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
+        first: what another method asks of its first stage, instead of the two losses above.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         network: Cascade,
         *,
-        codec: HeatmapCodec,
+        codec: HeatmapCodec | DenseCodec,
         spacings_mm: Sequence[float],
         shape: ShapeModel | None = None,
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
+        first: FirstObjective | None = None,
     ) -> None:
         super().__init__()
         if missing not in ("unknown", "absent"):
@@ -81,25 +88,34 @@ class CascadeObjective(nn.Module):
         if len(spacings_mm) != len(network.refiners):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
-        self.missing, self.side_weights = missing, tuple(side_weights)
+        self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... (in mm or nats)."""
-        losses = {}
-        if "input" in batch:
+        losses: dict[str, Tensor] = {}
+        if "input" in batch and self.first is not None:
+            losses |= self.first(self.network.heatmap, batch)
+        elif "input" in batch:
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
             moves, log_variance = refiner(patches, batch[f"numbers{level}"].flatten())
             truth = batch[f"moves{level}"].flatten(0, 1)
-            claimed = None if self.codec.background else log_variance + 2 * np.log(spacing)
+            claimed = None if self._plain else log_variance + 2 * np.log(spacing)
             losses[f"refined {level + 1}"] = displacement_loss(moves * spacing, truth * spacing, claimed)
         return losses
 
+    @property
+    def _plain(self) -> bool:
+        """Whether the refiners learn the paper's plain distance."""
+        return isinstance(self.codec, HeatmapCodec) and self.codec.background
+
     def _heatmap_loss(self, image: Tensor, points_vox: Tensor) -> Tensor:
+        if isinstance(self.codec, DenseCodec) or (self.codec.heights and not self.codec.background):
+            raise ValueError("the cascade's own losses need a softmax or a background channel; give first")
         if not self.codec.background:
             known = None if self.missing == "absent" else ~points_vox.isnan().any(-1)
             return spatial_cross_entropy(self.network(image), points_vox, self.codec.sigma_vox, known=known)
@@ -155,7 +171,7 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
 
 def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:
     """The shape model of the points of a data list; see ``ShapeModel.from_shapes``."""
-    shapes = [read_points(case["label"]).ordered(names).points_mm for case in cases]
+    shapes = [points_of(case).ordered(names).points_mm for case in cases]
     return ShapeModel.from_shapes(shapes, shrinkage=shrinkage)
 
 
@@ -186,10 +202,10 @@ class DetectorEvaluator(Evaluator):
 
     Args:
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
-            (1, N, 3) world mm.
+            (1, N, 3) world mm, or (1, N, M, 3) where a landmark has up to M instances.
         detector: what to measure.
-        miss_mm: error of a landmark that is there and was not found, and the most that any error counts: a point at the
-            other end of the patient is a miss, not ten of them.
+        miss_mm: error of a landmark that is there and was not found, of an instance too many, and the most that any
+            error counts: a point at the other end of the patient is a miss, not ten of them.
         device: for the engine.
     """
 
@@ -215,14 +231,23 @@ class DetectorEvaluator(Evaluator):
     def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
         image = batch["image"]
         grid = Grid(tuple(image.shape[2:]), np.asarray(image.affine.reshape(-1, 4, 4)[0]))
-        truth = np.asarray(batch["label"])[0]
+        points = np.asarray(batch["label"])[0]
+        each = points.shape[1] if points.ndim == 3 else 1
+        names = self.detector.names
+        truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
         for stage, found in self.detector.detect_stages(Volume(image[0, 0].numpy(), grid)).items():
-            distance = np.linalg.norm(found.points_mm - truth, axis=1)
-            missed = ~found.present & grid.contains(truth)
-            self.errors.setdefault(stage, []).append(np.where(missed, self.miss_mm, np.minimum(distance, self.miss_mm)))
-        if found.error_mm is not None:
-            self.scales.append(found.error_mm)
+            rows = compare(truth, found, names)
+            self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
+        self.scales.append(np.array([row.expected_mm for row in rows]))
         return {}
+
+    def _error(self, row: PointError, grid: Grid, each: int) -> float:
+        """What one row counts: a distance, a miss, or NaN where there is nothing to say."""
+        if row.status == "found":
+            return min(row.error_mm, self.miss_mm)
+        # Where names are unique, nobody may have looked for what has no point; of several instances all are marked.
+        wrong = row.status == "missed" and bool(grid.contains(row.truth_mm))
+        return self.miss_mm if wrong or (row.status == "false" and each > 1) else float("nan")
 
     def _summarize(self) -> None:
         errors = {stage: np.concatenate(cases) for stage, cases in self.errors.items()}

@@ -213,7 +213,7 @@ class KnowsBetter:
     """A detector that is wrong by what each stage was told, in mm along x; NaN for a missed landmark."""
 
     def __init__(self, truth, **offsets):
-        self.truth, self.offsets, self.network = truth, offsets, tiny_cascade()
+        self.truth, self.offsets, self.network, self.names = truth, offsets, tiny_cascade(), tuple("abc")
 
     def detect_stages(self, volume):
         def found(offset):

@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmk3d.transforms.dense import EncodeDensed
     from lmk3d.transforms.loading import BlockMeansd, LoadCased
     from lmk3d.transforms.patches import RandPatchesd
     from lmk3d.transforms.posing import EncodePointsd, PosedImaged, RandMirrord, RandPosed, RandWavesd
 
 __all__ = [
     "BlockMeansd",
+    "EncodeDensed",
     "EncodePointsd",
     "LoadCased",
     "PosedImaged",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "dense": ("EncodeDensed",),
     "loading": ("BlockMeansd", "LoadCased"),
     "patches": ("RandPatchesd",),
     "posing": ("EncodePointsd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd"),

@@ -1,0 +1,47 @@
+"""HeatmapCoordinateNet."""
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.testing import assert_close
+
+from lmk3d.networks import HeatmapCoordinateNet
+from lmk3d.networks.blocks import FlatDepth
+
+SMALL = {"channels": (4, 8), "trunk": (8, 8), "middle": 1, "trunk_size": (16, 16), "hidden": 8}
+WIDE = {"sigma": 0.5}  # a narrow Gaussian multiplies rounding
+
+
+@pytest.mark.parametrize(("options", "maps"), [({}, (24, 16)), ({"stride": 2}, (12, 8))])
+def test_it_keeps_the_contract(check_network, options, maps):
+    (logs,) = check_network(lambda: HeatmapCoordinateNet(3, **SMALL, **WIDE, **options), (torch.rand(2, 1, 24, 16),))
+    assert logs.shape == (2, 3, *maps)
+    assert (logs <= 0).all()
+
+
+def test_the_product_is_the_sigmoid_map_times_a_gaussian_worked_out_by_hand():
+    network, image = HeatmapCoordinateNet(1, sigma=0.25, learnt=False, **SMALL), torch.rand(1, 1, 8, 4)
+    network.regress[-1].weight.data.zero_()
+    network.regress[-1].bias.data.copy_(torch.tensor([0.5, 0.625]))  # the point (3.5, 2.0) in pixels
+    maps, points = network.with_points(image)
+    assert_close(points, torch.tensor([[[0.5, 0.625]]]))
+    # Pixel (5, 1) is 1.5 and 1 pixels away, of a longer side of 8: a quarter of it is a sigma of 2 pixels.
+    expected = torch.sigmoid(maps[0, 0, 5, 1]) * torch.exp(torch.tensor(-(1.5**2 + 1**2) / (2 * 2**2)))
+    assert_close(network(image)[0, 0, 5, 1].exp(), expected)
+
+
+def test_without_the_product_the_maps_stay_as_they_are():
+    network, image = HeatmapCoordinateNet(3, product=False, **SMALL), torch.rand(2, 1, 8, 8)
+    assert_close(network(image), functional.logsigmoid(network.unet(image)))
+
+
+def test_a_fixed_sigma_learns_nothing():
+    assert not HeatmapCoordinateNet(3, learnt=False, **SMALL).log_sigma.requires_grad
+    assert HeatmapCoordinateNet(3, **SMALL).log_sigma.requires_grad
+
+
+def test_points_of_a_film_lie_in_the_middle_of_its_depth():
+    maps, points = FlatDepth(HeatmapCoordinateNet(3, **SMALL)).with_points(torch.rand(2, 1, 8, 8, 1))
+    assert maps.shape == (2, 3, 8, 8, 1)
+    assert points.shape == (2, 3, 3)
+    assert_close(points[..., 2], torch.full((2, 3), 0.5))
