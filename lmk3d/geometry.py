@@ -101,6 +101,11 @@ class Grid:
         return self.affine[:3, :3] / self.spacing_mm
 
     @property
+    def upright(self) -> FloatArray:
+        """(3, 3) directions along which this image is looked at: R, A, S, of a film its own axes."""
+        return self.axes if self.shape[2] == 1 else np.eye(3)
+
+    @property
     def center_mm(self) -> FloatArray:
         """(3,) world RAS mm of the middle of the box."""
         return self.to_mm((np.asarray(self.shape, float) - 1) / 2)
@@ -134,6 +139,10 @@ class Grid:
         i, j, k = (side // int(step) for side, step in zip(self.shape, factors, strict=True))
         return Grid((i, j, k), affine)
 
+    def scaled(self, factor: float) -> Grid:
+        """The same voxels in a world that is ``factor`` times as large."""
+        return Grid(self.shape, np.diag([factor, factor, factor, 1.0]) @ self.affine)
+
     def cropped(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
         """The part of this grid of ``shape`` voxels that begins at voxel ``start`` (which may lie outside)."""
         affine = np.array(self.affine)
@@ -158,6 +167,10 @@ class Volume:
     def __post_init__(self) -> None:
         if self.data.shape != self.grid.shape:
             raise ValueError(f"data of shape {self.data.shape} does not fit a grid of shape {self.grid.shape}")
+
+    def factor_to(self, side_px: float | None) -> float:
+        """What makes the longest side of an image without spacing measure ``side_px``; 1 for one in mm, or for None."""
+        return 1.0 if side_px is None or self.unit == "mm" else side_px / float(self.grid.sides_mm.max())
 
 
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:

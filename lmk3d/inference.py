@@ -115,6 +115,8 @@ class LandmarkDetector:
         sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
             the network's divisor. With a ``spacing_mm`` near the volume's own it then works at full resolution, and
             nothing of the volume's size is made. None looks at the whole input at once.
+        side_px: films without a spacing are looked at as if their longest side measured this much; None takes their
+            pixels as they are.
         version: of the bundle, for manifests.
         device: where the networks run.
     Raises:
@@ -137,6 +139,7 @@ class LandmarkDetector:
         min_presence: float = 0.5,
         tolerance_mm: float = 1.0,
         sliding: Sequence[int] | None = None,
+        side_px: float | None = None,
         version: str = "",
         device: str = "cpu",
     ) -> None:
@@ -152,7 +155,7 @@ class LandmarkDetector:
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.sliding, self.device = sliding, torch.device(device)
+        self.sliding, self.side_px, self.device = sliding, side_px, torch.device(device)
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -194,6 +197,8 @@ class LandmarkDetector:
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
         self.network.eval()
+        factor, unit = volume.factor_to(self.side_px), volume.unit
+        volume = replace(volume, grid=volume.grid.scaled(factor))
         self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
@@ -208,7 +213,7 @@ class LandmarkDetector:
             for _ in range(level.passes):
                 guess = self._refined(guess, scan, number, level, shape)
             stages[f"refined {number + 1}"] = guess
-        return {name: self._reported(guess, scan.grid, volume.unit) for name, guess in stages.items()}
+        return {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
 
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
@@ -250,7 +255,7 @@ class LandmarkDetector:
             axes: (3, 3) directions of the grid; along R, A, S when None, where a film keeps its own axes.
         """
         flat = grid.shape[2] == 1
-        axes = (grid.axes if flat else np.eye(3)) if axes is None else axes
+        axes = grid.upright if axes is None else axes
         sides = np.abs(axes.T @ grid.axes) @ grid.sides_mm
         shape = self._whole_blocks(sides / self.spacing_mm)
         return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
@@ -355,9 +360,9 @@ class LandmarkDetector:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
         if not len(rows):
             return guess
-        pose = guess.pose[:3, :3]
+        pose = guess.pose[:3, :3] @ scan.grid.upright
         step = pose * level.spacing_mm
-        targets = [patch_grid(point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
+        targets = [patch_grid(scan.grid, point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
         points, scale = guess.points_mm.copy(), guess.scale_mm.copy()
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
@@ -366,7 +371,7 @@ class LandmarkDetector:
             )
             points[rows[some]] += moves.double().cpu().numpy() @ step.T
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
-            scale[rows[some]] = sigma * np.cbrt(np.linalg.det(step))
+            scale[rows[some]] = sigma * np.cbrt(abs(np.linalg.det(step)))
         if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:
             noise = 3 * scale  # a Laplace scale b in 3D has a mean distance of 3 b
             # The points are better than the peaks were: so is the pose they give.
@@ -374,10 +379,10 @@ class LandmarkDetector:
             return replace(guess, points_mm=shape.posterior(points, noise, lie), scale_mm=scale, pose=lie)
         return replace(guess, points_mm=points, scale_mm=scale)
 
-    def _reported(self, guess: _Guess, grid: Grid, unit: str) -> Landmarks:
+    def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str) -> Landmarks:
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
-        points = np.where(there[:, None], guess.points_mm, np.nan)
-        error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy(), np.nan)
+        points = np.where(there[:, None], guess.points_mm / factor, np.nan)
+        error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
         names = tuple(self.names[number] for number in guess.numbers)
         return Landmarks(names, points, np.clip(guess.presence, 0, 1), error, unit)
 
@@ -387,9 +392,14 @@ def _lay_out_for_cpu(network: torch.nn.Module) -> None:
 
     All but those of one voxel, the heads, whose maps are read one by one.
     """
+    orders = {
+        torch.channels_last_3d: (torch.nn.Conv3d, torch.nn.ConvTranspose3d),
+        torch.channels_last: (torch.nn.Conv2d, torch.nn.ConvTranspose2d),
+    }
     for layer in network.modules():
-        if isinstance(layer, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)) and max(layer.kernel_size) > 1:
-            layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for order, kinds in orders.items():
+            if isinstance(layer, kinds) and max(layer.kernel_size) > 1:
+                layer.to(memory_format=order)  # type: ignore[call-overload]
 
 
 @cache

@@ -194,7 +194,7 @@ def _rank() -> int:
 
 
 class DetectorEvaluator(Evaluator):
-    """Runs the whole detector over volumes and measures it in mm.
+    """Runs the whole detector over volumes and measures it in mm, over films without a spacing in px.
 
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
@@ -407,14 +407,15 @@ class KeepWithin:
 
 
 class ProgressLine:
-    """One line an epoch: losses, seconds, and the validation error in mm when there is a new one.
+    """One line an epoch: losses, seconds, and the validation error when there is a new one.
 
     Args:
         evaluator: whose metrics to show.
+        unit: of the points: "mm", or "px" of films without a spacing.
     """
 
-    def __init__(self, evaluator: Evaluator | None = None) -> None:
-        self.evaluator = evaluator
+    def __init__(self, evaluator: Evaluator | None = None, *, unit: str = "mm") -> None:
+        self.evaluator, self.unit = evaluator, unit
         self.sums: dict[str, list[float]] = {}
         self.begun, self.fresh = time.monotonic(), False
         if evaluator is not None:
@@ -438,7 +439,7 @@ class ProgressLine:
         if self.evaluator is not None and self.fresh:
             self.fresh = False
             line += ", validation error " + ", ".join(
-                f"{name.removeprefix('mean_error_mm ')} {value:.3f} mm"
+                f"{name.removeprefix('mean_error_mm ')} {value:.3f} {self.unit}"
                 for name, value in self.evaluator.state.metrics.items()
                 if name.startswith("mean_error_mm ")
             )

@@ -182,7 +182,7 @@ def refinement_lmk3d(job: Job) -> Result:
     detector, volume = LandmarkDetector.from_bundle(job.bundle), some_volume(job)
     level, refiner, data = detector.levels[-1], detector.network.refiners[-1], stored_tensor(volume)
     centres = volume.grid.to_mm(some_points(job).numpy())
-    targets = [patch_grid(centre, np.eye(3), level.size, level.spacing_mm) for centre in centres]
+    targets = [patch_grid(volume.grid, centre, np.eye(3), level.size, level.spacing_mm) for centre in centres]
     limits = (detector.window.low, detector.window.high)
     with torch.inference_mode():
         patches = cut_patches(data, volume.grid, targets, detector.window, limits)

@@ -18,10 +18,23 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
     Source:
         Tan et al. 2020: 0.4 mm voxels padded to 512^3 and downsampled 4 times, a background channel, exponential
         weights, three side losses, one displacement network a landmark on 64^3 patches, Adam 1e-3, batches of 4, no
-        augmentation. Widths, sigma and the range of the random offsets are not in the paper.
+        augmentation. Widths, sigma and the range of the random offsets are not in the paper, which has no films: over
+        these the plan's own spacings stay.
     """
+    names, sides = len(plan.names), list(plan.sides) if plan.flat else [128, 128, 128]
+    spacing, fine, offset = 1.6, 0.4, 2.0
+    if plan.flat:
+        spacing, fine, offset = plan.spacing_mm, plan.levels[-1].spacing_mm, plan.levels[-1].offset_mm
+    heatmap: Config = {
+        "_target_": "lmk3d.networks.HeatmapUNet",
+        "num_outputs": names + 1,
+        "channels": [16, 32, 64, 128],
+        "norm": "none",
+        "num_sides": 3,
+    }
+    refiner: Config = {"_target_": "lmk3d.networks.RegressionRefiner", "num_landmarks": names, "patch_size": 64}
     return {
-        "spacing_mm": 1.6,
+        "spacing_mm": spacing,
         "learning_rate": 1e-3,
         "codec": {
             "_target_": "lmk3d.codecs.HeatmapCodec",
@@ -30,31 +43,23 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
             "num_peaks": 1,
             "decode_radius": 0,
         },
-        "levels": [{"_target_": "lmk3d.inference.Level", "spacing_mm": 0.4, "size": 64}],
+        "levels": [{"_target_": "lmk3d.inference.Level", "spacing_mm": fine, "size": 64}],
         "network_def": {
             "_target_": "lmk3d.networks.Cascade",
-            "heatmap": {
-                "_target_": "lmk3d.networks.HeatmapUNet",
-                "num_outputs": len(plan.names) + 1,
-                "channels": [16, 32, 64, 128],
-                "norm": "none",
-                "num_sides": 3,
-            },
-            "refiners": [
-                {"_target_": "lmk3d.networks.RegressionRefiner", "num_landmarks": len(plan.names), "patch_size": 64}
-            ],
-            "num_landmarks": len(plan.names),
+            "heatmap": flattened(heatmap, "FlatDepth") if plan.flat else heatmap,
+            "refiners": [flattened(refiner, "FlatPatches") if plan.flat else refiner],
+            "num_landmarks": names,
         },
         "shape_model": None,
         "objective#side_weights": [0.3, 0.6, 0.9],
         "detector#pose": "world",
-        "detector#sides": [128, 128, 128],
+        "detector#sides": sides,
         "detector#min_presence": 0.0,
         "train#augment": [
             {
                 "_target_": "lmk3d.transforms.RandPosed",
                 "keys": "coarse",
-                "sides": [128, 128, 128],
+                "sides": sides,
                 "spacing_mm": "@spacing_mm",
             },
             {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},
@@ -64,9 +69,9 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
                 "keys": "image",
                 "window": "@window",
                 "level": 0,
-                "spacing_mm": 0.4,
+                "spacing_mm": fine,
                 "size": 64,
-                "offset_mm": 2.0,
+                "offset_mm": offset,
                 "count": 4,
                 "max_angle": 0.0,
                 "zoom": 0.0,
@@ -81,6 +86,11 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
             "factor": 1.0,
         },
     }
+
+
+def flattened(network: Config, adapter: str) -> Config:
+    """The 2D form of a network for films, in the adapter of ``lmk3d.networks.blocks`` that gives it its depth of one."""
+    return {"_target_": f"lmk3d.networks.blocks.{adapter}", "network": {**network, "spatial_dims": 2}}
 
 
 def metadata(plan: Plan) -> Config:
@@ -116,7 +126,7 @@ def metadata(plan: Plan) -> Config:
                     **image,
                     "format": "heatmaps",
                     "num_channels": len(plan.names),
-                    "spatial_shape": [side // plan.stride for side in plan.sides],
+                    "spatial_shape": [max(1, side // plan.stride) for side in plan.sides],
                     "value_range": [],
                     "is_patch_data": False,
                     "channel_def": {str(number): name for number, name in enumerate(plan.names)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.configure.extras import metadata, paper_overrides
+from lmk3d.configure.extras import flattened, metadata, paper_overrides
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
@@ -132,29 +132,32 @@ def _detector(plan: Plan) -> Config:
             "min_presence": plan.min_presence,
             "tolerance_mm": plan.tolerance_mm,
             "sides": list(plan.sides),
+            **({} if plan.side_px is None else {"side_px": plan.side_px}),
         },
     }
 
 
 def _network(plan: Plan) -> Config:
+    heatmap = {
+        "_target_": "lmk3d.networks.HeatmapUNet",
+        "num_outputs": len(plan.names),
+        "channels": list(plan.channels),
+        "stride": plan.stride,
+    }
+    refiners = [
+        {
+            "_target_": "lmk3d.networks.HeatmapRefiner",
+            "num_landmarks": len(plan.names),
+            "patch_size": level.size,
+            "channels": list(level.channels),
+            "max_move_vox": level.size / 2,
+        }
+        for level in plan.levels
+    ]
     return {
         "_target_": "lmk3d.networks.Cascade",
-        "heatmap": {
-            "_target_": "lmk3d.networks.HeatmapUNet",
-            "num_outputs": len(plan.names),
-            "channels": list(plan.channels),
-            "stride": plan.stride,
-        },
-        "refiners": [
-            {
-                "_target_": "lmk3d.networks.HeatmapRefiner",
-                "num_landmarks": len(plan.names),
-                "patch_size": level.size,
-                "channels": list(level.channels),
-                "max_move_vox": level.size / 2,
-            }
-            for level in plan.levels
-        ],
+        "heatmap": flattened(heatmap, "FlatDepth") if plan.flat else heatmap,
+        "refiners": [flattened(one, "FlatPatches") for one in refiners] if plan.flat else refiners,
         "num_landmarks": len(plan.names),
     }
 
@@ -196,8 +199,8 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "shape": "@shape_model",
             "missing": plan.missing,
         },
-        "train": {**_samples(plan), **_steps(), "handlers": _handlers(), "trainer": _trainer()},
-        "validate": _validation(),
+        "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
+        "validate": _validation(plan),
         "initialize": ["$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"],
         "run": ["$@train#trainer.run()"],
         "training": ["$@train#trainer.run()"],
@@ -208,7 +211,7 @@ def _samples(plan: Plan) -> Config:
     """Cases, loaded once; the random transforms that make a training sample of one; batches of them."""
     return {
         "load": [
-            {"_target_": "lmk3d.transforms.LoadCased", "names": "@names"},
+            _load(plan),
             {"_target_": "lmk3d.transforms.BlockMeansd", "keys": "image", "spacing_mm": "@spacing_mm"},
         ],
         "augment": _augmentation(plan),
@@ -333,13 +336,13 @@ def _steps() -> Config:
     }
 
 
-def _handlers() -> list[Config | str]:
+def _handlers(plan: Plan) -> list[Config | str]:
     return [
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
         {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
         "@train#resume",
-        {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator"},
+        {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},
         {
             "_target_": "TensorBoardStatsHandler",
             "log_dir": "$@bundle_root + '/eval'",
@@ -365,12 +368,17 @@ def _trainer() -> Config:
     }
 
 
-def _validation() -> Config:
+def _load(plan: Plan) -> Config:
+    side = {} if plan.side_px is None else {"side_px": plan.side_px}
+    return {"_target_": "lmk3d.transforms.LoadCased", "names": "@names", **side}
+
+
+def _validation(plan: Plan) -> Config:
     return {
         "dataset": {
             "_target_": "CacheDataset",
             "data": "$lmk3d.training.datalist(@dataset, 'validation', @phantoms.get('validation', ()))",
-            "transform": {"_target_": "lmk3d.transforms.LoadCased", "names": "@names"},
+            "transform": _load(plan),
             "progress": False,
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1, "num_workers": 0},
@@ -387,6 +395,7 @@ def _validation() -> Config:
             "val_data_loader": "@validate#dataloader",
             "detector": "@detector",
             "device": "@device",
+            "miss_mm": plan.miss_mm,
             "val_handlers": "@validate#handlers",
         },
     }

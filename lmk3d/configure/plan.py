@@ -10,12 +10,17 @@ import numpy as np
 from lmk3d.errors import InputError
 from lmk3d.geometry import fit_similarity
 from lmk3d.io import read_points
+from lmk3d.io.fingerprint import PERCENTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from lmk3d.io import Dataset, Fingerprint
+
+    FloatArray = NDArray[np.float64]
 
 __all__ = ["LevelPlan", "Plan", "plan_for"]
 
@@ -54,6 +59,9 @@ class Plan:
         phantoms: section to the arguments of each phantom, used when there is no data set.
         epochs, batch_size, learning_rate, repeats: of the training; each case is drawn ``repeats`` times an epoch.
         validate_every: epochs.
+        unit: of the points; "px" for films without a spacing, whose every number in mm is one in px.
+        side_px: see ``LandmarkDetector``.
+        miss_mm: what the validation counts for a landmark that was not found.
     """
 
     name: str
@@ -84,6 +92,14 @@ class Plan:
     learning_rate: float = 2e-3
     repeats: int = 1
     validate_every: int = 5
+    unit: str = "mm"
+    side_px: float | None = None
+    miss_mm: float = 20.0
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is for films."""
+        return self.sides[2] == 1
 
 
 def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
@@ -95,19 +111,24 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     docs/cascade.rst has the comparison.
 
     Raises:
-        InputError: if the data set holds films, or too few cases to train on and to validate with.
+        InputError: if the data set holds films beside volumes, or too few cases to train on and to validate with.
     """
     sizes, spacings = np.asarray(fingerprint.sizes, float), np.asarray(fingerprint.spacings_mm, float)
-    if (sizes[:, 2] == 1).any():
-        raise InputError(f"{path}: it holds films (one slice); this version trains the cascade on volumes only")
+    flat = sizes[:, 2] == 1
+    if flat.any() and not flat.all():
+        raise InputError(
+            f"{path}: {flat.sum()} of {len(flat)} images are films (one slice); part them from the volumes"
+        )
     cases = _marked(dataset, path, "training", 2)
     _marked(dataset, path, "validation", 1)
     shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in cases]
+    if flat.all():
+        return _film_plan(dataset, path, fingerprint, shapes)
     extents = np.median(sizes * spacings, axis=0)
     any_pose = _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
     most = 64 if any_pose else 112
-    spacing = float(np.ceil(1e3 * max(extents.max() / most, native)) / 1e3)
+    spacing = _rounded(max(extents.max() / most, native))
     fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=2)
     sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / 16) * 16
     levels = [fine]
@@ -136,6 +157,64 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
     )
+
+
+def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: list[FloatArray]) -> Plan:
+    """The plan for films, all of it from their longest side: pixels are much finer than what is to be seen in them.
+
+    A plane holds so much less than a volume that both stages look closer and wider, through wider networks. The stored
+    numbers of a film mean nothing by themselves, so that the window is one of percentiles.
+    """
+    sides = (np.asarray(fingerprint.sizes, float) * np.asarray(fingerprint.spacings_mm, float))[:, :2]
+    longest, channels = float(np.median(sides.max(axis=1))), (16, 32, 64, 128, 128)
+    pixel = float(np.median(np.asarray(fingerprint.spacings_mm, float)[:, :2].min(axis=1)))
+    side_px = _common_side(dataset, fingerprint, shapes, longest)
+    spacing = _rounded(max(longest / 240, pixel))
+    fine = LevelPlan(_rounded(max(longest / 500, pixel)), 64, 3 * spacing, channels=(24, 48, 96), count=16, passes=2)
+    extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
+    blocks = np.ceil(extents / spacing / 2 ** len(channels)).astype(int) * 2 ** len(channels)
+    reach = max(_reach(shapes), 0.2 * longest)
+    return Plan(
+        name=path.stem if path.stem != "dataset" else dataset.name,
+        description=dataset.description,
+        names=tuple(dataset.landmark_names),
+        pairs=tuple(dataset.pairs),
+        one_sided=tuple(dataset.one_sided),
+        low=PERCENTILES[0],
+        high=PERCENTILES[-1],
+        percentiles=True,
+        spacing_mm=spacing,
+        sides=(int(blocks[0]), int(blocks[1]), 1),
+        levels=(fine,),
+        channels=channels,
+        shift_mm=round(0.08 * longest, 3),
+        tolerance_mm=2 * spacing,
+        waves_mm=(0.013 * reach, 0.45 * reach),
+        dataset=str(path.resolve()),
+        epochs=max(10, 6000 // len(shapes)),
+        validate_every=10,
+        unit=fingerprint.unit,
+        side_px=side_px,
+        miss_mm=round(0.1 * longest, 3),
+    )
+
+
+def _common_side(dataset: Dataset, fingerprint: Fingerprint, shapes: list[FloatArray], longest: float) -> float | None:
+    """What films without a spacing are scaled to, if that makes their anatomy differ less in size; else None."""
+    if fingerprint.unit != "px":
+        return None
+    names = [case.name for case in dataset.sections["training"] if case.points is not None]
+    films = {image["name"]: max(image["shape"]) for image in fingerprint.images if image["section"] == "training"}
+    reach = np.array(
+        [[_reach([shape]), films[name]] for name, shape in zip(names, shapes, strict=True) if name in films]
+    )
+    reach = np.log(reach[reach[:, 0] > 0])
+    return longest if len(reach) > 1 and (reach[:, 0] - reach[:, 1]).std() < reach[:, 0].std() - 0.01 else None
+
+
+def _rounded(spacing: float) -> float:
+    """Up to a thousandth: a configuration is read by people."""
+    return float(np.ceil(1e3 * spacing) / 1e3)
 
 
 def _marked(dataset: Dataset, path: Path, section: str, least: int) -> list[Any]:

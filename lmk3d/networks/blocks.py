@@ -16,6 +16,7 @@ __all__ = [
     "ChannelGate",
     "ConvBlock",
     "FlatDepth",
+    "FlatPatches",
     "Upsample",
     "conv",
     "head",
@@ -237,3 +238,19 @@ class FlatDepth(nn.Module):
         """As ``HeatmapCoordinateNet.with_points``: maps of depth one, and points in the middle of that depth."""
         maps, points = self.network.with_points(x[..., 0])  # type: ignore[operator]
         return maps[..., None], functional.pad(points, (0, 1), value=0.5)
+
+
+class FlatPatches(nn.Module):
+    """Run a 2D refiner on patches of depth one: (P, 1, S, S, 1) in, (P, 3) moves that stay in the film out.
+
+    Args:
+        network: such as ``HeatmapRefiner`` with ``spatial_dims=2``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        moves, log_variance = self.network(patches[..., 0], landmarks)
+        return functional.pad(moves, (0, 1)), log_variance

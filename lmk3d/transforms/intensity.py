@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +36,10 @@ class Window:
         """The window of one image, in stored numbers; percentiles are taken over its coarse version."""
         if not self.percentiles:
             return self.low, self.high
-        flat = torch.as_tensor(coarse).flatten()
-        # torch.quantile refuses more than 2^24 numbers; every n-th of them says the same.
-        flat = flat[:: max(1, flat.numel() // 2**20)].float()
-        low, high = torch.quantile(flat, torch.tensor([self.low / 100, self.high / 100])).tolist()
+        flat = coarse.flatten()
+        flat = flat[:: max(1, flat.numel() // 2**20)].float()  # every n-th of many says the same
+        # NumPy's selects, torch's sorts: a tenth of the time, which every training sample takes.
+        low, high = np.percentile(flat.cpu().numpy(), (self.low, self.high)).tolist()
         return (low, high) if low < high else (low, low + 1.0)
 
     def scale(self, image: Tensor, limits: tuple[float, float]) -> Tensor:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lmk3d.landmarks import Landmarks
     from lmk3d.synthetic import Phantom
+    from lmk3d.synthetic.film import FilmPhantom
 
 __all__ = ["BlockMeansd", "LoadCased", "points_of"]
 
@@ -37,14 +38,22 @@ class LoadCased(Transform):
         image_key, label_key: where the file names stand. An image that is a mapping holds the arguments of
             ``lmk3d.synthetic.cta_phantom``, or of ``film_phantom`` where it has a "kind", and needs no label.
             "series" and "spacing_mm", where they are there, go to ``read_image``.
+        side_px: films without a spacing are brought to one size: their longest side is taken to measure this much, in
+            the image's affine and in the points; None leaves them in their own pixels.
     Raises:
         InputError: as ``lmk3d.io.read_image`` and ``read_points``.
     """
 
     def __init__(
-        self, names: Sequence[str], *, instances: int = 1, image_key: str = "image", label_key: str = "label"
+        self,
+        names: Sequence[str],
+        *,
+        instances: int = 1,
+        image_key: str = "image",
+        label_key: str = "label",
+        side_px: float | None = None,
     ) -> None:
-        self.names, self.instances = tuple(names), instances
+        self.names, self.instances, self.side_px = tuple(names), instances, side_px
         self.image_key, self.label_key = image_key, label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -55,11 +64,11 @@ class LoadCased(Transform):
         else:
             volume = read_image(out[self.image_key], series=out.get("series"), spacing_mm=out.get("spacing_mm"))
             points = read_points(out[self.label_key])
-        affine = torch.as_tensor(volume.grid.affine.copy())
+        factor = volume.factor_to(self.side_px)
+        affine = torch.as_tensor(volume.grid.scaled(factor).affine.copy())
         out[self.image_key] = MetaTensor(stored_tensor(volume)[None], affine=affine)
-        out[self.label_key] = points.ordered(self.names).points_mm
-        if self.instances > 1:
-            out[self.label_key] = self._instances(points)
+        found = self._instances(points) if self.instances > 1 else points.ordered(self.names).points_mm
+        out[self.label_key] = factor * found
         return out
 
     def _instances(self, points: Landmarks) -> NDArray[np.float64]:
@@ -75,12 +84,15 @@ def points_of(case: Mapping[Hashable, Any]) -> Landmarks:
     return _drawn(case["image"]).landmarks if isinstance(case["image"], dict) else read_points(case["label"])
 
 
-def _drawn(arguments: Mapping[str, Any]) -> Phantom:
+def _drawn(arguments: Mapping[str, Any]) -> Phantom | FilmPhantom:
     """The phantom of these arguments: of a film where they name a kind."""
-    from lmk3d import synthetic
+    if "kind" in arguments:
+        from lmk3d.synthetic.film import film_phantom
 
-    draw = synthetic.film_phantom if "kind" in arguments else synthetic.cta_phantom
-    return draw(**arguments)
+        return film_phantom(**arguments)
+    from lmk3d.synthetic import cta_phantom
+
+    return cta_phantom(**arguments)
 
 
 class BlockMeansd(MapTransform):

@@ -27,7 +27,7 @@ __all__ = ["RandPatchesd"]
 class RandPatchesd(RandomizableTransform, MapTransform):
     """Cut patches round random points near random landmarks, in the pose prediction will use, slightly disturbed.
 
-    Adds ``patches{level}`` (P, S, S, S), ``numbers{level}`` (P,) the landmarks' rows, ``moves{level}`` (P, 3) from the
+    Adds ``patches{level}`` (P, S, S, S), of a film (P, S, S, 1), ``numbers{level}`` (P,) the landmarks' rows, ``moves{level}`` (P, 3) from the
     patch's centre to the landmark in patch voxels (i, j, k); a row of NaN where a landmark is missing.
 
     Args:
@@ -37,7 +37,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         spacing_mm, size: of the patch.
         offset_mm: standard deviation of each component of the start's offset from the truth.
         count: P, patches to cut.
-        shape: the shape model whose fitted frame gives the pose; None keeps the world's axes.
+        shape: the shape model whose fitted frame gives the pose; None keeps the world's axes, over a film its own.
         max_angle: radians, of the disturbance of the pose.
         zoom: its size is disturbed log-uniformly from 1 / (1 + zoom) to 1 + zoom.
     Source:
@@ -68,7 +68,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
     def drawn_pose(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
         """(3, 3) the disturbed pose of the patches."""
         size = np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
-        pose = canonical_pose(self.shape, points_mm, mirrored=mirrored)
+        pose = canonical_pose(self.shape, points_mm, mirrored=mirrored) @ volume.upright
         return size * disturbed_pose(pose, volume, self.R, self.max_angle)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -81,10 +81,11 @@ class RandPatchesd(RandomizableTransform, MapTransform):
             pool = there if len(there) else np.arange(len(points))
             numbers = self.R.permutation(np.resize(self.R.permutation(pool), max(self.count, len(pool))))[: self.count]
             frame = np.clip(self.R.normal(size=(self.count, 3)), -2.5, 2.5) * self.offset_mm / self.spacing_mm
+            frame[:, np.equal(grid.shape, 1)] = 0  # nothing lies beside a film
             known = np.isfinite(points[numbers]).all(1)
             truth = np.where(known[:, None], points[numbers], grid.center_mm)
             starts = truth - frame @ (pose * self.spacing_mm).T
-            targets = [patch_grid(start, pose, self.size, self.spacing_mm) for start in starts]
+            targets = [patch_grid(grid, start, pose, self.size, self.spacing_mm) for start in starts]
             limits = self.window.limits(out["coarse"])
             out[f"patches{self.level}"] = cut_patches(volume, grid, targets, self.window, limits, out.get("waves"))
             out[f"numbers{self.level}"] = torch.as_tensor(numbers)

@@ -192,7 +192,7 @@ class RandPosed(RandomizableTransform, MapTransform):
     def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> Grid:
         """A random grid over a volume."""
         flat = volume.shape[2] == 1
-        pose = canonical_pose(self.model, points_mm, mirrored=mirrored) @ (volume.axes if flat else np.eye(3))
+        pose = canonical_pose(self.model, points_mm, mirrored=mirrored) @ volume.upright
         pose = disturbed_pose(pose, volume, self.R, self.max_angle)
         scale = np.cbrt(abs(np.linalg.det(pose)))
         spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))

@@ -184,17 +184,21 @@ def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Wave
     return found[0, 0] + fill
 
 
-def patch_grid(center_mm: NDArray[np.float64], pose: NDArray[np.float64], size: int, spacing_mm: float) -> Grid:
-    """The cubic grid of one patch.
+def patch_grid(
+    volume: Grid, center_mm: NDArray[np.float64], pose: NDArray[np.float64], size: int, spacing_mm: float
+) -> Grid:
+    """The grid of one patch: a cube, over a film a square.
 
     Args:
+        volume: what the patch is cut from.
         center_mm: (3,) world point at the patch's middle.
         pose: (3, 3) patch frame to world directions; a scale in it scales the patch, a reflection mirrors it.
         size: voxels along each side.
         spacing_mm: in the patch frame.
     """
     scale = np.cbrt(abs(np.linalg.det(pose)))
-    return Grid.around(center_mm, (size, size, size), spacing_mm * scale, pose / scale)
+    shape = (size, size, 1 if volume.shape[2] == 1 else size)
+    return Grid.around(center_mm, shape, spacing_mm * scale, pose / scale)
 
 
 def cut_patches(
@@ -205,7 +209,7 @@ def cut_patches(
     limits: tuple[float, float],
     waves: Waves | None = None,
 ) -> Tensor:
-    """Sample each patch from the stored volume and scale its intensities: (P, S, S, S) float32."""
+    """Sample each patch from the stored volume and scale its intensities: (P, S, S, S) float32, of a film (P, S, S, 1)."""
     patches = [resample(data, grid, target, fill=limits[0], waves=waves) for target in targets]
     return window.scale(torch.stack(patches), limits)
 

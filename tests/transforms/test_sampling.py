@@ -152,7 +152,7 @@ def test_a_film_is_sampled_in_its_plane():
 def test_patches_are_scaled_windows_of_the_volume():
     grid = Grid.around([0, 0, 0], (20, 20, 20), 1.0)
     data = (100 * noise(grid.shape)).to(torch.int16)
-    targets = [patch_grid(np.array(center), np.eye(3), 4, 1.0) for center in ([0.5, 0.5, 0.5], [-3.0, 2.0, 1.0])]
+    targets = [patch_grid(grid, np.array(center), np.eye(3), 4, 1.0) for center in ([0.5, 0.5, 0.5], [-3.0, 2.0, 1.0])]
     patches = cut_patches(data, grid, targets, Window(-50, 150), (-50, 150))
     assert patches.shape == (2, 4, 4, 4)
     # Middle at world 0.5, so at voxel 10: the patch's voxels lie halfway between voxels 8 to 12.
@@ -162,11 +162,12 @@ def test_patches_are_scaled_windows_of_the_volume():
 
 def test_a_patch_has_the_size_and_side_of_its_pose():
     turn = np.linalg.qr(np.random.default_rng(10).normal(size=(3, 3)))[0]
-    grid = patch_grid(np.array([1.0, 2, 3]), 1.2 * turn, 5, 0.5)
+    volume = Grid.around([0, 0, 0], (9, 9, 9), 1.0)
+    grid = patch_grid(volume, np.array([1.0, 2, 3]), 1.2 * turn, 5, 0.5)
     assert_allclose(grid.center_mm, [1, 2, 3])
     assert_allclose(grid.spacing_mm, 0.6)
     assert_allclose(grid.axes, turn, atol=1e-12)
-    mirrored = patch_grid(np.zeros(3), np.diag([-1.2, 1.2, 1.2]), 5, 0.5)
+    mirrored = patch_grid(volume, np.zeros(3), np.diag([-1.2, 1.2, 1.2]), 5, 0.5)
     assert_allclose(mirrored.axes, np.diag([-1, 1, 1]), atol=1e-12)
 
 
