@@ -64,7 +64,7 @@ class _Scan:
     grid: Grid
     coarse: Tensor
     coarse_grid: Grid
-    limits: tuple[float, float]
+    limits: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ def sliding_peaks(  # noqa: PLR0913 - what is looked at, by what, and how
     network: Callable[[Tensor], Tensor],
     data: Tensor,
     window: Window,
-    limits: tuple[float, float],
+    limits: tuple[float, ...],
     codec: HeatmapCodec,
     *,
     roi: Sequence[int],
