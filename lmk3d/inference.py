@@ -20,16 +20,17 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks.blocks import FlatDepth
+from lmk3d.overlap import dice, surface_distance
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from lmk3d.codecs import HeatmapCodec, Peaks
+    from lmk3d.codecs import HeatmapCodec
     from lmk3d.geometry import Volume
     from lmk3d.networks import Cascade
     from lmk3d.transforms.intensity import Window
@@ -215,6 +216,33 @@ class LandmarkDetector:
             stages[f"refined {number + 1}"] = guess
         return {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
 
+    @torch.inference_mode()
+    def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:
+        """Which voxels of the image each structure of a dense codec covers, (I, J, K) by name; {} for other codecs."""
+        if not isinstance(self.codec, DenseCodec):
+            return {}
+        self.network.eval()
+        grid = volume.grid.scaled(volume.factor_to(self.side_px))
+        scan = self._prepared(replace(volume, grid=grid))
+        logits, seen = self._dense_maps(scan, self.first_stage_grid(grid))
+        found = {}
+        for name, logit in zip(self.codec.structures, logits, strict=False):
+            inside = resample(torch.sigmoid(logit), seen, grid, fill=0.0)
+            found[name] = (inside > self.codec.threshold).numpy()
+        return found
+
+    def compare_masks(self, volume: Volume, truth: Landmarks) -> dict[str, dict[str, float]]:
+        """Each structure's Dice and average surface distance from the contour of the truth, in the truth's unit."""
+        if not isinstance(self.codec, DenseCodec):
+            return {}
+        points_vox = volume.grid.to_vox(truth.ordered(self.names).points_mm)
+        drawn, found = self.codec.outlined(points_vox, volume.grid.shape), self.detect_masks(volume)
+        spacing = volume.grid.spacing_mm
+        return {
+            name: {"dice": dice(mask, found[name]), "asd": surface_distance(mask, found[name], spacing)}
+            for name, mask in drawn.items()
+        }
+
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
         return ShapeModel(self.network.mean_shape.cpu().numpy(), covariance) if covariance.any() else None
@@ -269,34 +297,39 @@ class LandmarkDetector:
 
     def _look(self, scan: _Scan, grid: Grid) -> _Look:
         """Run the first stage on one grid."""
-
-        def read(part: Grid) -> Tensor:
-            image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
-            return self.window.scale(image, scan.limits).to(self.device)
-
-        if self.sliding is None:
-            logits = self.network(read(grid)[None, None])[0].float().cpu()
-            peaks = self._decoded(logits)
-            grid = grid.coarsened([side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)])
+        if isinstance(self.codec, DenseCodec):
+            logits, grid = self._dense_maps(scan, grid)
+            peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
+        elif self.sliding is None:
+            logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
+            peaks, grid = self.codec.decode(logits), _grid_of(logits, grid)
         else:
-            roi = [min(sides) for sides in zip(self.sliding, grid.shape, strict=True)]
-            peaks = self._slid(lambda start: read(grid.cropped(start, roi)), grid, roi)
+            roi = self._roi(grid)
+            peaks = peaks_by_windows(
+                self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
+            )
         points = grid.to_mm(peaks.points_vox.numpy())
         heights = None if peaks.heights is None else peaks.heights.double().numpy()
         return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
 
-    def _slid(self, read: Callable[[tuple[int, int, int]], Tensor], grid: Grid, roi: Sequence[int]) -> Peaks:
-        """The peaks on a grid, in its voxels, seen window by window."""
-        if not isinstance(self.codec, DenseCodec):
-            return peaks_by_windows(self.network, read, grid.shape, self.codec, roi=roi)
-        logits, steps = maps_by_windows(self.network, read, grid.shape, roi=roi)
-        peaks = self._decoded(logits)
-        return replace(peaks, points_vox=(peaks.points_vox + 0.5) * torch.tensor(steps) - 0.5)
+    def _dense_maps(self, scan: _Scan, grid: Grid) -> tuple[Tensor, Grid]:
+        """The few maps of a dense codec over a grid, seen at once or window by window, and the maps' own grid."""
+        if self.sliding is None:
+            logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
+        else:
+            roi = self._roi(grid)
+            logits = maps_by_windows(
+                self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, roi=roi
+            )
+        return logits, _grid_of(logits, grid)
 
-    def _decoded(self, logits: Tensor) -> Peaks:
-        if isinstance(self.codec, DenseCodec):
-            return self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
-        return self.codec.decode(logits)
+    def _read(self, scan: _Scan, part: Grid) -> Tensor:
+        """The network's input on a grid."""
+        image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
+        return self.window.scale(image, scan.limits).to(self.device)
+
+    def _roi(self, grid: Grid) -> list[int]:
+        return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
 
     def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
         """Look from up to 24 sides, and straight at the best answers; best first.
@@ -385,6 +418,11 @@ class LandmarkDetector:
         error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
         names = tuple(self.names[number] for number in guess.numbers)
         return Landmarks(names, points, np.clip(guess.presence, 0, 1), error, unit)
+
+
+def _grid_of(maps: Tensor, grid: Grid) -> Grid:
+    """The grid of maps that a network gave of an image on ``grid``, which they cover in whole blocks."""
+    return grid.coarsened([side // size for side, size in zip(grid.shape, maps.shape[1:], strict=True)])
 
 
 def _lay_out_for_cpu(network: torch.nn.Module) -> None:

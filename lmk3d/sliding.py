@@ -109,13 +109,13 @@ def maps_by_windows(
     *,
     roi: Sequence[int],
     overlap: float = 0.5,
-) -> tuple[Tensor, Triple]:
+) -> Tensor:
     """The blended maps themselves, for codecs that read all of them together (a few channels a structure).
 
     Args:
         network, read, shape, roi, overlap: as in ``peaks_by_windows``.
     Returns:
-        (C, ...) maps over the image, and how many voxels of the image one of theirs stands for.
+        (C, ...) maps over the image.
     """
     logits = _logits(network, read(Tiling(shape, roi, overlap=overlap).start(0)))
     tiling = Tiling(shape, roi, stride=_stride(roi, logits), overlap=overlap)
@@ -133,8 +133,7 @@ def maps_by_windows(
         box = [slice(at, at + side) for at, side in zip(tiling.corner(number), tiling.size, strict=True)]
         total[:, box[0], box[1], box[2]] += weight * logits
         weights[box[0], box[1], box[2]] += weight
-    i, j, k = tiling.stride
-    return (total / weights).cpu(), (i, j, k)
+    return (total / weights).cpu()
 
 
 def _logits(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
+# As in lmk3d.configure.methods, which is too slow to import for --help; a test compares them.
+_METHODS = (
+    "cascade",
+    "plain",
+    "spatial_configuration",
+    "appearance_context",
+    "landmarknet",
+    "heatmap_coordinate",
+    "denseseg",
+)
+
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the shell."""
@@ -24,6 +35,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     train.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
     train.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    train.add_argument("--method", default="cascade", metavar="NAME", help=f"{', '.join(_METHODS)} (default: cascade)")
     train.add_argument("--budget", type=duration_s, metavar="TIME", help="bound of the whole run: 30m, 2h, 1h30m")
     train.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
@@ -64,6 +76,7 @@ def _train(arguments: argparse.Namespace) -> int:
     train_dataset(
         arguments.dataset,
         arguments.output,
+        method=arguments.method,
         budget_s=arguments.budget,
         device=device,
         overrides=dict(arguments.overrides),

@@ -104,18 +104,22 @@ class DenseCodec:
             contour = np.asarray(points_vox, dtype=np.float64)[rows, :2]
             if np.isnan(contour).any():
                 continue
-            target[number] = 0.0
-            first = np.clip(np.floor(contour.min(0)).astype(int), 0, shape[:2])
-            last = np.clip(np.ceil(contour.max(0)).astype(int) + 1, 0, shape[:2])
-            if (last <= first).any():
-                continue
-            inside = polygon_mask(contour - first, (int(last[0] - first[0]), int(last[1] - first[1])))
-            target[number, first[0] : last[0], first[1] : last[1], 0] = inside
-            pixels = np.argwhere(inside) + first
+            inside = polygon_mask(contour, shape[:2])
+            target[number, :, :, 0] = inside
+            pixels = np.argwhere(inside)
             values = _interpolated(contour, uv[rows], pixels)
             target[count + number, pixels[:, 0], pixels[:, 1], 0] = values[:, 0]
             target[2 * count + number, pixels[:, 0], pixels[:, 1], 0] = values[:, 1]
         return torch.from_numpy(target)
+
+    def outlined(self, points_vox: FloatArray, shape: tuple[int, int, int]) -> dict[str, NDArray[np.bool_]]:
+        """The (I, J, 1) mask of each structure whose contour (N, 3) points hold in full."""
+        contours = {name: points_vox[rows, :2] for name, rows in zip(self.structures, self.rows, strict=True)}
+        return {
+            name: polygon_mask(contour, shape[:2])[:, :, None]
+            for name, contour in contours.items()
+            if np.isfinite(contour).all()
+        }
 
     def masks(self, logits: Tensor) -> Tensor:
         """(S, ...) True inside each structure, of (3 S, ...) logits."""
@@ -164,13 +168,16 @@ def polygon_mask(contour: FloatArray, shape: tuple[int, int]) -> NDArray[np.bool
         contour: (M, 2) rows and columns of its corners, in order.
         shape: (H, W) pixels.
     """
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
     inside = np.zeros(shape, dtype=bool)
+    first = np.clip(np.floor(contour.min(0)).astype(int), 0, shape)
+    last = np.clip(np.ceil(contour.max(0)).astype(int) + 1, 0, shape)
+    rows, columns = np.arange(first[0], last[0])[:, None], np.arange(first[1], last[1])[None]
+    box = inside[first[0] : last[0], first[1] : last[1]]
     for (i, j), (to_i, to_j) in zip(contour, np.roll(contour, -1, axis=0), strict=True):
         if i == to_i:  # a ray along the row meets no edge along the row
             continue
         crosses = (i > rows) != (to_i > rows)
-        inside ^= crosses & (columns < j + (rows - i) * (to_j - j) / (to_i - i))
+        box ^= crosses & (columns < j + (rows - i) * (to_j - j) / (to_i - i))
     return inside
 
 

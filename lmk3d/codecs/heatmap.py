@@ -231,12 +231,21 @@ def top_peaks(
         reach: half side of the window in which a maximum is the highest; the radius when None.
         heights: note how high each is.
     """
-    values, index = local_maxima(maps, count, max(radius, 1) if reach is None else reach)
+    reach = max(radius, 1) if reach is None else reach
+    values, index = _apart(*local_maxima(maps, count, reach), reach)
     points, mass = refine_peaks(maps, index, radius)
     there = values > 0
     points = torch.where(there[..., None], points, torch.nan)
     found = torch.where(there, values, 0.0) if heights else None
     return Peaks(points, torch.where(there, mass, 0.0), presence, found)
+
+
+def _apart(values: Tensor, index: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """Of maxima (N, K) that lie within ``reach`` of each other, which are of one height, only the first is left."""
+    together = (index[:, :, None] - index[:, None]).abs().amax(-1) <= reach
+    values = torch.where(together.triu(diagonal=1).any(1), -torch.inf, values)
+    order = values.argsort(dim=1, descending=True, stable=True)
+    return torch.take_along_dim(values, order, dim=1), torch.take_along_dim(index, order[..., None], dim=1)
 
 
 def local_maxima(

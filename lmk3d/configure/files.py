@@ -125,11 +125,12 @@ def write_bundle(folder: Path, plan: Plan) -> None:
     Raises:
         InputError: if the folder cannot be made or written to.
     """
+    files = bundle_files(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
-    for name, content in bundle_files(plan).items():
+    for name, content in files.items():
         with atomic_path(folder / name) as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "logging.conf") as path:

@@ -1,21 +1,23 @@
-"""The published methods: what each puts in place of the cascade's first stage, and its paper's own settings.
+"""The published methods: what each puts in place of the cascade's first stage, and its paper's settings.
 
-Everything else of a bundle (data, transforms, training loop, validation, detector) is that of ``lmk3d.configure.files``.
+Everything else of a bundle (data, transforms, training loop, detector) is that of ``lmk3d.configure.files``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
+from lmk3d.io import read_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lmk3d.configure.plan import Plan
+    from lmk3d.io import Dataset
 
-__all__ = ["METHODS", "Method", "method_of", "targets"]
+__all__ = ["METHODS", "Method", "method_of", "targets", "with_method"]
 
 Config = dict[str, Any]
 
@@ -58,6 +60,22 @@ def method_of(plan: Plan) -> Method:
     if not plan.flat and plan.method not in _VOLUMES:
         raise InputError(f"{plan.method} is for films; volumes can be trained with cascade, {', '.join(_VOLUMES)}")
     return METHODS[plan.method](plan)
+
+
+def with_method(plan: Plan, name: str, dataset: Dataset) -> Plan:
+    """A data set's plan for another method than the cascade: no refiners, all instances, the data set's contours."""
+    marked = [read_points(case.points).names for case in dataset.cases("training") if case.points is not None]
+    most = max((names.count(one) for names in marked for one in set(names)), default=1)
+    least = {"plain": plan.min_presence, "landmarknet": 0.3}.get(name, 0.0)  # of heights, which need not reach 1
+    return replace(
+        plan,
+        method=name,
+        levels=(),
+        min_presence=least,
+        structures=dataset.structures,
+        instances=most if name == "landmarknet" else 1,
+        missing="absent" if most > 1 else plan.missing,
+    )
 
 
 def _heights(sigma_vox: float, **options: Any) -> Config:

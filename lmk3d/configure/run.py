@@ -13,6 +13,7 @@ from monai.bundle import ComponentLocator, ConfigParser
 
 from lmk3d.components import check, hint, read_config
 from lmk3d.configure.files import write_bundle
+from lmk3d.configure.methods import with_method
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
@@ -32,6 +33,7 @@ def train_dataset(
     dataset: Path,
     output: Path,
     *,
+    method: str = "cascade",
     budget_s: float | None = None,
     device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -40,6 +42,7 @@ def train_dataset(
 
     Args:
         dataset: the data set's JSON.
+        method: "cascade", or one of ``lmk3d.configure.methods``.
         output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
         budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
@@ -56,7 +59,9 @@ def train_dataset(
             more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
             raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
         print(result.fingerprint.table(), flush=True)
-        write_bundle(output, plan_for(read_dataset(dataset), dataset, result.fingerprint))
+        known = read_dataset(dataset)
+        plan = plan_for(known, dataset, result.fingerprint)
+        write_bundle(output, plan if method == "cascade" else with_method(plan, method, known))
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
     changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
     if device is not None:

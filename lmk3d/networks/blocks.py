@@ -69,9 +69,7 @@ def resized(x: Tensor, size: list[int]) -> Tensor:
 
 def shrunk(x: Tensor, size: list[int]) -> Tensor:
     """Maps (B, C, ...) averaged down to a grid of ``size``, so that no narrow peak falls between its voxels."""
-    if len(size) == 2:
-        return functional.adaptive_avg_pool2d(x, size)  # type: ignore[arg-type] # TorchScript knows no such tuples
-    return functional.adaptive_avg_pool3d(x, size)  # type: ignore[arg-type]
+    return functional.interpolate(x, size=size, mode="area")
 
 
 def head(spatial_dims: int, inputs: int, outputs: int) -> nn.Module:

@@ -56,6 +56,7 @@ class HeatmapCoordinateNet(nn.Module):
         super().__init__()
         self.unet = HeatmapUNet(num_landmarks, channels=channels, stride=stride, spatial_dims=2, norm=norm)
         self.divisor = self.unet.divisor
+        nn.init.constant_(self.unet.head.bias, -4.0)  # type: ignore[arg-type] # nearly empty, as most of a target is
         self.trunk_size, self.product, self.learnt = list(trunk_size), product, learnt
         first = max(1, trunk[0] // 4)
         layers: list[nn.Module] = []

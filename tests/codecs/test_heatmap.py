@@ -255,3 +255,11 @@ def test_a_coarser_map_has_narrower_gaussians_but_none_under_a_voxel():
 def test_what_no_codec_can_read_is_refused(options, text):
     with pytest.raises(ValueError, match=text):
         HeatmapCodec(**options)
+
+
+def test_a_plateau_is_one_peak():
+    maps = torch.zeros(1, 9, 9, 1)
+    maps[0, 3:5, 3:6] = 1.0
+    maps[0, 8, 8] = 0.5
+    peaks = HeatmapCodec(reading="heights", decode_radius=2).decode(maps)
+    assert_close(peaks.heights, torch.tensor([[1.0, 0.5, 0, 0]]))
