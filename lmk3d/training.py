@@ -154,7 +154,8 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
     Args:
         dataset: path of a data set's JSON; with "" the phantoms are taken, so that a bundle trains without any data.
         section: "training", "validation" or "test".
-        phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, one mapping for each.
+        phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, or with a "kind" of ``film_phantom``, one mapping for
+            each.
     """
     if not dataset:
         print(

@@ -89,7 +89,7 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
 
 
 def flattened(network: Config, adapter: str) -> Config:
-    """The 2D form of a network for films, in the adapter of ``lmk3d.networks.blocks`` that gives it its depth of one."""
+    """The 2D form of a network for films, in the adapter of ``lmk3d.networks.blocks`` that gives it a depth of one."""
     return {"_target_": f"lmk3d.networks.blocks.{adapter}", "network": {**network, "spatial_dims": 2}}
 
 

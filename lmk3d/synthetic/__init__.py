@@ -1,4 +1,4 @@
-"""Phantoms with exactly known landmarks: CTA of heart and aorta, for training, tests and the demo.
+"""Phantoms with exactly known landmarks: CTA of heart and aorta, and radiographs, for training, tests and the demo.
 
 Every landmark is a point of the drawn geometry, exact to rounding in world mm, whatever the grid:
 
@@ -13,9 +13,30 @@ Every landmark is a point of the drawn geometry, exact to rounding in world mm, 
   through the wall of the aorta.
 - ``brachiocephalic_bifurcation``: where the centrelines of the right common carotid and right subclavian artery part.
 - ``aortic_bifurcation``: where the centrelines of the two common iliac arteries part.
+
+``film_phantom`` draws radiographs of four kinds; ``lmk3d.synthetic.skull``, ``spine``, ``chest`` and ``mediastinum``
+say where their points lie.
 """
 
 from lmk3d.synthetic.anatomy import AORTIC_LANDMARKS, CARDIAC_LANDMARKS
+from lmk3d.synthetic.chest import CHEST_CONTOURS, CHEST_LANDMARKS
+from lmk3d.synthetic.film import FilmPhantom, film_phantom
+from lmk3d.synthetic.mediastinum import MEDIASTINUM_LANDMARKS
 from lmk3d.synthetic.phantom import Phantom, cta_phantom
+from lmk3d.synthetic.skull import SKULL_LANDMARKS
+from lmk3d.synthetic.spine import SPINE_LANDMARKS, VERTEBRAE
 
-__all__ = ["AORTIC_LANDMARKS", "CARDIAC_LANDMARKS", "Phantom", "cta_phantom"]
+__all__ = [
+    "AORTIC_LANDMARKS",
+    "CARDIAC_LANDMARKS",
+    "CHEST_CONTOURS",
+    "CHEST_LANDMARKS",
+    "MEDIASTINUM_LANDMARKS",
+    "SKULL_LANDMARKS",
+    "SPINE_LANDMARKS",
+    "VERTEBRAE",
+    "FilmPhantom",
+    "Phantom",
+    "cta_phantom",
+    "film_phantom",
+]

@@ -111,17 +111,23 @@ class Canvas:
 
     def stroke(self, line: ArrayLike, width_mm: ArrayLike, density: float) -> None:
         """Draw a line of (M, 2) points, ``width_mm`` wide (or (M,) widths), with round ends."""
-        points = np.asarray(line, dtype=np.float64)
-        radii = np.broadcast_to(np.asarray(width_mm, dtype=np.float64) / 2, len(points))
-        box, x, y = self._around(points, float(radii.max()) + self.edge_mm)
-        depth = np.full(np.broadcast_shapes(x.shape, y.shape), -np.inf, dtype=np.float32)
-        reach = float(radii.max()) + self.edge_mm
-        for start, stop, first, last in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            part, across, down = self._around(np.stack([start, stop]), reach)
-            if 0 in (across.size, down.size):
-                continue
-            own = depth[part[0].start - box[0].start :, part[1].start - box[1].start :][: down.size, : across.size]
-            np.maximum(own, segment_depth(start, stop, (first, last), across, down), out=own)
+        self.tubes([(line, width_mm)], density)
+
+    def tubes(self, lines: Sequence[tuple[ArrayLike, ArrayLike]], density: float) -> None:
+        """Draw several lines with their widths as one shape, which is no denser where they meet."""
+        parts = [np.asarray(line, dtype=np.float64) for line, _ in lines]
+        radii = [
+            np.broadcast_to(np.asarray(width, float) / 2, len(part))
+            for part, (_, width) in zip(parts, lines, strict=True)
+        ]
+        reach = max(float(own.max()) for own in radii) + self.edge_mm
+        box, x, y = self._around(np.concatenate(parts), reach)
+        depth = np.full((y.size, x.size), -np.inf)
+        for points, own in zip(parts, radii, strict=True):
+            for start, stop, first, last in zip(points[:-1], points[1:], own[:-1], own[1:], strict=True):
+                (rows, columns), across, down = self._around(np.stack([start, stop]), reach)
+                part = depth[rows.start - box[0].start :, columns.start - box[1].start :][: down.size, : across.size]
+                np.maximum(part, segment_depth(start, stop, (first, last), across, down), out=part)
         self._filled(box, depth, density)
 
     def blob(self, middle: ArrayLike, radius_mm: float, density: float) -> None:
@@ -139,8 +145,9 @@ class Canvas:
             noise: standard deviation, as part of the film's whole range.
             bits: 8, or 16 for 12 bits in 16.
         """
-        # What is left of a beam falls exponentially; film and readers take its logarithm, and saturate at both ends.
-        shown = 0.06 + 0.88 * self.image / (1.0 + self.image)
+        # A film saturates: the denser the matter already, the less more of it brightens.
+        matter = np.clip(self.image / self.image.max(), 0.0, 1.0)
+        shown = 0.04 + 0.90 * 1.6 * matter / (0.6 + matter)
         shown = shown + noise * draws.noise((1, *self.image.shape))[0]
         most = {8: 255, 16: 4095}[bits]
         stored = np.rint(np.clip(shown, 0.0, 1.0) * most)

@@ -90,9 +90,8 @@ def _bones(draws: Draws, canvas: Canvas, pose: Pose) -> None:
                 front = [(1.06 * reach, y + 20), (0.85 * reach, y + 46), (0.5 * reach, y + 62)]
                 canvas.stroke(curve(pose([(side * x, down) for x, down in front])), 7.0, 0.055)
     fork = np.array([draws.near(4.0, 3.0), draws.near(-46.0, 5.0)])
-    canvas.stroke(pose([(0, -190), (1, -110), fork]), 15.0, -0.20)
-    for side in (-1.0, 1.0):
-        canvas.stroke(pose([fork, fork + (side * 22, 20 + 6 * side)]), [11.0, 7.0], -0.12)
+    bronchi = [(pose([fork, fork + (side * 22, 20 + 6 * side)]), [11.0, 7.0]) for side in (-1.0, 1.0)]
+    canvas.tubes([(pose([(0, -190), (1, -110), fork]), 15.0), *bronchi], -0.20)
 
 
 def _clavicle(draws: Draws, canvas: Canvas, pose: Pose, side: float) -> tuple[FloatArray, NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""Radiograph phantoms: a film of a drawn subject, its landmarks known exactly, of some kinds also contours and masks."""
+"""Radiograph phantoms: drawn subjects, their landmarks known exactly, some kinds also with contours and masks."""
 
 from __future__ import annotations
 

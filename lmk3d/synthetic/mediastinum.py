@@ -54,7 +54,7 @@ def draw_mediastinum(draws: Draws, canvas: Canvas, spinous: int | None) -> Drawn
         if first <= level < first + count:
             spines.append(place)
             drop = [place + step for step in ((0, -5.5), (2.6, -2), (2.9, 2.4), (0, 5.5), (-2.9, 2.4), (-2.6, -2))]
-            canvas.star(closed_curve(pose(drop)), draws.uniform(0.12, 0.2))
+            canvas.star(closed_curve(pose(drop)), draws.uniform(0.16, 0.28))
     fork = np.array([draws.near(0, 6), draws.near(-6.0, 16.0)])
     _airways(draws, canvas, pose, fork)
     names = (*["spinous_process"] * count, "tracheal_bifurcation")
@@ -85,8 +85,9 @@ def _airways(draws: Draws, canvas: Canvas, pose: Pose, fork: FloatArray) -> None
     width = draws.uniform(13.0, 17.0)
     trachea = curve(pose([(draws.near(0, 3), -150), (fork[0] - 1, fork[1] - 50), fork]))
     right, left = np.radians(draws.near(28, 6)), np.radians(draws.near(48, 6))
-    canvas.stroke(trachea, width, -0.16)
+    tubes = [(trachea, np.full(len(trachea), width))]
     for angle, side, length in ((right, -1.0, 30.0), (left, 1.0, 42.0)):
         way = length * np.array([side * np.sin(angle), np.cos(angle)])
         tube = curve(pose([fork, fork + 0.5 * way, fork + way]))
-        canvas.stroke(tube, np.linspace(0.78, 0.5, len(tube)) * width, -0.13)
+        tubes.append((tube, np.linspace(0.78, 0.5, len(tube)) * width))
+    canvas.tubes(tubes, -0.20)

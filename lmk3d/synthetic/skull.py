@@ -59,7 +59,7 @@ def draw_skull(draws: Draws, canvas: Canvas) -> Drawn:
     the skull's base; the spines at the palate's ends, the incisions at the teeth's tips, the others on their outlines.
     """
     own = _subject(draws)
-    pose = Pose.drawn(draws, (92.0, 96.0), move_mm=9.0, turn_deg=7.0, grow=0.07)
+    pose = Pose.drawn(draws, (76.0, 96.0), move_mm=8.0, turn_deg=7.0, grow=0.07)
     _soft_tissue(draws, canvas, pose, own)
     _vault(draws, canvas, pose, own)
     _face(draws, canvas, pose, own)
@@ -151,7 +151,7 @@ def _vault(draws: Draws, canvas: Canvas, pose: Pose, own: Points) -> None:
 
 
 def _face(draws: Draws, canvas: Canvas, pose: Pose, own: Points) -> None:
-    """The orbit's rim, whose lowest point is orbitale on the film; the palate, and dark air in front of and behind it."""
+    """The orbit's rim, whose lowest point is orbitale on the film; the palate, and the dark air round it."""
     lowest = pose(own["orbitale"][None])[0]
     radius = draws.uniform(15.0, 18.0)
     angles = np.radians(np.arange(-20, 201, 20))

@@ -14,14 +14,13 @@ from lmk3d.io import read_image, read_points
 from lmk3d.transforms.sampling import block_factors, block_means, stored_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from monai.config import KeysCollection
     from numpy.typing import NDArray
 
     from lmk3d.landmarks import Landmarks
-    from lmk3d.synthetic import Phantom
-    from lmk3d.synthetic.film import FilmPhantom
+    from lmk3d.synthetic import FilmPhantom, Phantom
 
 __all__ = ["BlockMeansd", "LoadCased", "points_of"]
 
@@ -36,8 +35,8 @@ class LoadCased(Transform):
         names: the landmarks' names, in order.
         instances: M, how many points of one name there may be; above 1 the points become (N, M, 3), the rest NaN.
         image_key, label_key: where the file names stand. An image that is a mapping holds the arguments of
-            ``lmk3d.synthetic.cta_phantom``, or of ``film_phantom`` where it has a "kind", and needs no label.
-            "series" and "spacing_mm", where they are there, go to ``read_image``.
+            ``lmk3d.synthetic.film_phantom`` if it has a "kind", else of ``cta_phantom``, and needs no label. "series"
+            and "spacing_mm", where they are there, go to ``read_image``.
         side_px: films without a spacing are brought to one size: their longest side is taken to measure this much, in
             the image's affine and in the points; None leaves them in their own pixels.
     Raises:
@@ -84,15 +83,12 @@ def points_of(case: Mapping[Hashable, Any]) -> Landmarks:
     return _drawn(case["image"]).landmarks if isinstance(case["image"], dict) else read_points(case["label"])
 
 
-def _drawn(arguments: Mapping[str, Any]) -> Phantom | FilmPhantom:
+def _drawn(arguments: Mapping[str, Any]) -> FilmPhantom | Phantom:
     """The phantom of these arguments: of a film where they name a kind."""
-    if "kind" in arguments:
-        from lmk3d.synthetic.film import film_phantom
+    from lmk3d.synthetic import cta_phantom, film_phantom
 
-        return film_phantom(**arguments)
-    from lmk3d.synthetic import cta_phantom
-
-    return cta_phantom(**arguments)
+    make: Callable[..., FilmPhantom | Phantom] = film_phantom if "kind" in arguments else cta_phantom
+    return make(**arguments)
 
 
 class BlockMeansd(MapTransform):

@@ -27,8 +27,9 @@ __all__ = ["RandPatchesd"]
 class RandPatchesd(RandomizableTransform, MapTransform):
     """Cut patches round random points near random landmarks, in the pose prediction will use, slightly disturbed.
 
-    Adds ``patches{level}`` (P, S, S, S), of a film (P, S, S, 1), ``numbers{level}`` (P,) the landmarks' rows, ``moves{level}`` (P, 3) from the
-    patch's centre to the landmark in patch voxels (i, j, k); a row of NaN where a landmark is missing.
+    Adds ``patches{level}`` (P, S, S, S), of a film (P, S, S, 1), ``numbers{level}`` (P,) the landmarks' rows, and
+    ``moves{level}`` (P, 3) from the patch's centre to the landmark in patch voxels (i, j, k); a row of NaN where a
+    landmark is missing.
 
     Args:
         keys: volumes, ``MetaTensor`` (1, I, J, K) of any stored type.

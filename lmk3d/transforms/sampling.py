@@ -209,7 +209,7 @@ def cut_patches(
     limits: tuple[float, ...],
     waves: Waves | None = None,
 ) -> Tensor:
-    """Sample each patch from the stored volume and scale its intensities: (P, S, S, S) float32, of a film (P, S, S, 1)."""
+    """Sample each patch from the stored volume, scale its intensities: (P, S, S, S) float32, of a film (P, S, S, 1)."""
     patches = [resample(data, grid, target, fill=limits[0], waves=waves) for target in targets]
     return window.scale(torch.stack(patches), limits)
 
