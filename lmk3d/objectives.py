@@ -15,6 +15,7 @@ from lmk3d.losses import (
     coordinate_loss,
     map_cross_entropy,
     map_mse,
+    spatial_cross_entropy,
     total_variation,
     uv_distance,
 )
@@ -35,7 +36,8 @@ class MapObjective:
 
     Args:
         codec: draws the targets; its reading says what the maps are.
-        loss: "mse" (sum of squared differences), or "bce" (binary cross entropy of logits).
+        loss: "mse" (sum of squared differences), "bce" (binary cross entropy of logits), or "softmax" (the cascade's
+            cross entropy over all places).
         foreground: of "mse", see ``losses.map_mse``.
         side_weights: of the network's side outputs, deep to shallow; without any they are not asked for.
         missing: as in ``CascadeObjective``.
@@ -55,8 +57,8 @@ class MapObjective:
         side_weights: Sequence[float] = (),
         missing: str = "unknown",
     ) -> None:
-        if loss not in ("mse", "bce"):
-            raise ValueError(f"loss must be 'mse' or 'bce', got {loss!r}")
+        if loss not in ("mse", "bce", "softmax"):
+            raise ValueError(f"loss must be 'mse', 'bce' or 'softmax', got {loss!r}")
         if missing not in ("unknown", "absent"):
             raise ValueError(f"missing must be 'unknown' or 'absent', got {missing!r}")
         self.codec, self.loss, self.foreground = codec, loss, foreground
@@ -83,11 +85,13 @@ class MapObjective:
         codec = self.codec.narrowed(narrower)
         i, j, k = maps.shape[2:]
         with torch.autocast(maps.device.type, enabled=False):
-            target = torch.stack([codec.draw(points.float(), (i, j, k)) for points in points_vox])
             known = None
             if self.missing == "unknown":
                 known = ~points_vox.isnan().any(-1)
                 known = known.any(-1) if known.ndim == 3 else known
+            if self.loss == "softmax":
+                return spatial_cross_entropy(maps, points_vox, codec.sigma_vox, known=known)
+            target = torch.stack([codec.draw(points.float(), (i, j, k)) for points in points_vox])
             wide = sum(side > 1 for side in (i, j, k))
             if self.loss == "bce":
                 return map_cross_entropy(maps, target, codec.peak * (2.507 * codec.sigma_vox) ** wide, known=known)

@@ -199,7 +199,8 @@ class DetectorEvaluator(Evaluator):
 
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
-    where no case has a point. It also sets the network's ``error_ratio``, which turns claimed into expected errors.
+    where no case has a point, and "mean_dice" where the detector outlines structures. It also sets the network's
+    ``error_ratio``, which turns claimed into expected errors.
 
     Args:
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
@@ -223,11 +224,12 @@ class DetectorEvaluator(Evaluator):
         self.detector, self.miss_mm = detector, miss_mm
         self.errors: dict[str, list[FloatArray]] = {}
         self.scales: list[FloatArray] = []
+        self.overlaps: list[float] = []
         self.add_event_handler(Events.EPOCH_STARTED, self._forget)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
 
     def _forget(self) -> None:
-        self.errors, self.scales = {}, []
+        self.errors, self.scales, self.overlaps = {}, [], []
 
     def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
         image = batch["image"]
@@ -236,10 +238,12 @@ class DetectorEvaluator(Evaluator):
         each = points.shape[1] if points.ndim == 3 else 1
         names = self.detector.names
         truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
-        for stage, found in self.detector.detect_stages(Volume(image[0, 0].numpy(), grid)).items():
+        volume = Volume(image[0, 0].numpy(), grid)
+        for stage, found in self.detector.detect_stages(volume).items():
             rows = compare(truth, found, names)
             self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
         self.scales.append(np.array([row.expected_mm for row in rows]))
+        self.overlaps += [own["dice"] for own in self.detector.compare_masks(volume, truth).values()]
         return {}
 
     def _error(self, row: PointError, grid: Grid, each: int) -> float:
@@ -260,6 +264,7 @@ class DetectorEvaluator(Evaluator):
             "median_error_mm": float(np.median(known[last])) if len(known[last]) else float("nan"),
             "within_2mm": float((known[last] <= 2).mean()) if len(known[last]) else float("nan"),
             **{f"mean_error_mm {stage}": mean for stage, mean in means.items()},
+            **({"mean_dice": float(np.nanmean(self.overlaps))} if self.overlaps else {}),
         }
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from lmk3d.codecs import DenseCodec, HeatmapCodec
+from lmk3d.losses import spatial_cross_entropy
 from lmk3d.networks import HeatmapCoordinateNet, LandmarkNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.objectives import CoordinateObjective, DenseObjective, MapObjective
@@ -94,6 +95,14 @@ def test_cross_entropy_is_least_at_the_targets_logits():
     assert all(objective(Says(best + step), batch)["heatmap"] > least for step in (-0.3, 0.3))
 
 
+def test_a_softmax_is_learnt_as_the_cascade_learns_it():
+    codec, maps = HeatmapCodec(sigma_vox=1.0), torch.randn(2, 2, *SHAPE)
+    batch = {"input": torch.zeros(2, 1, *SHAPE), "points_vox": POINTS}
+    known = ~POINTS.isnan().any(-1)
+    loss = MapObjective(codec, loss="softmax")(Says(maps), batch)["heatmap"]
+    assert_close(loss, spatial_cross_entropy(maps, POINTS, 1.0, known=known))
+
+
 @pytest.mark.parametrize("learnt", [False, True])
 def test_points_and_maps_are_learnt_side_by_side(learnt):
     network = FlatDepth(
@@ -148,7 +157,10 @@ def test_dense_weights_are_those_of_the_sum():
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"loss": "mae"}, "loss must be 'mse' or 'bce', got 'mae'"), ({"missing": "no"}, "missing must be 'unknown'")],
+    [
+        ({"loss": "mae"}, "loss must be 'mse', 'bce' or 'softmax', got 'mae'"),
+        ({"missing": "no"}, "missing must be 'unknown'"),
+    ],
 )
 def test_what_is_no_objective_is_refused(options, text):
     with pytest.raises(ValueError, match=text):

@@ -130,19 +130,22 @@ def _appearance_context(plan: Plan) -> Method:
         "kernel": [3] * plan.dims,
         "stride": [8] * plan.dims,
         "spatial_dims": plan.dims,
+        "logits": True,
     }
-    first = {"_target_": _MAPS, "codec": "@codec", "missing": plan.missing}
-    spacing = _spacing(plan, 512)
+    first = {"_target_": _MAPS, "codec": "@codec", "loss": "softmax", "missing": plan.missing}
+    spacing, wide = _spacing(plan, 512), {"width": 128, "stride": [16] * plan.dims, "norm": "batch"}
     paper = {
         "codec": _paper_heights(5.0),
+        "objective#first#loss": "mse",
         "network_def#heatmap": _flat(
             plan,
-            {**network, "channels": [64, 128, 256, 512], "width": 128, "stride": [16] * plan.dims, "norm": "batch"},
+            {**network, "channels": [64, 128, 256, 512], **wide, "logits": False},
         ),
         **_posed(plan, 512, spacing, {"max_angle": 0.035, "zoom": 0.1, "shift_mm": round(10 * spacing, 3)}),
         **_adam(1e-4),
     }
-    return Method(network, _heights(2.0), first, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
+    codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2}
+    return Method(network, codec, first, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
 
 
 def _landmarknet(plan: Plan) -> Method:
@@ -183,17 +186,19 @@ def _heatmap_coordinate(plan: Plan) -> Method:
         "num_landmarks": len(plan.names),
         "channels": list(plan.channels),
         "stride": 2,
+        "softmax": True,
     }
     log = {"_target_": "lmk3d.codecs.HeatmapCodec", "reading": "log"}
     first = {
         "_target_": "lmk3d.objectives.CoordinateObjective",
-        "maps": {"_target_": _MAPS, "codec": "@codec", "loss": "bce", "missing": plan.missing},
+        "maps": {"_target_": _MAPS, "codec": "@codec", "loss": "softmax", "missing": plan.missing},
         "weight": 1.0,
     }
     spacing = _spacing(plan, 512)
     shift = [round(35 * spacing, 3), round(8 * spacing, 3), 0.0]  # columns run along the world's first axis
     paper = {
         "window": {"_target_": "lmk3d.transforms.intensity.EqualizedWindow"},
+        "objective#first#maps#loss": "bce",
         "codec": {**log, "sigma_vox": 1.2, "num_peaks": 1, "decode_radius": 0},
         "network_def#heatmap": _flat(
             plan,
@@ -201,6 +206,7 @@ def _heatmap_coordinate(plan: Plan) -> Method:
                 **network,
                 "channels": [64, 128, 256, 512],
                 "stride": 1,
+                "softmax": False,
                 "trunk": [128, 256, 728],
                 "middle": 8,
                 "trunk_size": [299, 299],
@@ -211,7 +217,7 @@ def _heatmap_coordinate(plan: Plan) -> Method:
         **_posed(plan, 512, spacing, {"max_angle": 0.436, "zoom": 0.35, "shift_mm": shift}),
         **_adam(1e-4),
     }
-    codec = {**log, "sigma_vox": 1.5}
+    codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2}
     return Method(network, codec, first, stride=2, paper=paper, report={"sdr_mm": [2.0, 4.0, 8.0]})
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["train_dataset"]
+__all__ = ["parsed", "train_dataset"]
 
 
 def train_dataset(
@@ -71,7 +71,7 @@ def train_dataset(
         found, closing = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
         changes |= found
         _store(output / "train.json", found)
-    parser = _parsed(output, changes)
+    parser = parsed(output, changes)
     if "initialize" in parser:
         parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
     trainer = parser.get_parsed_content("train#trainer")
@@ -82,7 +82,7 @@ def train_dataset(
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
 
 
-def _parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
+def parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
     """train.json with some values changed, ready to build from.
 
     Raises:
@@ -121,7 +121,7 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
         The settings of train.json, whole intervals of validation, and the seconds to keep for the evaluation.
     """
     begun = time.monotonic()
-    parser = _parsed(folder, changes)
+    parser = parsed(folder, changes)
     loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
     cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
     device = parser.get_parsed_content("device")

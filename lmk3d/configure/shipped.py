@@ -11,11 +11,15 @@ from typing import Any
 
 from lmk3d.configure.files import write_bundle
 from lmk3d.configure.plan import LevelPlan, Plan
-from lmk3d.synthetic import AORTIC_LANDMARKS, CARDIAC_LANDMARKS
-from lmk3d.synthetic.chest import CHEST_CONTOURS, CHEST_LANDMARKS
-from lmk3d.synthetic.mediastinum import MEDIASTINUM_LANDMARKS
-from lmk3d.synthetic.skull import SKULL_LANDMARKS
-from lmk3d.synthetic.spine import SPINE_LANDMARKS
+from lmk3d.synthetic import (
+    AORTIC_LANDMARKS,
+    CARDIAC_LANDMARKS,
+    CHEST_CONTOURS,
+    CHEST_LANDMARKS,
+    MEDIASTINUM_LANDMARKS,
+    SKULL_LANDMARKS,
+    SPINE_LANDMARKS,
+)
 
 __all__ = ["APPEARANCE_CONTEXT", "CASCADE", "DENSESEG", "HEATMAP_COORDINATE", "LANDMARKNET", "SHIPPED"]
 

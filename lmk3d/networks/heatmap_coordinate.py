@@ -32,6 +32,8 @@ class HeatmapCoordinateNet(nn.Module):
         sigma: of the coordinates' Gaussian, in image sides; where ``learnt``, what it begins at.
         learnt: one sigma for each landmark, learnt with the weights, instead of one fixed.
         product: multiply; False gives the U-Net's maps alone, to compare with.
+        softmax: the U-Net's logits are those of a softmax over all places; else each is that of a sigmoid, as in the
+            paper. With a softmax the Gaussians weigh probabilities, and what comes out are logits again.
         norm: behind the convolutions ("batch" in the paper).
     Source:
         Heatmap x coordinate regression 2021, figs. 4, 5 and 9; the trunk is Chollet 2017, fig. 5, whose mean over all
@@ -51,12 +53,15 @@ class HeatmapCoordinateNet(nn.Module):
         sigma: float = 0.05,
         learnt: bool = True,
         product: bool = True,
+        softmax: bool = False,
         norm: str = "instance",
     ) -> None:
         super().__init__()
         self.unet = HeatmapUNet(num_landmarks, channels=channels, stride=stride, spatial_dims=2, norm=norm)
         self.divisor = self.unet.divisor
-        nn.init.constant_(self.unet.head.bias, -4.0)  # type: ignore[arg-type] # nearly empty, as most of a target is
+        if not softmax:  # nearly empty, as most of a target is
+            nn.init.constant_(self.unet.head.bias, -4.0)  # type: ignore[arg-type]
+        self.softmax = softmax
         self.trunk_size, self.product, self.learnt = list(trunk_size), product, learnt
         first = max(1, trunk[0] // 4)
         layers: list[nn.Module] = []
@@ -75,9 +80,9 @@ class HeatmapCoordinateNet(nn.Module):
         self.log_sigma = nn.Parameter(torch.full((num_landmarks,), math.log(sigma)), requires_grad=learnt)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) image to (B, N, ...) logarithms of heights: of the sigmoid maps times the Gaussians."""
+        """(B, 1, H, W) image to (B, N, ...) logarithms of heights (or logits): of the maps times the Gaussians."""
         maps, points = self.with_points(x)
-        logs = functional.logsigmoid(maps)
+        logs = maps if self.softmax else functional.logsigmoid(maps)
         return logs + self.log_gaussians(points, maps) if self.product else logs
 
     def with_points(self, x: Tensor) -> tuple[Tensor, Tensor]:

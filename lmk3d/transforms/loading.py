@@ -78,7 +78,7 @@ class LoadCased(Transform):
         return found
 
 
-def points_of(case: Mapping[Hashable, Any]) -> Landmarks:
+def points_of(case: Mapping[str, Any]) -> Landmarks:
     """The landmarks of one case of a data list, without its image where they lie in a file."""
     return _drawn(case["image"]).landmarks if isinstance(case["image"], dict) else read_points(case["label"])
 

@@ -10,7 +10,7 @@ from ignite.engine import Events
 
 from lmk3d.components import build
 from lmk3d.configure import bundle_files
-from lmk3d.configure.run import _parsed
+from lmk3d.configure.run import parsed
 from lmk3d.configure.shipped import CASCADE, SHIPPED
 
 BUNDLES = Path(__file__).parent.parent.parent / "bundles"
@@ -29,7 +29,7 @@ def test_the_committed_files_are_those_of_the_plan(plan):
 
 @pytest.mark.parametrize("plan", SHIPPED, ids=lambda plan: plan.name)
 def test_the_training_configuration_has_no_slip(plan):
-    assert _parsed(BUNDLES / plan.name, {})["epochs"] == plan.epochs
+    assert parsed(BUNDLES / plan.name, {})["epochs"] == plan.epochs
 
 
 def small(plan, folder, sides):
@@ -56,7 +56,7 @@ def test_a_step_of_each_methods_training_changes_its_weights(plan, paper, tmp_pa
         if name in network or (plan.name == "landmarknet" and name in ("widths", "depths", "lateral", "level")):
             network[name] = value
     changes["network_def#heatmap#network"] = network
-    parser = _parsed(BUNDLES / plan.name, changes)
+    parser = parsed(BUNDLES / plan.name, changes)
     (posed,) = (one for one in parser["train#augment"] if one["_target_"].endswith("RandPosed"))
     posed["sides"] = [64, 64, 1]
     trainer, network = parser.get_parsed_content("train#trainer"), parser.get_parsed_content("network")
@@ -101,7 +101,7 @@ def test_two_steps_of_its_training_change_both_stages(tmp_path):
         "device": "$torch.device('cpu')",
         "amp": False,
     }
-    parser = _parsed(BUNDLE, changes)
+    parser = parsed(BUNDLE, changes)
     (posed,) = (one for one in parser["train#augment"] if one["_target_"].endswith("RandPosed"))
     posed["sides"] = [32, 32, 32]  # half of its own, for the test's sake
     trainer = parser.get_parsed_content("train#trainer")

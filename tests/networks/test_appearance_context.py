@@ -14,8 +14,10 @@ def test_it_keeps_the_contract(check_network, dims, shape):
     assert maps.shape == (2, 3, *shape)
 
 
-def test_the_context_begins_by_changing_nothing():
-    network, image = AppearanceContextNet(3, channels=(4, 8), width=4, stride=(4, 4)), torch.rand(2, 1, 8, 8)
+@pytest.mark.parametrize("logits", [False, True])
+def test_the_context_begins_by_changing_nothing(logits):
+    network = AppearanceContextNet(3, channels=(4, 8), width=4, stride=(4, 4), logits=logits)
+    image = torch.rand(2, 1, 8, 8)
     with torch.no_grad():
         network.out.weight.zero_()
     assert_close(network(image), network.local(image))
@@ -34,3 +36,12 @@ def test_the_context_sees_every_place_of_the_papers_32_by_32():
 def test_sides_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"kernel and stride need 3 sides, got \[3, 3\] and \[16, 16\]"):
         AppearanceContextNet(3, spatial_dims=3)
+
+
+def test_logits_are_added_and_heights_multiplied():
+    network, image = AppearanceContextNet(3, channels=(4, 8), width=4, stride=(4, 4)), torch.rand(2, 1, 8, 8)
+    torch.nn.init.zeros_(network.out.weight)
+    torch.nn.init.constant_(network.out.bias, 3.0)
+    assert_close(network(image), 3 * network.local(image))
+    network.logits = True
+    assert_close(network(image), 3 + network.local(image))

@@ -45,3 +45,9 @@ def test_points_of_a_film_lie_in_the_middle_of_its_depth():
     assert maps.shape == (2, 3, 8, 8, 1)
     assert points.shape == (2, 3, 3)
     assert_close(points[..., 2], torch.full((2, 3), 0.5))
+
+
+def test_a_softmax_is_weighed_by_the_gaussians_as_it_is():
+    network, image = HeatmapCoordinateNet(3, softmax=True, **SMALL, **WIDE), torch.rand(2, 1, 8, 8)
+    maps, points = network.with_points(image)
+    assert_close(network(image), maps + network.log_gaussians(points, maps))

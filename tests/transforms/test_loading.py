@@ -10,6 +10,7 @@ from lmk3d.geometry import Grid, Volume
 from lmk3d.io import write_image, write_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.transforms import BlockMeansd, LoadCased
+from lmk3d.transforms.loading import points_of
 from lmk3d.transforms.sampling import block_means
 
 GRID = Grid((6, 5, 4), np.array([[0, -2.0, 0, 7], [1.5, 0, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]]))
@@ -64,3 +65,17 @@ def test_block_means_lie_where_their_voxels_lay(make_sample):
     assert_array_equal(out["means"][0].numpy(), block_means(sample["image"].as_tensor()[0], (4, 2, 1)).numpy())
     assert out["means"].shape == (1, *expected.shape)
     assert out["image"] is sample["image"]
+
+
+def test_several_instances_of_a_name_are_kept(tmp_path, case):
+    write_points(Landmarks(("b", "b", "c"), [[4.0, 5, 6], [5, 5, 5], [7, 8, 9]]), tmp_path / "scan.csv")
+    out = LoadCased(["a", "b", "c"], instances=2)(case)
+    gone = [np.nan] * 3
+    assert_array_equal(out["label"], [[gone, gone], [[4, 5, 6], [5, 5, 5]], [[7, 8, 9], gone]])
+
+
+def test_a_film_phantom_is_drawn_where_a_kind_is_named():
+    out = LoadCased(["tracheal_bifurcation"])({"image": {"seed": 1, "kind": "mediastinum", "side_px": 64}, "label": ""})
+    assert out["image"].shape[-1] == 1
+    points = points_of({"image": {"seed": 1, "kind": "mediastinum", "side_px": 64}})
+    assert_allclose(out["label"], points["tracheal_bifurcation"])
