@@ -6,8 +6,6 @@ import re
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +15,9 @@ import torch
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
-from lmk3d.geometry import Grid, apply_affine, fit_similarity
+from lmk3d.geometry import Grid, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
-from lmk3d.networks.blocks import FlatDepth
+from lmk3d.networks.blocks import FlatDepth, lay_out_for_cpu
 from lmk3d.overlap import dice, surface_distance
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
@@ -175,7 +173,7 @@ class LandmarkDetector:
         load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
         if detector.device.type == "cpu":
-            _lay_out_for_cpu(detector.network)
+            lay_out_for_cpu(detector.network)
         with suppress(InputError):  # which a bundle may lack
             detector.version = str(read_config(folder, "metadata.json")[1].get("version", ""))
         return detector
@@ -203,7 +201,7 @@ class LandmarkDetector:
         self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
-        looks = [self._look(scan, self.first_stage_grid(scan.grid))]
+        looks = [self._look(scan, self._laid_grid(scan))]
         if self.pose == "any" and shape is not None:
             looks = self._searched(scan, shape)
         stages = {"heatmap": self._first_guess(looks[0])}
@@ -224,7 +222,7 @@ class LandmarkDetector:
         self.network.eval()
         grid = volume.grid.scaled(volume.factor_to(self.side_px))
         scan = self._prepared(replace(volume, grid=grid))
-        logits, seen = self._dense_maps(scan, self.first_stage_grid(grid))
+        logits, seen = self._dense_maps(scan, self._laid_grid(scan))
         found = {}
         for name, logit in zip(self.codec.structures, logits, strict=False):
             inside = resample(torch.sigmoid(logit), seen, grid, fill=0.0)
@@ -288,6 +286,21 @@ class LandmarkDetector:
         shape = self._whole_blocks(sides / self.spacing_mm)
         return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
 
+    def _laid_grid(self, scan: _Scan) -> Grid:
+        """The first stage's grid over an image, laid over it as the template lies in it where there is one."""
+        if not self.network.has_template:
+            return self.first_stage_grid(scan.grid)
+        from lmk3d.transforms.registration import Template, register
+
+        network = self.network
+        data, affine, middle = (
+            part.cpu() for part in (network.template, network.template_affine, network.template_middle)
+        )
+        i, j, k = data.shape
+        template = Template(data, Grid((i, j, k), affine.numpy()), middle.numpy())
+        grid = self.first_stage_grid(template.grid)
+        return Grid(grid.shape, register(template, scan.coarse, scan.coarse_grid) @ grid.affine)
+
     def _whole_blocks(self, sides_vox: FloatArray) -> list[int]:
         """Sides in voxels, at least those of the training, as whole blocks of the network."""
         divisor = self.network.heatmap.divisor
@@ -338,7 +351,7 @@ class LandmarkDetector:
         search is over: a wrong pose never has them all.
         """
         looks, straight = [], []
-        for axes in _cube_rotations():
+        for axes in cube_rotations():
             looks.append(self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)))
             if looks[-1].agreement > 0.6:
                 straight.append(self._straight(scan, shape, looks.pop()))
@@ -423,29 +436,6 @@ class LandmarkDetector:
 def _grid_of(maps: Tensor, grid: Grid) -> Grid:
     """The grid of maps that a network gave of an image on ``grid``, which they cover in whole blocks."""
     return grid.coarsened([side // size for side, size in zip(grid.shape, maps.shape[1:], strict=True)])
-
-
-def _lay_out_for_cpu(network: torch.nn.Module) -> None:
-    """Keep the channels of a voxel together in memory: the convolutions then take a quarter less time there.
-
-    All but those of one voxel, the heads, whose maps are read one by one.
-    """
-    orders = {
-        torch.channels_last_3d: (torch.nn.Conv3d, torch.nn.ConvTranspose3d),
-        torch.channels_last: (torch.nn.Conv2d, torch.nn.ConvTranspose2d),
-    }
-    for layer in network.modules():
-        for order, kinds in orders.items():
-            if isinstance(layer, kinds) and max(layer.kernel_size) > 1:
-                layer.to(memory_format=order)  # type: ignore[call-overload]
-
-
-@cache
-def _cube_rotations() -> tuple[FloatArray, ...]:
-    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
-    orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
-    signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
-    return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:

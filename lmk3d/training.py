@@ -23,7 +23,8 @@ from lmk3d.io import atomic_path, read_dataset
 from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
 from lmk3d.metrics import compare
-from lmk3d.transforms.loading import points_of
+from lmk3d.transforms.loading import LoadCased, points_of
+from lmk3d.transforms.registration import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ __all__ = [
     "bundle_root",
     "datalist",
     "learn_shape",
+    "learn_template",
     "prepare_batch",
     "total_loss",
 ]
@@ -67,6 +69,7 @@ class CascadeObjective(nn.Module):
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
         first: what another method asks of its first stage, instead of the two losses above.
+        template: the image that all are laid over, to keep with the weights; its shape is the network's.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
@@ -81,6 +84,7 @@ class CascadeObjective(nn.Module):
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
         first: FirstObjective | None = None,
+        template: Template | None = None,
     ) -> None:
         super().__init__()
         if missing not in ("unknown", "absent"):
@@ -92,6 +96,10 @@ class CascadeObjective(nn.Module):
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
+        if template is not None:
+            network.template.copy_(template.data)
+            network.template_affine.copy_(torch.tensor(template.grid.affine))
+            network.template_middle.copy_(torch.as_tensor(template.middle_mm))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... (in mm or nats)."""
@@ -174,6 +182,15 @@ def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shr
     """The shape model of the points of a data list; see ``ShapeModel.from_shapes``."""
     shapes = [points_of(case).ordered(names).points_mm for case in cases]
     return ShapeModel.from_shapes(shapes, shrinkage=shrinkage)
+
+
+def learn_template(
+    cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shape: Sequence[int], margin_mm: float
+) -> Template:
+    """The first case of a data list, cut round its landmarks; see ``Template.cut``."""
+    case = LoadCased(names)(dict(cases[0]))
+    image = case["image"]
+    return Template.cut(image.as_tensor()[0], Grid.of(image), case["label"], shape=shape, margin_mm=margin_mm)
 
 
 def bundle_root() -> str:

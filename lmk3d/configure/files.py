@@ -109,6 +109,9 @@ def _train_as(method: Method, config: Config, plan: Plan) -> Config:
     """train.json with the method's objective and targets."""
     if method.first:
         config["objective"] = {**config["objective"], "first": method.first}
+    if method.laid:
+        config["template"] = None
+        config["objective"] = {**config["objective"], "template": "@template"}
     if method.template:
         config["shape_model"] = "$lmk3d.training.learn_shape(@train#dataset#data, @names)"
     if method.dense:

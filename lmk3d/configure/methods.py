@@ -35,6 +35,7 @@ class Method:
         stride: its maps are this many times coarser than the image.
         template: it needs the mean shape of the training cases.
         dense: its targets are masks and uv maps, drawn by the data pipeline.
+        laid: its paper lays images over a template, so that train.json names one, though none by default.
         paper: by id, what the paper sets; goes on top of train.json.
         report: what ``lmk3d evaluate`` shows unless told otherwise.
     """
@@ -45,6 +46,7 @@ class Method:
     stride: int = 1
     template: bool = False
     dense: bool = False
+    laid: bool = False
     paper: Mapping[str, Any] = field(default_factory=dict)
     report: Config = field(default_factory=dict)
 
@@ -141,11 +143,25 @@ def _appearance_context(plan: Plan) -> Method:
             plan,
             {**network, "channels": [64, 128, 256, 512], **wide, "logits": False},
         ),
-        **_posed(plan, 512, spacing, {"max_angle": 0.035, "zoom": 0.1, "shift_mm": round(10 * spacing, 3)}),
+        **_posed(
+            plan, 512, spacing, {"max_angle": 0.035, "zoom": 0.1, "shift_mm": round(10 * spacing, 3)}, laid=plan.flat
+        ),
         **_adam(1e-4),
     }
+    if plan.flat:
+        margin = round(0.1 * plan.spacing_mm * max(plan.sides), 3)
+        paper |= {
+            "template": "$lmk3d.training.learn_template(@train#dataset#data, @names, "
+            f"shape=[128, 128, 1], margin_mm={margin})",
+            "network_def#template_shape": [128, 128, 1],
+            "train#load": [
+                {"_target_": "lmk3d.transforms.LoadCased", "names": "@names"},
+                {"_target_": "lmk3d.transforms.BlockMeansd", "keys": "image", "spacing_mm": "@spacing_mm"},
+                {"_target_": "lmk3d.transforms.LayOverd", "keys": "coarse", "template": "@template"},
+            ],
+        }
     codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2}
-    return Method(network, codec, first, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
+    return Method(network, codec, first, laid=True, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
 
 
 def _landmarknet(plan: Plan) -> Method:
@@ -272,7 +288,9 @@ def _flat(plan: Plan, network: Config) -> Config:
     return {"_target_": "lmk3d.networks.blocks.FlatDepth", "network": network} if plan.flat else network
 
 
-def _posed(plan: Plan, pixels: int, spacing_mm: float, pose: Config, *, dense: bool = False) -> Config:
+def _posed(
+    plan: Plan, pixels: int, spacing_mm: float, pose: Config, *, dense: bool = False, laid: bool = False
+) -> Config:
     """A paper's grid and augmentation instead of ours, and maps as fine as the image."""
     sides = [pixels] * plan.dims + [1] * (3 - plan.dims)
     drawn = {"_target_": "lmk3d.transforms.RandPosed", "keys": "coarse", "sides": sides, "spacing_mm": "@spacing_mm"}
@@ -280,7 +298,7 @@ def _posed(plan: Plan, pixels: int, spacing_mm: float, pose: Config, *, dense: b
         "spacing_mm": spacing_mm,
         "detector#sides": sides,
         "train#augment": [
-            {**drawn, **pose},
+            {**drawn, **pose, **({"template": "@template"} if laid else {})},
             {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},
             {"_target_": "lmk3d.transforms.EncodePointsd", "keys": "label"},
             *targets(dense=dense),

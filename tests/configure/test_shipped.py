@@ -12,6 +12,7 @@ from lmk3d.components import build
 from lmk3d.configure import bundle_files
 from lmk3d.configure.run import parsed
 from lmk3d.configure.shipped import CASCADE, SHIPPED
+from lmk3d.synthetic import film_phantom
 
 BUNDLES = Path(__file__).parent.parent.parent / "bundles"
 BUNDLE = BUNDLES / "cascade"
@@ -67,6 +68,10 @@ def test_a_step_of_each_methods_training_changes_its_weights(plan, paper, tmp_pa
     assert (tmp_path / "models" / "model.pt").is_file()
     if plan.name == "denseseg":
         assert network.mean_shape.any()
+    if plan.name == "appearance_context" and paper:
+        assert network.template.any()
+        found = parser.get_parsed_content("detector").detect(film_phantom(1, kind="skull", side_px=64).volume)
+        assert found.names == plan.names
 
 
 @pytest.mark.parametrize("plan", METHODS, ids=lambda plan: plan.name)
