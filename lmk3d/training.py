@@ -70,6 +70,9 @@ class CascadeObjective(nn.Module):
         side_weights: of the side outputs, deep to shallow.
         first: what another method asks of its first stage, instead of the two losses above.
         template: the image that all are laid over, to keep with the weights; its shape is the network's.
+        patch_sigma_vox: train the refiners' heatmaps themselves, too, by the cross entropy with a Gaussian of this
+            width in their voxels; None by their mean alone. A mean over a large patch learns slowly: every voxel of it
+            pulls alike, and none is told that it is wrong.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
@@ -85,6 +88,7 @@ class CascadeObjective(nn.Module):
         side_weights: Sequence[float] = (),
         first: FirstObjective | None = None,
         template: Template | None = None,
+        patch_sigma_vox: float | None = None,
     ) -> None:
         super().__init__()
         if missing not in ("unknown", "absent"):
@@ -93,6 +97,7 @@ class CascadeObjective(nn.Module):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
+        self.patch_sigma_vox = patch_sigma_vox
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
@@ -110,8 +115,12 @@ class CascadeObjective(nn.Module):
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
-            moves, log_variance = refiner(patches, batch[f"numbers{level}"].flatten())
-            truth = batch[f"moves{level}"].flatten(0, 1)
+            numbers, truth = batch[f"numbers{level}"].flatten(), batch[f"moves{level}"].flatten(0, 1)
+            if self.patch_sigma_vox is None:
+                moves, log_variance = refiner(patches, numbers)
+            else:
+                moves, log_variance, logits = refiner.with_heat(patches, numbers)  # type: ignore[operator]
+                losses[f"heat {level + 1}"] = _patch_loss(logits, truth, self.patch_sigma_vox)
             claimed = None if self._plain else log_variance + 2 * np.log(spacing)
             losses[f"refined {level + 1}"] = displacement_loss(moves * spacing, truth * spacing, claimed)
         return losses
@@ -137,6 +146,19 @@ class CascadeObjective(nn.Module):
             grown = functional.interpolate(side, size=shape, mode="trilinear", align_corners=False)
             loss = loss + weight * exponential_mse(grown, target)
         return loss
+
+
+def _patch_loss(logits: Tensor, moves: Tensor, sigma_vox: float) -> Tensor:
+    """Cross entropy of refiners' heatmaps (P, 1, I, J, K), each voxel two patch voxels wide, round the patch's middle.
+
+    Args:
+        logits: "nowhere", the truth of a landmark that lies beside the heatmap, has the logit 0.
+        moves: (P, 3) patch voxels from the middle to the landmark; NaN rows do not count.
+        sigma_vox: of the target, in the heatmap's voxels.
+    """
+    middle = (torch.tensor(logits.shape[2:], device=moves.device) - 1) / 2
+    points = moves / 2 + middle
+    return spatial_cross_entropy(logits, points[:, None], sigma_vox, known=~points[:, None].isnan().any(-1))
 
 
 def prepare_batch(
@@ -188,7 +210,8 @@ def learn_template(
     cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shape: Sequence[int], margin_mm: float
 ) -> Template:
     """The first case of a data list, cut round its landmarks; see ``Template.cut``."""
-    case = LoadCased(names)(dict(cases[0]))
+    sample: dict[Any, Any] = dict(cases[0])
+    case = LoadCased(names)(sample)
     image = case["image"]
     return Template.cut(image.as_tensor()[0], Grid.of(image), case["label"], shape=shape, margin_mm=margin_mm)
 

@@ -208,3 +208,23 @@ def test_uniform_rotations_send_an_axis_anywhere_alike():
     # Archimedes: each coordinate of a uniform direction is uniform in [-1, 1], with mean 0 and variance 1 / 3.
     assert_allclose(ends.mean(0), 0, atol=0.04)
     assert_allclose((ends**2).mean(0), 1 / 3, atol=0.02)
+
+
+def test_a_film_is_looked_at_along_its_own_axes_and_a_volume_along_the_worlds():
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    assert_allclose(Grid.around([0, 0, 0], (4, 5, 1), 2.0, turn).upright, turn, atol=1e-12)
+    assert_array_equal(Grid.around([0, 0, 0], (4, 5, 2), 2.0, turn).upright, np.eye(3))
+
+
+def test_a_larger_world_has_the_same_voxels():
+    grid = Grid.around([1.0, 2, 3], (4, 5, 6), (1.0, 2.0, 3.0))
+    larger = grid.scaled(2.5)
+    assert larger.shape == grid.shape
+    assert_allclose(larger.to_mm([1, 2, 3]), 2.5 * grid.to_mm([1, 2, 3]))
+
+
+def test_only_images_without_spacing_are_brought_to_one_size():
+    data, grid = np.zeros((4, 10, 1)), Grid((4, 10, 1), np.eye(4))
+    assert Volume(data, grid, "px").factor_to(250.0) == 25.0
+    assert Volume(data, grid, "px").factor_to(None) == 1.0
+    assert Volume(data, grid, "mm").factor_to(250.0) == 1.0

@@ -549,3 +549,12 @@ def test_the_progress_line_shows_an_error_once(capsys):
     losses = "epoch 3/9: loss heatmap 1.500, refined 1 0.250"
     assert first == f"{losses}, validation error heatmap 4.000 mm, refined 1 0.500 mm (0 s)"
     assert second == f"{losses} (0 s)"
+
+
+def test_a_progress_line_of_films_without_a_spacing_counts_pixels(capsys):
+    evaluator = SimpleNamespace(state=SimpleNamespace(metrics={}), add_event_handler=lambda *_: None)
+    line = ProgressLine(evaluator, unit="px")
+    evaluator.state.metrics = {"mean_error_mm heatmap": 4.0}
+    line.fresh = True
+    line(SimpleNamespace(state=SimpleNamespace(epoch=1, max_epochs=1, output=None)))
+    assert "heatmap 4.000 px" in capsys.readouterr().out

@@ -52,7 +52,7 @@ def parts(method: str, count: int, shape: Sequence[int]) -> tuple[Any, dict[str,
     image = torch.rand(1, 1, *shape)
     batch = {"input": image, "points_vox": torch.as_tensor(points, dtype=torch.float32)[None]}
     if method == "denseseg":
-        codec = DenseCodec([str(row) for row in range(count)], structures)
+        codec: Any = DenseCodec([str(row) for row in range(count)], structures)
         first: Any = DenseObjective(codec)
         heatmap: Any = DenseShapeNet(len(structures), channels=(24, 48, 64, 96), units=1)
         batch["target"] = codec.draw(points, (shape[0], shape[1], 1), points)[None]

@@ -1,56 +1,105 @@
-"""Write CTA phantoms as a data set: scans, exact markups and the JSON that ``lmk3d train`` and the bundles read.
+"""Write phantoms as a data set: images, exact points and the JSON that ``lmk3d train`` and the bundles read.
 
     python tools/make_phantoms.py OUT --heart 24 6 --aorta 16 4
+    python tools/make_phantoms.py OUT --film skull --count 24 6
 
-makes 24 hearts and 16 aortas for training, 6 and 4 for validation. Seeds run on, so no phantom stands in two sections.
+The first makes CTA of 24 hearts and 16 aortas for training, of 6 and 4 for validation; the second films of one kind
+(skull, spine, chest). Seeds run on, so no phantom stands in two sections.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmk3d.io import atomic_path, write_image, write_points
-from lmk3d.synthetic import AORTIC_LANDMARKS, CARDIAC_LANDMARKS, cta_phantom
+from lmk3d.synthetic import (
+    AORTIC_LANDMARKS,
+    CARDIAC_LANDMARKS,
+    CHEST_LANDMARKS,
+    SKULL_LANDMARKS,
+    SPINE_LANDMARKS,
+    cta_phantom,
+    film_phantom,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lmk3d.synthetic import FilmPhantom, Phantom
 
 SECTIONS = ("training", "validation")
 REGIONS: tuple[Literal["heart", "aorta"], ...] = ("heart", "aorta")
+FILMS = {"skull": SKULL_LANDMARKS, "spine": SPINE_LANDMARKS, "chest": CHEST_LANDMARKS}
+PAIRS = {"spine": [[name, name.replace("left", "right")] for name in SPINE_LANDMARKS if "left" in name]}
 
 
 def main() -> None:
     """Read the arguments and write the data set."""
-    parser = argparse.ArgumentParser(description="Write CTA phantoms as a data set.")
+    parser = argparse.ArgumentParser(description="Write phantoms as a data set.")
     parser.add_argument("out", type=Path, help="folder to write to; phantoms that are there already are kept")
     parser.add_argument("--heart", type=int, nargs=2, default=(24, 6), help="hearts for training and validation")
     parser.add_argument("--aorta", type=int, nargs=2, default=(16, 4), help="aortas for training and validation")
     parser.add_argument("--spacing", type=float, nargs=2, default=(0.7, 1.4), help="of hearts and aortas in mm")
+    parser.add_argument("--film", choices=FILMS, help="write films of this kind and no CTA")
+    parser.add_argument("--count", type=int, nargs=2, default=(24, 6), help="films for training and validation")
+    parser.add_argument("--side", type=int, default=512, help="pixels along a film's longest side")
     parser.add_argument("--seed", type=int, default=0, help="of the first phantom")
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    dataset = cta_dataset(given) if given.film is None else film_dataset(given)
+    with atomic_path(given.out / "dataset.json") as path:
+        path.write_text(json.dumps(dataset, indent=1) + "\n", encoding="utf-8")
+
+
+def cta_dataset(given: argparse.Namespace) -> dict[str, object]:
+    """Write the CTA; what the data set's file says."""
     dataset: dict[str, object] = {
         "name": "cta_phantoms",
         "description": "CTA phantoms with exact landmarks; a landmark without a point lies outside the image",
         "landmarks": [*CARDIAC_LANDMARKS, *AORTIC_LANDMARKS],
     }
-    given.out.mkdir(parents=True, exist_ok=True)
     seed = given.seed
     for number, section in enumerate(SECTIONS):
         cases = []
         for region, count, spacing in zip(REGIONS, (given.heart, given.aorta), given.spacing, strict=True):
             for _ in range(count[number]):
-                name = f"{region}_{seed:05d}"
-                image, points = given.out / f"{name}.nii.gz", given.out / f"{name}.mrk.json"
-                if not (image.is_file() and points.is_file()):
-                    phantom = cta_phantom(seed, region=region, spacing_mm=spacing)
-                    write_image(phantom.volume, image)
-                    write_points(phantom.landmarks, points)
-                cases.append({"name": name, "image": image.name, "points": points.name})
+                make = partial(cta_phantom, seed, region=region, spacing_mm=spacing)
+                cases.append(written(given.out, f"{region}_{seed:05d}", make))
                 seed += 1
         dataset[section] = cases
         print(f"{section}: {len(cases)} phantoms", flush=True)
-    with atomic_path(given.out / "dataset.json") as path:
-        path.write_text(json.dumps(dataset, indent=1) + "\n", encoding="utf-8")
+    return dataset
+
+
+def film_dataset(given: argparse.Namespace) -> dict[str, object]:
+    """Write the films; what the data set's file says."""
+    dataset: dict[str, object] = {
+        "name": f"{given.film}_films",
+        "description": "radiograph phantoms with exact landmarks",
+        "landmarks": FILMS[given.film],
+        "pairs": PAIRS.get(given.film, []),
+    }
+    seed = given.seed
+    for section, count in zip(SECTIONS, given.count, strict=True):
+        seeds = range(seed, seed := seed + count)
+        make = partial(film_phantom, kind=given.film, side_px=given.side)
+        dataset[section] = [written(given.out, f"{given.film}_{one:05d}", partial(make, one)) for one in seeds]
+        print(f"{section}: {count} films", flush=True)
+    return dataset
+
+
+def written(out: Path, name: str, make: Callable[[], Phantom | FilmPhantom]) -> dict[str, str]:
+    """The case of that name; its files are written where they are not there yet."""
+    image, points = out / f"{name}.nii.gz", out / f"{name}.mrk.json"
+    if not (image.is_file() and points.is_file()):
+        phantom = make()
+        write_image(phantom.volume, image)
+        write_points(phantom.landmarks, points)
+    return {"name": name, "image": image.name, "points": points.name}
 
 
 if __name__ == "__main__":

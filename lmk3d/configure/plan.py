@@ -65,6 +65,7 @@ class Plan:
         method: "cascade", or one of ``lmk3d.configure.methods``, which has no refiners.
         structures: closed contours by name, as the landmarks round them; denseseg needs them.
         instances: how many points of one name an image may show.
+        patch_sigma_vox: see ``CascadeObjective``.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Plan:
     method: str = "cascade"
     structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
     instances: int = 1
+    patch_sigma_vox: float | None = None
 
     @property
     def flat(self) -> bool:
@@ -148,11 +150,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     window = fingerprint.window()
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
-        name=path.stem if path.stem != "dataset" else dataset.name,
-        description=dataset.description,
-        names=tuple(dataset.landmark_names),
-        pairs=tuple(dataset.pairs),
-        one_sided=tuple(dataset.one_sided),
+        **_about(dataset, path),
         low=window[0],
         high=window[1],
         percentiles=window[2],
@@ -164,10 +162,21 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         shift_mm=tuple((0.08 * (extents.max().repeat(3) if any_pose else extents)).round(2).tolist()),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
-        dataset=str(path.resolve()),
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
     )
+
+
+def _about(dataset: Dataset, path: Path) -> dict[str, Any]:
+    """What a plan says of its data, whatever they are."""
+    return {
+        "name": path.stem if path.stem != "dataset" else dataset.name,
+        "description": dataset.description,
+        "names": tuple(dataset.landmark_names),
+        "pairs": tuple(dataset.pairs),
+        "one_sided": tuple(dataset.one_sided),
+        "dataset": str(path.resolve()),
+    }
 
 
 def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: list[FloatArray]) -> Plan:
@@ -181,16 +190,13 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     pixel = float(np.median(np.asarray(fingerprint.spacings_mm, float)[:, :2].min(axis=1)))
     side_px = _common_side(dataset, fingerprint, shapes, longest)
     spacing = _rounded(max(longest / 200, pixel))
-    fine = LevelPlan(_rounded(max(longest / 500, pixel)), 64, 3 * spacing, channels=(16, 32, 96), count=16, passes=2)
+    close = _rounded(max(longest / 500, pixel))
+    fine = LevelPlan(close, 64, round(3 * spacing, 3), channels=(16, 32, 96), count=16, passes=2)
     extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
     blocks = np.ceil(extents / spacing / 2 ** len(channels)).astype(int) * 2 ** len(channels)
     reach = max(_reach(shapes), 0.2 * longest)
     return Plan(
-        name=path.stem if path.stem != "dataset" else dataset.name,
-        description=dataset.description,
-        names=tuple(dataset.landmark_names),
-        pairs=tuple(dataset.pairs),
-        one_sided=tuple(dataset.one_sided),
+        **_about(dataset, path),
         low=PERCENTILES[0],
         high=PERCENTILES[-1],
         percentiles=True,
@@ -201,12 +207,12 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         shift_mm=round(0.08 * longest, 3),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
-        dataset=str(path.resolve()),
         epochs=max(10, 6000 // len(shapes)),
         validate_every=10,
         unit=fingerprint.unit,
         side_px=side_px,
         miss_mm=round(0.1 * longest, 3),
+        patch_sigma_vox=1.0,
     )
 
 

@@ -254,6 +254,11 @@ class FlatPatches(nn.Module):
         moves, log_variance = self.network(patches[..., 0], landmarks)
         return functional.pad(moves, (0, 1)), log_variance
 
+    def with_heat(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``HeatmapRefiner.with_heat``, of depth one."""
+        moves, log_variance, logits = self.network.with_heat(patches[..., 0], landmarks)  # type: ignore[operator]
+        return functional.pad(moves, (0, 1)), log_variance, logits[..., None]
+
 
 def lay_out_for_cpu(network: nn.Module) -> None:
     """Keep the channels of a voxel together in memory: the convolutions then take a quarter less time there.

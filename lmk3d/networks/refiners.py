@@ -82,8 +82,9 @@ class _Modulated(nn.Module):
         nn.init.normal_(self.modulation.weight, std=0.1)
 
     def forward(self, x: Tensor, landmarks: Tensor) -> Tensor:
-        scale, shift = self.modulation(landmarks).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
-        return self.block(x) * (1 + scale) + shift
+        scale, shift = self.modulation(landmarks)[..., None].chunk(2, dim=1)
+        x = self.block(x)
+        return (x.flatten(2) * (1 + scale) + shift).reshape(x.shape)
 
 
 class HeatmapRefiner(nn.Module):
@@ -118,7 +119,6 @@ class HeatmapRefiner(nn.Module):
         if not 1 <= max_move_vox <= patch_size / 2:  # the heatmap's innermost voxels lie 1 from the centre
             raise ValueError(f"max_move_vox must lie in [1, {patch_size / 2:g}], got {max_move_vox}")
         first, second, third = channels
-        self.axes = "ijk"[:spatial_dims]
         # Space to depth: the first convolution then sees every voxel at an eighth of the cost.
         self.stem = patchify(spatial_dims, 1, first, 2)
         steps = ((first, first), (first, second), (second, third))
@@ -136,13 +136,21 @@ class HeatmapRefiner(nn.Module):
         self.register_buffer("centres", inside, persistent=False)
 
     def forward(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        moves, log_variance, _ = self.with_heat(patches, landmarks)
+        return moves, log_variance
+
+    def with_heat(self, patches: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``forward`` says, and the heatmap's logits (P, 1, ...), which ``centres`` places in the patch."""
         x = self.down[0](self.stem(patches), landmarks)
         middle = self.down[1](self.pool(x), landmarks)
         deep = self.down[2](self.pool(middle), landmarks)
         up = self.up[0](torch.cat([self.grow[0](deep), middle], dim=1), landmarks)
         up = self.up[1](torch.cat([self.grow[1](up), x], dim=1), landmarks)
-        side = slice(self.margin, self.margin + len(self.centres))
-        heat = self.head(up)[:, 0][(..., *[side] * len(self.axes))]
+        heat = self.head(up)[:, 0]
+        for axis in range(1, heat.dim()):
+            heat = heat.narrow(axis, self.margin, len(self.centres))
+        logits = heat[:, None]
         heat = heat.flatten(1).softmax(dim=1).reshape(heat.shape)
-        moves = torch.stack([torch.einsum(f"p{self.axes},{axis}->p", heat, self.centres) for axis in self.axes], dim=1)
-        return moves, self.uncertain(deep.flatten(2).mean(2))[:, 0] + math.log(0.25)
+        moves = [heat.movedim(axis, 1).flatten(2).sum(2) @ self.centres for axis in range(1, heat.dim())]
+        log_variance = self.uncertain(deep.flatten(2).mean(2))[:, 0] + math.log(0.25)
+        return torch.stack(moves, dim=1), log_variance, logits

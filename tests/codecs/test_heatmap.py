@@ -248,7 +248,7 @@ def test_a_coarser_map_has_narrower_gaussians_but_none_under_a_voxel():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"reading": "heigths"}, "reading must be one of softmax, heights, sigmoid, log, got 'heigths'"),
+        ({"reading": "height"}, "reading must be one of softmax, heights, sigmoid, log, got 'height'"),
         ({"instances": 3}, "several instances need maps of heights"),
     ],
 )

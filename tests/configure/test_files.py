@@ -108,3 +108,54 @@ def test_the_papers_settings_go_on_top(tiny_dataset, tmp_path):
     losses = parser.get_parsed_content("objective")(batch)
     assert all(np.isfinite(loss.item()) for loss in losses.values())
     assert parser.get_parsed_content("objective").side_weights == (0.3, 0.6, 0.9)
+
+
+FILMS = {"training": [{"seed": seed, "kind": "skull", "side_px": 64} for seed in (1, 2)], "validation": []}
+
+
+def film_plan(**options):
+    settings = {"sides": (64, 64, 1), "phantoms": FILMS, "names": ("sella", "nasion"), "pairs": (), "percentiles": True}
+    settings |= {"low": 0.5, "high": 99.5, "levels": (LevelPlan(2.0, 16, 3.0, channels=(4, 4, 4), count=3),)}
+    return plan(**settings, waves_mm=(1.0, 60.0), **options)
+
+
+def test_a_sample_of_films_is_flat_all_through(tmp_path):
+    write_bundle(tmp_path, film_plan())
+    parser = parsed(tmp_path, {"device": "$torch.device('cpu')"})
+    batch = next(iter(parser.get_parsed_content("train#dataloader")))
+    assert {key: tuple(value.shape) for key, value in batch.items()} == {
+        "input": (2, 1, 64, 64, 1),
+        "points_vox": (2, 2, 3),
+        "patches0": (2, 3, 16, 16, 1),
+        "numbers0": (2, 3),
+        "moves0": (2, 3, 3),
+    }
+    assert not batch["points_vox"][..., 2].any()
+    losses = parser.get_parsed_content("objective")(batch)
+    assert all(np.isfinite(loss.item()) for loss in losses.values())
+    kinds = {type(layer).__name__ for layer in parser.get_parsed_content("network").modules()}
+    assert {"Conv2d", "FlatDepth", "FlatPatches"} <= kinds
+    assert "Conv3d" not in kinds
+
+
+def test_the_papers_settings_go_on_top_of_films_too(tmp_path):
+    write_bundle(tmp_path, film_plan())
+    parser = ConfigParser()
+    parser.read_config([str(tmp_path / "train.json"), str(tmp_path / "paper.json")])
+    parser["device"] = "$torch.device('cpu')"
+    parser["train#dataloader#batch_size"] = 2
+    batch = next(iter(parser.get_parsed_content("train#dataloader")))
+    assert batch["input"].shape == (2, 1, 64, 64, 1)
+    losses = parser.get_parsed_content("objective")(batch)
+    assert all(np.isfinite(loss.item()) for loss in losses.values())
+
+
+def test_films_without_a_spacing_say_so_in_the_files():
+    files = bundle_files(film_plan(unit="px", side_px=500.0, miss_mm=50.0))
+    assert files["inference.json"]["detector"]["side_px"] == 500.0
+    train = files["train.json"]
+    assert train["train"]["load"][0]["side_px"] == train["validate"]["dataset"]["transform"]["side_px"] == 500.0
+    assert train["validate"]["evaluator"]["miss_mm"] == 50.0
+    (line,) = (one for one in train["train"]["handlers"] if "ProgressLine" in str(one))
+    assert line["unit"] == "px"
+    assert files["metadata.json"]["network_data_format"]["outputs"]["pred"]["spatial_shape"] == [32, 32, 1]

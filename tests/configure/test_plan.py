@@ -10,6 +10,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, apply_affine, random_rotation
 from lmk3d.io import check_dataset, read_dataset, write_image, write_points
 from lmk3d.landmarks import Landmarks
+from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
 
 SHAPE_MM = np.array([[-30.0, 0, -10], [30.0, 5, -10], [0, 25.0, 20], [5.0, -20, 25], [0, 0, 0]])
 NAMES = ("left", "right", "front", "back", "middle")
@@ -98,12 +99,6 @@ def test_one_landmark_and_missing_points_are_enough(tmp_path):
     assert not plan.any_pose
 
 
-def test_films_are_refused(tmp_path):
-    path = data_set(tmp_path, shape=(28, 24, 1))
-    with pytest.raises(InputError, match=r"bones.json: it holds films \(one slice\)"):
-        planned(path)
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -118,4 +113,58 @@ def test_too_few_cases_are_refused(tmp_path, changes, text):
         content[section] = content[section][:count]
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match=text):
+        planned(path)
+
+
+def film_set(folder, sides_px, *, unit="px"):
+    """Pictures of lateral skulls with these longest sides, the last one for validation; the JSON of them."""
+    image = pytest.importorskip("PIL.Image")
+    cases = []
+    for number, side in enumerate(sides_px):
+        film = film_phantom(number, side_px=side, unit=unit)
+        image.fromarray(film.volume.data[:, :, 0]).save(folder / f"{number}.png")
+        write_points(film.landmarks, folder / f"{number}.csv")
+        case = {"image": f"{number}.png", "points": f"{number}.csv"}
+        cases.append(case if unit == "px" else {**case, "spacing_mm": 240 / side})
+    content = {"landmarks": SKULL_LANDMARKS, "training": cases[:-1], "validation": cases[-1:]}
+    (folder / "films.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / "films.json"
+
+
+def test_the_numbers_of_films_follow_from_their_longest_side(tmp_path):
+    plan = planned(film_set(tmp_path, (400, 600, 500), unit="mm"))
+    assert (plan.flat, plan.unit, plan.side_px, plan.any_pose) == (True, "mm", None, False)
+    assert plan.spacing_mm == 1.2  # 240 mm in 200 pixels
+    assert plan.sides == (224, 192, 1)  # 200 x 162 in blocks of 32
+    (level,) = plan.levels
+    assert (level.spacing_mm, level.size, level.offset_mm) == (0.48, 64, 3.6)
+    assert (plan.low, plan.high, plan.percentiles) == (0.5, 99.5, True)
+    assert (plan.shift_mm, plan.miss_mm, plan.tolerance_mm) == (19.2, 24.0, 2.4)
+
+
+def test_films_without_a_spacing_are_planned_in_pixels(tmp_path):
+    plan = planned(film_set(tmp_path, (240, 240, 240)))
+    assert (plan.unit, plan.side_px, plan.spacing_mm) == ("px", None, 1.2)
+    coarse = planned(film_set(tmp_path, (120, 120, 120)))
+    assert (coarse.spacing_mm, coarse.levels[0].spacing_mm) == (1.0, 1.0)  # none looks closer than the pixels
+
+
+def test_films_scanned_at_several_sizes_are_brought_to_one(tmp_path):
+    plan = planned(film_set(tmp_path, (120, 240, 480, 300)))
+    assert plan.side_px == 270  # the median of all
+    assert plan.sides == (224, 192, 1)
+
+
+def test_films_beside_volumes_are_refused(tmp_path):
+    pytest.importorskip("PIL")
+    path = film_set(tmp_path, (64, 64, 64), unit="mm")
+    write_image(
+        Volume(np.random.default_rng(0).normal(size=(64, 52, 3)), Grid((64, 52, 3), np.eye(4))), tmp_path / "v.nii"
+    )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["training"].append({"image": "v.nii", "points": "0.csv"})
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"films.json: 3 of 4 images are films \(one slice\); part them from the volumes"
+    ):
         planned(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import torch
 from lmk3d.configure import LevelPlan, Plan, run, train_dataset, write_bundle
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
+from lmk3d.io import write_points
+from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -169,3 +172,22 @@ def test_monais_command_trains_and_goes_on_after_a_kill(tmp_path, tiny_dataset):
         states.append(torch.load(folder / "models" / "last.pt", weights_only=True)["network"])
     one, two = states
     assert not [name for name in one if not torch.equal(one[name], two[name])]
+
+
+def test_films_without_a_spacing_are_trained_on_and_measured_in_pixels(tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    cases = []
+    for number in range(3):
+        film = film_phantom(number, side_px=64, unit="px")
+        image.fromarray(film.volume.data[:, :, 0]).save(tmp_path / f"{number}.png")
+        write_points(film.landmarks, tmp_path / f"{number}.csv")
+        cases.append({"image": f"{number}.png", "points": f"{number}.csv"})
+    content = {"landmarks": SKULL_LANDMARKS, "training": cases[:2], "validation": cases[2:]}
+    (tmp_path / "films.json").write_text(json.dumps(content), encoding="utf-8")
+    changes = {"epochs": 1, "validate_every": 1}
+    train_dataset(tmp_path / "films.json", tmp_path / "bundle", device="cpu", overrides=changes)
+    text = capsys.readouterr().out
+    assert re.search(r"epoch 1/1: loss heatmap .*, validation error heatmap [0-9.]+ px, refined 1 [0-9.]+ px", text)
+    summary = json.loads((tmp_path / "bundle" / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["unit"] == "px"
+    assert (tmp_path / "bundle" / "evaluation" / "worst-1.png").is_file()

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from lmk3d.networks import HeatmapRefiner, RegressionRefiner
+from lmk3d.networks.blocks import FlatPatches
 
 NUMBERS = torch.tensor([2, 0, 1, 2])
 
@@ -94,3 +95,30 @@ def test_a_peak_of_the_heatmap_says_its_place_in_patch_voxels():
 def test_what_cannot_be_built_is_refused(make, options, text):
     with pytest.raises(ValueError, match=text):
         make(**options)
+
+
+@pytest.mark.parametrize("make", [regression, heatmap])
+def test_films_have_refiners_of_their_own_whose_moves_stay_in_the_film(check_network, make):
+    patches = torch.rand(4, 1, 16, 16, 1)
+    moves, log_variance = check_network(
+        lambda: FlatPatches(make(spatial_dims=2)), (patches, NUMBERS), idle=("network.head.bias",)
+    )
+    assert moves.shape == (4, 3)
+    assert log_variance.shape == (4,)
+    assert not moves[:, 2].any()
+    flat, _ = make(spatial_dims=2)(patches[..., 0], NUMBERS)
+    assert flat.shape == (4, 2)
+
+
+def test_a_peak_on_a_film_says_its_row_and_its_column():
+    network = heatmap(max_move_vox=8.0, spatial_dims=2)
+
+    class Peak(torch.nn.Module):
+        def forward(self, features):
+            heat = torch.zeros(len(features), 1, *features.shape[2:])
+            heat[:, :, 1, 6] = 100.0
+            return heat
+
+    network.head = Peak()
+    moves, _ = network(torch.rand(2, 1, 16, 16), NUMBERS[:2])
+    assert_close(moves, torch.tensor([2.5 - 7.5, 12.5 - 7.5]).expand(2, 2))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmk3d.io import check_dataset, read_dataset, read_points
-from lmk3d.synthetic import cta_phantom
+from lmk3d.io import check_dataset, read_dataset, read_image, read_points
+from lmk3d.synthetic import cta_phantom, film_phantom
 
 TOOL = Path(__file__).parents[2] / "tools" / "make_phantoms.py"
 
@@ -29,3 +29,16 @@ def test_a_data_set_of_phantoms_checks_clean_and_holds_the_exact_points(
     points = read_points(tmp_path / "heart_00000.mrk.json")
     truth = cta_phantom(0, region="heart", spacing_mm=6.0).landmarks
     np.testing.assert_allclose(points.ordered(truth.names).points_mm, truth.points_mm, atol=1e-6)
+
+
+def test_films_of_one_kind_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(TOOL), str(tmp_path), "--film", "spine", "--count", "2", "1", "--side", "64"])
+    runpy.run_path(str(TOOL), run_name="__main__")
+    assert check_dataset(tmp_path / "dataset.json").problems == []
+    dataset = read_dataset(tmp_path / "dataset.json")
+    assert [case.name for case in dataset.cases("training")] == ["spine_00000", "spine_00001"]
+    assert len(dataset.pairs) == 34
+    truth = film_phantom(2, kind="spine", side_px=64)
+    np.testing.assert_array_equal(read_image(tmp_path / "spine_00002.nii.gz").data, truth.volume.data)
+    points = read_points(tmp_path / "spine_00002.mrk.json").ordered(truth.landmarks.names)
+    np.testing.assert_allclose(points.points_mm, truth.landmarks.points_mm, atol=1e-6)

@@ -74,8 +74,25 @@ def test_several_instances_of_a_name_are_kept(tmp_path, case):
     assert_array_equal(out["label"], [[gone, gone], [[4, 5, 6], [5, 5, 5]], [[7, 8, 9], gone]])
 
 
-def test_a_film_phantom_is_drawn_where_a_kind_is_named():
-    out = LoadCased(["tracheal_bifurcation"])({"image": {"seed": 1, "kind": "mediastinum", "side_px": 64}, "label": ""})
-    assert out["image"].shape[-1] == 1
-    points = points_of({"image": {"seed": 1, "kind": "mediastinum", "side_px": 64}})
-    assert_allclose(out["label"], points["tracheal_bifurcation"])
+def test_a_mapping_with_a_kind_is_a_film_made_on_the_spot():
+    from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
+
+    arguments = {"seed": 3, "kind": "skull", "side_px": 48}
+    out = LoadCased(SKULL_LANDMARKS)({"image": arguments, "label": ""})
+    phantom = film_phantom(**arguments)
+    assert_array_equal(out["image"][0].numpy(), phantom.volume.data)
+    assert_array_equal(out["label"], phantom.landmarks.points_mm)
+
+
+def test_films_without_a_spacing_are_brought_to_one_size():
+    arguments = {"seed": 3, "kind": "skull", "side_px": 48, "unit": "px"}
+    plain, sized = (LoadCased(["sella"], side_px=side)({"image": arguments, "label": ""}) for side in (None, 240.0))
+    assert_allclose(Grid.of(sized["image"]).affine, np.diag([5, 5, 5, 1]) @ Grid.of(plain["image"]).affine)
+    assert_allclose(sized["label"], 5 * plain["label"])
+
+
+def test_points_of_a_case_need_no_image(case):
+    arguments = {"seed": 1, "kind": "mediastinum", "side_px": 64}
+    drawn = LoadCased(["tracheal_bifurcation"])({"image": arguments, "label": ""})
+    assert_allclose(points_of({"image": arguments})["tracheal_bifurcation"], drawn["label"])
+    assert points_of({"image": "nowhere", "label": case["label"]}).names == ("b", "c")

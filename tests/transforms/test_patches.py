@@ -70,3 +70,19 @@ def test_a_patch_shows_its_landmark_where_the_move_says(make_sample):
     out = patches(sample)
     assert out["patches0"][0, 4, 4, 4] == 1.0
     assert out["patches0"].sum() == 1.0
+
+
+def test_patches_of_a_film_lie_in_it_and_show_the_landmark_where_the_move_says(make_sample, draw_blob, find_blob):
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    film = Grid.around([7.0, -3, 11], (60, 50, 1), 1.0, turn)
+    point = film.to_mm([27.3, 24.6, 0])
+    sample = BlockMeansd("image", 1.0)(make_sample(film, draw_blob(film, point), [point]))
+    patches = RandPatchesd(
+        "image", Window(0, 1), level=0, spacing_mm=1.0, size=24, offset_mm=1.5, count=4, max_angle=0.4, zoom=0.1
+    )
+    patches.set_random_state(1)
+    out = patches(sample)
+    assert out["patches0"].shape == (4, 24, 24, 1)
+    assert not out["moves0"][:, 2].any()
+    for patch, move in zip(out["patches0"], out["moves0"].numpy(), strict=True):
+        assert_allclose(find_blob(patch) - [11.5, 11.5, 0], move, atol=0.05)

@@ -167,6 +167,7 @@ def test_a_patch_has_the_size_and_side_of_its_pose():
     assert_allclose(grid.center_mm, [1, 2, 3])
     assert_allclose(grid.spacing_mm, 0.6)
     assert_allclose(grid.axes, turn, atol=1e-12)
+    assert patch_grid(Grid((9, 9, 1), np.eye(4)), np.zeros(3), np.eye(3), 5, 0.5).shape == (5, 5, 1)
     mirrored = patch_grid(volume, np.zeros(3), np.diag([-1.2, 1.2, 1.2]), 5, 0.5)
     assert_allclose(mirrored.axes, np.diag([-1, 1, 1]), atol=1e-12)
 
