@@ -40,6 +40,7 @@ FILMS = {
     "chest": CHEST_LANDMARKS,
     "mediastinum": MEDIASTINUM_LANDMARKS,
 }
+SEVERAL = {"mediastinum": ["spinous_process"]}
 PAIRS = {"spine": [[name, name.replace("left", "right")] for name in SPINE_LANDMARKS if "left" in name]}
 
 
@@ -91,6 +92,7 @@ def film_dataset(given: argparse.Namespace) -> dict[str, object]:
     }
     first = film_phantom(given.seed, kind=given.film, side_px=32)
     names = first.landmarks.names
+    dataset["several"] = SEVERAL.get(given.film, [])
     dataset["structures"] = {name: [names[row] for row in rows] for name, rows in first.contours.items()}
     seed = given.seed
     for section, count in zip(SECTIONS, given.count, strict=True):

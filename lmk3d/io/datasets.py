@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
-_KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "structures", "spacing_mm", *SECTIONS}
+_KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
 _CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series"}
 
 
@@ -49,6 +49,7 @@ class Dataset:
         landmark_names: the names that its points may have, in the order of a network's channels.
         pairs: (left, right) names that change places when an image is mirrored.
         one_sided: names without a partner that lie off the midline: missing in a mirrored image.
+        several: names of which an image may show more than one point.
         structures: closed contours by name, each the names of the landmarks round it in order.
         description: free text.
         sections: the cases of "training", "validation" and "test", as far as there are any.
@@ -58,6 +59,7 @@ class Dataset:
     landmark_names: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     one_sided: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
     structures: dict[str, tuple[str, ...]] = field(default_factory=dict)
     description: str = ""
     sections: dict[str, list[Case]] = field(default_factory=dict)
@@ -80,7 +82,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read a data set's JSON file; its paths are relative to the file.
 
     {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...],
-    "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
+    "several": [...], "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
     "training": [{"image", "points", "second_points", "name", "spacing_mm", "series"}, ...], "validation", "test"};
     needed are "landmarks", one section, and "image" in each case. Whether the files exist is not looked at.
 
@@ -102,6 +104,9 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     for name in one_sided:
         if name not in names or any(name in pair for pair in pairs):
             raise InputError(f"{path}: one_sided names {name!r}, which must be a landmark that is in no pair")
+    several = _strings(content.get("several"), f"{path}: several")
+    if unknown := [name for name in several if name not in names]:
+        raise InputError(f"{path}: several names {unknown[0]!r}, which is no landmark; use the names under landmarks")
     sections = {section: _section(content, section, path) for section in SECTIONS if section in content}
     if not any(sections.values()):
         raise InputError(f"{path}: has no cases; list some under {', '.join(SECTIONS)}")
@@ -110,6 +115,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         landmark_names=names,
         pairs=pairs,
         one_sided=one_sided,
+        several=several,
         structures=_structures(content.get("structures", {}), names, path),
         description=str(content.get("description", "")),
         sections=sections,

@@ -124,3 +124,12 @@ def test_structures_that_are_no_contours_are_refused(tmp_path, structures, text)
     (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match=text):
         read_dataset(tmp_path / "dataset.json")
+
+
+def test_names_with_several_points_are_landmarks(tmp_path):
+    content = {"landmarks": ["a", "b"], "several": ["a"], "training": [{"image": "one.nii"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_dataset(tmp_path / "dataset.json").several == ("a",)
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "several": ["x"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="several names 'x', which is no landmark"):
+        read_dataset(tmp_path / "dataset.json")

@@ -44,3 +44,14 @@ def test_films_of_one_kind_are_a_data_set_too(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(read_image(tmp_path / "spine_00002.nii.gz").data, truth.volume.data)
     points = read_points(tmp_path / "spine_00002.mrk.json").ordered(truth.landmarks.names)
     np.testing.assert_allclose(points.points_mm, truth.landmarks.points_mm, atol=1e-6)
+
+
+def test_a_film_may_show_several_points_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [str(TOOL), str(tmp_path), "--film", "mediastinum", "--count", "3", "1", "--side", "64"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(TOOL), run_name="__main__")
+    dataset = read_dataset(tmp_path / "dataset.json")
+    assert dataset.several == ("spinous_process",)
+    counts = [len(read_points(case.points)["spinous_process"]) for case in dataset.cases("training")]
+    assert max(counts) > 1
+    assert check_dataset(tmp_path / "dataset.json").problems == []
