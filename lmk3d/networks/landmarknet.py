@@ -74,6 +74,9 @@ class LandmarkNet(nn.Module):
         self.merge = nn.Sequential(conv(spatial_dims, merged, level, 3), nn.ReLU())
         self.head = head(spatial_dims, level, num_landmarks)
         self.gate = ChannelGate(merged, num_landmarks)
+        for layer in (*self.sides, self.head):  # maps begin nearly empty, as most of a target is
+            nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, ...) image to (B, N, ...) heights, ``stride`` times coarser."""

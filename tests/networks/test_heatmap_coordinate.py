@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
+from lmk3d.codecs import HeatmapCodec
 from lmk3d.networks import HeatmapCoordinateNet
 from lmk3d.networks.blocks import FlatDepth
 
@@ -51,3 +52,24 @@ def test_a_softmax_is_weighed_by_the_gaussians_as_it_is():
     network, image = HeatmapCoordinateNet(3, softmax=True, **SMALL, **WIDE), torch.rand(2, 1, 8, 8)
     maps, points = network.with_points(image)
     assert_close(network(image), maps + network.log_gaussians(points, maps))
+
+
+def test_the_product_removes_the_wrong_one_of_two_peaks():
+    """Maps that show a landmark and its neighbour alike, and coordinates that are roughly right: 200 draws."""
+    generator, codec = torch.Generator().manual_seed(0), HeatmapCodec(sigma_vox=1.5, reading="log", num_peaks=1)
+    truth, rates = torch.tensor([[30.0, 20.0, 0.0]]), {}
+    places = torch.tensor([[30.0, 20, 0], [44, 20, 0], [16, 20, 0]])  # 14 pixels apart, of 64
+    for product in (False, True):
+        network = HeatmapCoordinateNet(1, sigma=0.06, learnt=False, product=product, **SMALL)
+        wrong = 0
+        for _ in range(200):
+            heights = 0.7 + 0.2 * torch.rand(3, generator=generator)
+            maps = (heights[:, None, None, None] * codec.draw(places, (64, 48, 1))).amax(0)[None, :, :, 0]
+            points = (truth[:, :2] + 0.5) / torch.tensor([64, 48]) + 0.03 * torch.randn(1, 2, generator=generator)
+            logits = torch.logit(maps.clamp(1e-6, 1 - 1e-6))[None]
+            network.with_points = lambda _, logits=logits, points=points: (logits, points[None])
+            found = codec.decode(network(None)[0][..., None]).points_vox[0]
+            wrong += int((found - truth).norm() > 7)
+        rates[product] = wrong / 200
+    assert rates[False] > 0.5  # two of three peaks are wrong
+    assert rates[True] < 0.06
