@@ -121,12 +121,12 @@ class HeatmapRefiner(nn.Module):
         first, second, third = channels
         # Space to depth: the first convolution then sees every voxel at an eighth of the cost.
         self.stem = patchify(spatial_dims, 1, first, 2)
-        steps = ((first, first), (first, second), (second, third))
-        self.down = nn.ModuleList(_Modulated(spatial_dims, num_landmarks, *step) for step in steps)
+        down = ((first, first), (first, second), (second, third))
+        self.down = nn.ModuleList(_Modulated(spatial_dims, num_landmarks, *step) for step in down)
         self.pool = max_pool(spatial_dims)
-        steps = ((third, second), (second, first))
-        self.grow = nn.ModuleList(Upsample(spatial_dims, *step) for step in steps)
-        self.up = nn.ModuleList(_Modulated(spatial_dims, num_landmarks, 2 * wide, wide) for _, wide in steps)
+        grow = ((third, second), (second, first))
+        self.grow = nn.ModuleList(Upsample(spatial_dims, *step) for step in grow)
+        self.up = nn.ModuleList(_Modulated(spatial_dims, num_landmarks, 2 * wide, wide) for _, wide in grow)
         self.head = conv(spatial_dims, first, 1, 1)
         self.uncertain = nn.Linear(third, 1)
         centres = 2 * torch.arange(patch_size // 2, dtype=torch.float32) + 0.5 - (patch_size - 1) / 2

@@ -79,7 +79,7 @@ def _trunk(draws: Draws, canvas: Canvas, pose: Pose) -> None:
 def _bones(draws: Draws, canvas: Canvas, pose: Pose) -> None:
     """The spine behind the heart, the ribs, and the dark windpipe with its fork."""
     for level in range(11):
-        y = -170 + 33 * level
+        y = -170 + 33.0 * level
         canvas.polygon(pose([(-15, y), (15, y), (16, y + 27), (-16, y + 27)]), 0.14)
     for side in (-1.0, 1.0):
         for level in range(9):

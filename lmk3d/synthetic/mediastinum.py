@@ -62,7 +62,7 @@ def draw_mediastinum(draws: Draws, canvas: Canvas, spinous: int | None) -> Drawn
 
 
 def _heights() -> FloatArray:
-    return _STEP_MM * (np.arange(_LEVELS) - (_LEVELS - 1) / 2)
+    return np.asarray(_STEP_MM * (np.arange(_LEVELS) - (_LEVELS - 1) / 2), dtype=np.float64)
 
 
 def _chest(draws: Draws, canvas: Canvas, pose: Pose) -> None:

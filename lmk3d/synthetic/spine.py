@@ -100,7 +100,7 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
     """Everything the spine is seen through: the trunk, dark lungs, the heart, ribs, the pelvis."""
     middles = corners.mean(1)
     x, low = middles[:, 0], float(corners[-1, :, 1].max())
-    trunk = [
+    trunk: list[tuple[float, float]] = [
         (x[0] - 16, -20),
         (x[0] + 16, -20),
         (x[0] + 24, 30),
@@ -108,7 +108,7 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
         (x[8] + 110, 260),
         (x[13] + 96, 430),
     ]
-    trunk += [(x[16] + 116, low + 40), (x[16] + 110, 680), (x[16] - 110, 680), (x[16] - 116, low + 40)]
+    trunk += [(x[16] + 116, low + 40.0), (x[16] + 110, 680), (x[16] - 110, 680), (x[16] - 116, low + 40.0)]
     trunk += [(x[13] - 96, 430), (x[8] - 110, 260), (x[3] - 105, 70), (x[0] - 24, 30)]
     canvas.star(closed_curve(trunk), 0.34, fade_mm=12.0)
     floor = float(middles[10, 1])
@@ -125,8 +125,13 @@ def _trunk(draws: Draws, canvas: Canvas, corners: FloatArray) -> None:
         canvas.star(closed_curve([(x[5] + side * away, y) for away, y in lung]), -0.16, fade_mm=6.0)
         for level in range(11):
             start = corners[level, 1 if side > 0 else 0]
-            slope = 5 + 3.0 * level
-            rib = [start, start + (side * 34, -8), start + (side * 78, slope * 0.5), start + (side * 98, slope + 28)]
+            slope, reach = 5 + 3.0 * level, 1.0 - 0.035 * max(0, level - 4)  # the lowest end within the skin
+            rib = [
+                start,
+                start + (side * reach * 34, -8),
+                start + (side * reach * 78, slope * 0.5),
+                start + (side * reach * 94, slope + 22),
+            ]
             canvas.stroke(curve(rib), 5.5, 0.10)
         wing = [(24, low + 6), (70, low - 34), (112, low - 22), (96, low + 50), (40, low + 62)]
         canvas.star(closed_curve([(x[16] + side * away, y) for away, y in wing]), 0.30, fade_mm=4.0)
