@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=20, help="drawn spines")
     given = parser.parse_args(argv)
     detector = LandmarkDetector.from_bundle(given.bundle)
-    network = detector.network.heatmap.network
+    network: Any = detector.network.heatmap.network
     for product in (False, True):
         network.product = product
         wrong, errors = [], []

@@ -75,8 +75,8 @@ class LandmarkNet(nn.Module):
         self.head = head(spatial_dims, level, num_landmarks)
         self.gate = ChannelGate(merged, num_landmarks)
         for layer in (*self.sides, self.head):  # maps begin nearly empty, as most of a target is
-            nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, ...) image to (B, N, ...) heights, ``stride`` times coarser."""
