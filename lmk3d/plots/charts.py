@@ -142,6 +142,7 @@ def pareto_plot(goals: Mapping[str, ArrayLike], front: ArrayLike) -> Figure:
     axes.plot(across[best][order], up[best][order], "-o", color=_BLUE, markersize=6, label="no other is better")
     for number in np.flatnonzero(best):
         axes.annotate(str(number), (across[number], up[number]), (5, 5), textcoords="offset points", fontsize=8)
+    axes.margins(0.08)
     axes.set_xlabel(_words(names[0]) if len(names) > 1 else "trial")
     axes.set_ylabel(_words(names[-1]))
     axes.grid(color=_GRID)
