@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lmk3d.cli.learn import _METHODS
 from lmk3d.components import build
@@ -29,7 +30,9 @@ def test_every_method_makes_a_bundle_of_films(name, tmp_path):
     assert files["train.json"]["network_def"] == files["inference.json"]["network_def"]
     assert files["train.json"]["codec"] == files["inference.json"]["codec"]
     assert files["inference.json"]["report"]["sdr_mm"]
-    assert json.loads(json.dumps(files)) == json.loads(json.dumps(files))
+    outputs = files["metadata.json"]["network_data_format"]["outputs"]["pred"]
+    shape = detector.network(torch.zeros(1, 1, 64, 64, 1)).shape
+    assert outputs["num_channels"] == len(outputs["channel_def"]) == shape[1]
 
 
 @pytest.mark.parametrize("name", ["plain", "spatial_configuration", "appearance_context"])
