@@ -118,7 +118,7 @@ class CoordinateObjective:
         truth = batch["points_vox"]
         sides = torch.tensor(logits.shape[2:], device=truth.device)
         own = getattr(network, "network", network)  # behind FlatDepth
-        sigma: Any = own.log_sigma if own.learnt else None
+        sigma: Any = own.log_sigma() if own.learnt else None
         coordinates = coordinate_loss(points, (truth + 0.5) / sides, sigma)
         return {"heatmap": self.maps.compare(logits, truth), "coordinates": self.weight * coordinates}
 

@@ -119,7 +119,7 @@ def test_points_and_maps_are_learnt_side_by_side(learnt):
         square = square / 2 / 0.01 + 2 * math.log(0.1)
     assert_close(losses["coordinates"], 2 * square[~square.isnan()].mean())
     sum(losses.values()).backward()
-    assert (network.network.log_sigma.grad is not None) is learnt
+    assert (network.network.widths.grad is not None) is learnt
 
 
 DENSE = DenseCodec(tuple("abcd"), {"square": list("abcd")})

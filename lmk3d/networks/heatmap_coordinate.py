@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatmapCoordinateNet"]
 
+_GAIN = 10.0  # a sigma has to fall by a factor of ten while weights change by hundredths
+
 
 class HeatmapCoordinateNet(nn.Module):
     """A U-Net beside an Xception trunk with a fully connected head; both look at the same image.
@@ -29,7 +31,8 @@ class HeatmapCoordinateNet(nn.Module):
         middle: separable blocks of the last width that follow (8 in Xception).
         trunk_size: sides in pixels the trunk sees the image at (299, 299 in the paper).
         hidden: width of the fully connected layer.
-        sigma: of the coordinates' Gaussian, in image sides; where ``learnt``, what it begins at.
+        sigma: of the coordinates' Gaussian, in image sides; where ``learnt``, what it begins at, better too wide
+            than too narrow: untrained coordinates with a narrow Gaussian wipe out the right peak.
         learnt: one sigma for each landmark, learnt with the weights, instead of one fixed.
         product: multiply; False gives the U-Net's maps alone, to compare with.
         softmax: the U-Net's logits are those of a softmax over all places; else each is that of a sigmoid, as in the
@@ -50,7 +53,7 @@ class HeatmapCoordinateNet(nn.Module):
         middle: int = 2,
         trunk_size: Sequence[int] = (128, 128),
         hidden: int = 128,
-        sigma: float = 0.05,
+        sigma: float = 0.3,
         learnt: bool = True,
         product: bool = True,
         softmax: bool = False,
@@ -77,7 +80,8 @@ class HeatmapCoordinateNet(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.regress = nn.Sequential(nn.Linear(16 * trunk[-1], hidden), nn.ReLU(), nn.Linear(hidden, 2 * num_landmarks))
         nn.init.constant_(self.regress[-1].bias, 0.5)  # type: ignore[arg-type] # points begin in the image's middle
-        self.log_sigma = nn.Parameter(torch.full((num_landmarks,), math.log(sigma)), requires_grad=learnt)
+        self.gain = _GAIN  # TorchScript knows no globals
+        self.widths = nn.Parameter(torch.full((num_landmarks,), math.log(sigma) / _GAIN), requires_grad=learnt)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) image to (B, N, ...) logarithms of heights (or logits): of the maps times the Gaussians."""
@@ -92,6 +96,10 @@ class HeatmapCoordinateNet(nn.Module):
         features = shrunk(self.trunk(small), [4, 4])
         return self.unet(x), self.regress(features.flatten(1)).reshape(len(x), -1, 2).float()
 
+    def log_sigma(self) -> Tensor:
+        """(N,) logarithms of the landmarks' sigmas, in image sides."""
+        return self.gain * self.widths
+
     def log_gaussians(self, points: Tensor, maps: Tensor) -> Tensor:
         """Logarithms of the Gaussians (peak 1) round points (B, N, 2) in image sides, on the grid of the maps.
 
@@ -103,7 +111,7 @@ class HeatmapCoordinateNet(nn.Module):
         j = (torch.arange(columns, device=maps.device) + 0.5) / columns
         down = ((i - points[:, :, :1]) * (rows / longer)) ** 2
         across = ((j - points[:, :, 1:]) * (columns / longer)) ** 2
-        variance = torch.exp(2 * self.log_sigma)[None, :, None, None]
+        variance = torch.exp(2 * self.log_sigma())[None, :, None, None]
         return -(down[:, :, :, None] + across[:, :, None]) / (2 * variance)
 
 

@@ -37,8 +37,10 @@ def test_without_the_product_the_maps_stay_as_they_are():
 
 
 def test_a_fixed_sigma_learns_nothing():
-    assert not HeatmapCoordinateNet(3, learnt=False, **SMALL).log_sigma.requires_grad
-    assert HeatmapCoordinateNet(3, **SMALL).log_sigma.requires_grad
+    fixed = HeatmapCoordinateNet(3, learnt=False, sigma=0.2, **SMALL)
+    assert not fixed.widths.requires_grad
+    assert_close(fixed.log_sigma().exp(), torch.full((3,), 0.2))
+    assert HeatmapCoordinateNet(3, **SMALL).widths.requires_grad
 
 
 def test_points_of_a_film_lie_in_the_middle_of_its_depth():
