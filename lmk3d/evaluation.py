@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from lmk3d import metrics
+from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 
     Errors = dict[str, NDArray[np.float64]]
 
-__all__ = ["SDR_MM", "Detector", "StagedDetector", "evaluate", "evaluate_detector", "evaluate_points"]
+__all__ = [
+    "SDR_MM",
+    "Detector",
+    "OutliningDetector",
+    "StagedDetector",
+    "evaluate",
+    "evaluate_detector",
+    "evaluate_points",
+]
 
 SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Distances of the success rates where none are given; pixels where the images have no spacing."""
@@ -55,14 +64,26 @@ class StagedDetector(Protocol):
         """The landmarks after each stage, in order; the last is what ``detect`` returns."""
 
 
+@runtime_checkable
+class OutliningDetector(Protocol):
+    """A detector that also says which pixels each structure covers."""
+
+    def compare_masks(self, volume: Volume, truth: Landmarks) -> dict[str, dict[str, float]]:
+        """For each structure whose contour the truth holds its "dice" and its surface distance "asd" in world units."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """One case: its truth and what was predicted, in the end and stage by stage where that is known."""
+    """One case: its truth and what was predicted, in the end and stage by stage where that is known.
+
+    ``overlaps`` has each structure's Dice and surface distance, where the detector outlines any.
+    """
 
     case: Case
     truth: Landmarks
     predicted: Landmarks
     stages: dict[str, Landmarks] = field(default_factory=dict)
+    overlaps: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,7 @@ def evaluate(
     output: Path | None = None,
     *,
     section: str = "validation",
-    sdr_mm: Sequence[float] = SDR_MM,
+    sdr_mm: Sequence[float] | None = None,
     device: str = "cpu",
 ) -> Summary:
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
@@ -113,14 +134,17 @@ def evaluate(
         dataset_path: the data set's JSON file.
         output: folder to write to, made where it is not there; nothing is written when None.
         section: whose cases to use; those without points are left out, and the notes say so.
-        sdr_mm: distances of the success rates; pixels where the images have no spacing.
+        sdr_mm: distances of the success rates; pixels where the images have no spacing. The bundle's own when None, or
+            ``SDR_MM``.
         device: "cpu", "cuda", "cuda:1".
     Returns:
         All figures, in mm, or in px where the images have no spacing.
     Raises:
         InputError: if the bundle, the data set, one of its files or the output cannot be used.
     """
-    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm))
+    report = read_config(bundle, "inference.json")[1].get("report") or {}
+    distances = tuple(report.get("sdr_mm", SDR_MM)) if sdr_mm is None else tuple(sdr_mm)
+    task = _Task(read_dataset(dataset_path), section, output, distances, float(report.get("limit_mm", np.inf)))
     cases = task.cases()  # before the network is loaded, which takes seconds
     from lmk3d.inference import LandmarkDetector
 
@@ -219,7 +243,9 @@ def _detected(detector: Detector, case: Case) -> _Compared:
         raise InputError(f"{case.image}: {error}") from error
     # Points beside an image without spacing are in its pixels, also where their file does not say so.
     earlier = {name: replace(points, unit=volume.unit) for name, points in list(stages.items())[:-1]}
-    return _Compared(case, replace(truth, unit=volume.unit), replace(predicted, unit=volume.unit), earlier)
+    truth, predicted = replace(truth, unit=volume.unit), replace(predicted, unit=volume.unit)
+    overlaps = detector.compare_masks(volume, truth) if isinstance(detector, OutliningDetector) else {}
+    return _Compared(case, truth, predicted, earlier, overlaps)
 
 
 def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:
@@ -244,12 +270,32 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
     result = breakdowns.pop(RESULT)
     about = {"detector": detector, "dataset": task.dataset.name, "section": task.section}
     summary = metrics.Summary(
-        unit, len(results), result, metrics.missing_score(rows), breakdowns, (*_gaps(task, names), *notes), about
+        unit,
+        len(results),
+        result,
+        metrics.missing_score(rows),
+        breakdowns,
+        (*_gaps(task, names), *notes),
+        about,
+        metrics.patient_rates(rows, names, task.sdr_mm),
+        _structures(results),
     )
     print("", *summary_lines(summary), sep="\n", flush=True)
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
+
+
+def _structures(results: Sequence[_Compared]) -> dict[str, dict[str, float]]:
+    """Mean Dice and surface distance of each structure over the cases that have it."""
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for own in results for name in own.overlaps):
+        known = [own.overlaps[name] for own in results if name in own.overlaps]
+        found[name] = {}
+        for kind in ("dice", "asd"):
+            values = np.array([one[kind] for one in known])
+            found[name][kind] = float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    return found
 
 
 def _stage_errors(results: Sequence[_Compared], stage: str, names: Sequence[str], limit_mm: float) -> Errors:

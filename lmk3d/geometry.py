@@ -8,6 +8,8 @@ convert a file of points without waiting for torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LPS_TO_RAS", "Grid", "Volume", "apply_affine", "film_affine", "fit_similarity", "random_rotation"]
+__all__ = [
+    "LPS_TO_RAS",
+    "Grid",
+    "Volume",
+    "apply_affine",
+    "cube_rotations",
+    "film_affine",
+    "fit_similarity",
+    "random_rotation",
+]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns LPS (ITK, DICOM) into RAS (NIfTI, this package) and back: it is its own inverse."""
@@ -253,3 +264,11 @@ def random_rotation(generator: np.random.Generator | np.random.RandomState, max_
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+@cache
+def cube_rotations() -> tuple[FloatArray, ...]:
+    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
+    orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
+    signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
+    return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)

@@ -6,21 +6,20 @@ import re
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lmk3d.codecs import ShapeModel
+from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
-from lmk3d.geometry import Grid, apply_affine, fit_similarity
+from lmk3d.geometry import Grid, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
-from lmk3d.networks.blocks import FlatDepth
-from lmk3d.sliding import peaks_by_windows
+from lmk3d.networks.blocks import FlatDepth, lay_out_for_cpu
+from lmk3d.overlap import dice, surface_distance
+from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 
 if TYPE_CHECKING:
@@ -64,20 +63,21 @@ class _Scan:
     grid: Grid
     coarse: Tensor
     coarse_grid: Grid
-    limits: tuple[float, float]
+    limits: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Look:
     """What the first stage sees on one grid, and how the shape fits it.
 
-    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,); the fit's pose, its support, and the share
-    of landmarks that have a peak where it expects them.
+    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,), the peaks' heights (N, K) where maps have
+    such; the fit's pose, its support, and the share of landmarks that have a peak where it expects them.
     """
 
     points_mm: FloatArray
     weights: FloatArray
     presence: FloatArray
+    heights: FloatArray | None = None
     pose: FloatArray | None = None
     support: float = 0.0
     agreement: float = 0.0
@@ -85,8 +85,9 @@ class _Look:
 
 @dataclass(frozen=True, eq=False)
 class _Guess:
-    """Where the landmarks are thought to be after a stage."""
+    """Where the landmarks are thought to be after a stage; ``numbers`` (R,) says which one each row is."""
 
+    numbers: NDArray[np.intp]
     points_mm: FloatArray
     presence: FloatArray
     scale_mm: FloatArray
@@ -100,7 +101,8 @@ class LandmarkDetector:
         network: both stages and the learnt shapes.
         names: of the landmarks, in the network's order.
         window: how stored numbers become 0 to 1.
-        codec: reads the first stage's maps.
+        codec: reads the first stage's maps. With several ``instances`` a name gets a row for each of its peaks that is
+            at least ``min_presence`` high.
         spacing_mm: of the first stage's input.
         levels: one for each refiner of the network, coarse to fine.
         pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks,
@@ -128,7 +130,7 @@ class LandmarkDetector:
         *,
         names: Sequence[str],
         window: Window,
-        codec: HeatmapCodec,
+        codec: HeatmapCodec | DenseCodec,
         spacing_mm: float,
         levels: Sequence[Level],
         pose: str = "world",
@@ -171,7 +173,7 @@ class LandmarkDetector:
         load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
         if detector.device.type == "cpu":
-            _lay_out_for_cpu(detector.network)
+            lay_out_for_cpu(detector.network)
         with suppress(InputError):  # which a bundle may lack
             detector.version = str(read_config(folder, "metadata.json")[1].get("version", ""))
         return detector
@@ -183,7 +185,7 @@ class LandmarkDetector:
             volume: one image.
         Returns:
             One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
-            rows of landmarks that are not in the image are NaN.
+            rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, or is so large that its spacing must be wrong.
@@ -199,7 +201,7 @@ class LandmarkDetector:
         self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
-        looks = [self._look(scan, self.first_stage_grid(scan.grid))]
+        looks = [self._look(scan, self._laid_grid(scan))]
         if self.pose == "any" and shape is not None:
             looks = self._searched(scan, shape)
         stages = {"heatmap": self._first_guess(looks[0])}
@@ -211,6 +213,33 @@ class LandmarkDetector:
                 guess = self._refined(guess, scan, number, level, shape)
             stages[f"refined {number + 1}"] = guess
         return {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
+
+    @torch.inference_mode()
+    def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:
+        """Which voxels of the image each structure of a dense codec covers, (I, J, K) by name; {} for other codecs."""
+        if not isinstance(self.codec, DenseCodec):
+            return {}
+        self.network.eval()
+        grid = volume.grid.scaled(volume.factor_to(self.side_px))
+        scan = self._prepared(replace(volume, grid=grid))
+        logits, seen = self._dense_maps(scan, self._laid_grid(scan))
+        found = {}
+        for name, logit in zip(self.codec.structures, logits, strict=False):
+            inside = resample(torch.sigmoid(logit), seen, grid, fill=0.0)
+            found[name] = (inside > self.codec.threshold).numpy()
+        return found
+
+    def compare_masks(self, volume: Volume, truth: Landmarks) -> dict[str, dict[str, float]]:
+        """Each structure's Dice and average surface distance from the contour of the truth, in the truth's unit."""
+        if not isinstance(self.codec, DenseCodec):
+            return {}
+        points_vox = volume.grid.to_vox(truth.ordered(self.names).points_mm)
+        drawn, found = self.codec.outlined(points_vox, volume.grid.shape), self.detect_masks(volume)
+        spacing = volume.grid.spacing_mm
+        return {
+            name: {"dice": dice(mask, found[name]), "asd": surface_distance(mask, found[name], spacing)}
+            for name, mask in drawn.items()
+        }
 
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
@@ -257,6 +286,21 @@ class LandmarkDetector:
         shape = self._whole_blocks(sides / self.spacing_mm)
         return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
 
+    def _laid_grid(self, scan: _Scan) -> Grid:
+        """The first stage's grid over an image, laid over it as the template lies in it where there is one."""
+        if not self.network.has_template:
+            return self.first_stage_grid(scan.grid)
+        from lmk3d.transforms.registration import Template, register
+
+        network = self.network
+        data, affine, middle = (
+            part.cpu() for part in (network.template, network.template_affine, network.template_middle)
+        )
+        i, j, k = data.shape
+        template = Template(data, Grid((i, j, k), affine.numpy()), middle.numpy())
+        grid = self.first_stage_grid(template.grid)
+        return Grid(grid.shape, register(template, scan.coarse, scan.coarse_grid) @ grid.affine)
+
     def _whole_blocks(self, sides_vox: FloatArray) -> list[int]:
         """Sides in voxels, at least those of the training, as whole blocks of the network."""
         divisor = self.network.heatmap.divisor
@@ -266,22 +310,39 @@ class LandmarkDetector:
 
     def _look(self, scan: _Scan, grid: Grid) -> _Look:
         """Run the first stage on one grid."""
-
-        def read(part: Grid) -> Tensor:
-            image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
-            return self.window.scale(image, scan.limits).to(self.device)
-
-        if self.sliding is not None:
-            roi = [min(sides) for sides in zip(self.sliding, grid.shape, strict=True)]
-            peaks = peaks_by_windows(
-                self.network, lambda start: read(grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
-            )
+        if isinstance(self.codec, DenseCodec):
+            logits, grid = self._dense_maps(scan, grid)
+            peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
+        elif self.sliding is None:
+            logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
+            peaks, grid = self.codec.decode(logits), _grid_of(logits, grid)
         else:
-            logits = self.network(read(grid)[None, None])[0].float().cpu()
-            peaks = self.codec.decode(logits)
-            grid = grid.coarsened([side // size for side, size in zip(grid.shape, logits.shape[1:], strict=True)])
+            roi = self._roi(grid)
+            peaks = peaks_by_windows(
+                self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
+            )
         points = grid.to_mm(peaks.points_vox.numpy())
-        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy())
+        heights = None if peaks.heights is None else peaks.heights.double().numpy()
+        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
+
+    def _dense_maps(self, scan: _Scan, grid: Grid) -> tuple[Tensor, Grid]:
+        """The few maps of a dense codec over a grid, seen at once or window by window, and the maps' own grid."""
+        if self.sliding is None:
+            logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
+        else:
+            roi = self._roi(grid)
+            logits = maps_by_windows(
+                self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, roi=roi
+            )
+        return logits, _grid_of(logits, grid)
+
+    def _read(self, scan: _Scan, part: Grid) -> Tensor:
+        """The network's input on a grid."""
+        image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
+        return self.window.scale(image, scan.limits).to(self.device)
+
+    def _roi(self, grid: Grid) -> list[int]:
+        return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
 
     def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
         """Look from up to 24 sides, and straight at the best answers; best first.
@@ -290,7 +351,7 @@ class LandmarkDetector:
         search is over: a wrong pose never has them all.
         """
         looks, straight = [], []
-        for axes in _cube_rotations():
+        for axes in cube_rotations():
             looks.append(self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)))
             if looks[-1].agreement > 0.6:
                 straight.append(self._straight(scan, shape, looks.pop()))
@@ -324,14 +385,22 @@ class LandmarkDetector:
         return np.where(distance.min(1)[:, None] < 2 * self.tolerance_mm, nearest, np.nan)
 
     def _first_guess(self, look: _Look) -> _Guess:
-        scale = np.full(len(self.names), self.spacing_mm)
-        return _Guess(look.points_mm[:, 0], look.presence, scale, np.eye(4))
+        numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), look.presence
+        if self.codec.instances > 1 and look.heights is not None:
+            seen = (look.heights > 0) & (look.heights >= self.min_presence)
+            seen[:, self.codec.instances :] = False
+            seen[:, 0] |= ~seen.any(1)  # the row that says a landmark is missing
+            numbers, places = np.nonzero(seen)
+            presence = look.heights[numbers, places]
+        scale = np.full(len(numbers), self.spacing_mm)
+        return _Guess(numbers, look.points_mm[numbers, places], presence, scale, np.eye(4))
 
     def _fitted(self, look: _Look, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
         points = self._agreeing(look.points_mm, pose, shape)
         scale = np.full(len(points), self.tolerance_mm)
-        return _Guess(shape.posterior(points, scale, pose), np.full(len(points), look.agreement), scale, pose)
+        numbers, agreement = np.arange(len(points)), np.full(len(points), look.agreement)
+        return _Guess(numbers, shape.posterior(points, scale, pose), agreement, scale, pose)
 
     def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
@@ -344,7 +413,7 @@ class LandmarkDetector:
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
             moves, log_variance = self.network.refiners[number](
-                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
+                patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
             )
             points[rows[some]] += moves.double().cpu().numpy() @ step.T
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
@@ -353,37 +422,20 @@ class LandmarkDetector:
             noise = np.sqrt(12) * scale  # a Laplace scale b in 3D: the root mean square of a Gamma(3, b)
             # The points are better than the peaks were: so is the pose they give.
             lie = fit_similarity(shape.mean_mm, points, noise**-2)
-            return _Guess(shape.posterior(points, noise, lie), guess.presence, scale, lie)
-        return _Guess(points, guess.presence, scale, guess.pose)
+            return replace(guess, points_mm=shape.posterior(points, noise, lie), scale_mm=scale, pose=lie)
+        return replace(guess, points_mm=points, scale_mm=scale)
 
     def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str) -> Landmarks:
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
         points = np.where(there[:, None], guess.points_mm / factor, np.nan)
         error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
-        return Landmarks(self.names, points, np.clip(guess.presence, 0, 1), error, unit)
+        names = tuple(self.names[number] for number in guess.numbers)
+        return Landmarks(names, points, np.clip(guess.presence, 0, 1), error, unit)
 
 
-def _lay_out_for_cpu(network: torch.nn.Module) -> None:
-    """Keep the channels of a voxel together in memory: the convolutions then take a quarter less time there.
-
-    All but those of one voxel, the heads, whose maps are read one by one.
-    """
-    orders = {
-        torch.channels_last_3d: (torch.nn.Conv3d, torch.nn.ConvTranspose3d),
-        torch.channels_last: (torch.nn.Conv2d, torch.nn.ConvTranspose2d),
-    }
-    for layer in network.modules():
-        for order, kinds in orders.items():
-            if isinstance(layer, kinds) and max(layer.kernel_size) > 1:
-                layer.to(memory_format=order)  # type: ignore[call-overload]
-
-
-@cache
-def _cube_rotations() -> tuple[FloatArray, ...]:
-    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
-    orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
-    signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
-    return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
+def _grid_of(maps: Tensor, grid: Grid) -> Grid:
+    """The grid of maps that a network gave of an image on ``grid``, which they cover in whole blocks."""
+    return grid.coarsened([side // size for side, size in zip(grid.shape, maps.shape[1:], strict=True)])
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Losses of both stages; a missing landmark (NaN) never counts as a position."""
+"""Losses of every method; a missing landmark (NaN) never counts as a position."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from lmk3d.codecs.heatmap import axis_gaussians
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["displacement_loss", "exponential_mse", "spatial_cross_entropy"]
+__all__ = [
+    "balanced_cross_entropy",
+    "coordinate_loss",
+    "displacement_loss",
+    "exponential_mse",
+    "map_cross_entropy",
+    "map_mse",
+    "spatial_cross_entropy",
+    "total_variation",
+    "uv_distance",
+]
 
 
 def spatial_cross_entropy(
@@ -75,3 +85,96 @@ def displacement_loss(moves: Tensor, truth: Tensor, log_variance: Tensor | None 
     if log_variance is not None:
         distance = distance + distance.detach() * torch.exp(-log_variance / 2) + 1.5 * log_variance
     return (distance * known).sum() / known.sum().clamp_min(1)
+
+
+def map_mse(
+    maps: Tensor, target: Tensor, scale: float, *, foreground: float = 0.0, known: Tensor | None = None
+) -> Tensor:
+    """Sum of squared differences of each map, in units of what an empty map would cost.
+
+    Args:
+        maps, target: (B, N, I, J, K) heights.
+        scale: the sum of squares of one target; then 1 is the loss of a network that says nothing.
+        foreground: the squares are weighed by 1 + ``foreground`` times the target.
+        known: (B, N) False where nobody annotated the landmark; all True when None.
+    Returns:
+        The mean over the known maps; 0 where none is known.
+    """
+    square = (maps.float() - target) ** 2
+    if foreground:
+        square = square * (1 + foreground * target)
+    return _mean_of_known(square.flatten(2).sum(2) / scale, known)
+
+
+def map_cross_entropy(logits: Tensor, target: Tensor, scale: float, *, known: Tensor | None = None) -> Tensor:
+    """Binary cross entropy of each voxel, summed over each map; ``scale`` is the sum of one target. See ``map_mse``."""
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return _mean_of_known(entropy.flatten(2).sum(2) / scale, known)
+
+
+def _mean_of_known(losses: Tensor, known: Tensor | None) -> Tensor:
+    counts = torch.ones_like(losses) if known is None else known.to(losses.dtype)
+    return (losses * counts).sum() / counts.sum().clamp_min(1)
+
+
+def coordinate_loss(points: Tensor, truth: Tensor, log_sigma: Tensor | None = None) -> Tensor:
+    """Mean squared error of regressed points, or their Gaussian likelihood where the sigma is learnt too.
+
+    Args:
+        points, truth: (B, N, 3) in one unit; a NaN row of the truth does not count.
+        log_sigma: (N,) log of each landmark's standard deviation in that unit.
+    Returns:
+        The mean over the known rows; 0 where there is none.
+    Source:
+        Heatmap x coordinate regression 2021, sec. 3.3. "With sigma parameters in a network's weights" (fig. 5) is read
+        as the maximum likelihood sigma, Kendall and Gal 2017, eq. 5.
+    """
+    known = ~truth.isnan().any(-1)
+    square = ((points - torch.nan_to_num(truth)) ** 2).sum(-1)
+    if log_sigma is not None:
+        square = square / 2 * torch.exp(-2 * log_sigma) + 2 * log_sigma  # two coordinates in a film
+    return (square * known).sum() / known.sum().clamp_min(1)
+
+
+def balanced_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross entropy in which the pixels of each structure weigh as much as all others together.
+
+    Args:
+        logits: (B, S, ...).
+        masks: the same shape, 0 or 1; a map of NaN is unknown and does not count.
+    Source:
+        DenseSeg 2024, sec. 2.1.3; its ratio is that of the training split, ours that of the batch.
+    """
+    known = ~masks.isnan()
+    truth = torch.nan_to_num(masks)
+    axes = [0, *range(2, masks.ndim)]
+    inside, count = truth.sum(axes), known.sum(axes)
+    share = inside / count.clamp_min(1)
+    # Half of the weight for each side; a structure that no image of the batch shows is all outside.
+    weight = torch.where(inside > 0, 0.5 / share.clamp_min(1e-6), 1.0), 0.5 / (1 - share).clamp_min(1e-6)
+    shape = (1, -1, *[1] * (masks.ndim - 2))
+    weights = torch.where(truth > 0.5, weight[0].reshape(shape), weight[1].reshape(shape)) * known
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    return (entropy * weights).sum() / known.sum().clamp_min(1)
+
+
+def uv_distance(uv: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference; elements whose truth is NaN do not count."""
+    known = ~truth.isnan()
+    return ((uv.float() - torch.nan_to_num(truth)).abs() * known).sum() / known.sum().clamp_min(1)
+
+
+def total_variation(maps: Tensor, inside: Tensor) -> Tensor:
+    """Mean absolute step between neighbours along I and J that both lie inside.
+
+    Args:
+        maps: (B, S, I, J, K).
+        inside: the same shape, True where the maps count.
+    """
+    total = maps.new_zeros(())
+    for axis in (2, 3):
+        steps = maps.float().diff(dim=axis).abs()
+        size = maps.shape[axis] - 1
+        both = inside.narrow(axis, 0, size) & inside.narrow(axis, 1, size)
+        total = total + (steps * both).sum() / both.sum().clamp_min(1)
+    return total

@@ -43,6 +43,7 @@ __all__ = [
     "mean_shape",
     "mean_shape_errors",
     "missing_score",
+    "patient_rates",
     "rater_errors",
     "statistics",
     "summarise",
@@ -152,6 +153,9 @@ class Summary:
         beside: the same figures of what the result is to be measured by: stages, mean shape, second rater.
         notes: what a reader must know about these figures, a sentence each.
         about: where they come from: "detector", "dataset", "section".
+        patients: for each landmark of which a case shows several, the part of the cases with a right one; see
+            ``patient_rates``.
+        structures: for each outlined structure, the mean "dice" and surface distance ("asd") over the cases.
     """
 
     unit: str
@@ -161,6 +165,8 @@ class Summary:
     beside: dict[str, Breakdown]
     notes: tuple[str, ...] = ()
     about: dict[str, str] = field(default_factory=dict)
+    patients: dict[str, dict[float, float]] = field(default_factory=dict)
+    structures: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file; NaN becomes None, rates are parts of 1."""
@@ -278,6 +284,33 @@ def missing_score(rows: Iterable[PointError]) -> MissingScore:
     absent = np.array([not truth for truth, _ in there.values()], dtype=bool)
     reported = np.array([not predicted for _, predicted in there.values()], dtype=bool)
     return MissingScore(int((absent & reported).sum()), int(reported.sum()), int(absent.sum()))
+
+
+def patient_rates(
+    rows: Iterable[PointError], names: Iterable[str], sdr_mm: Sequence[float]
+) -> dict[str, dict[float, float]]:
+    """PCK per patient: the part of the cases that show a landmark in which one of its points at least is right.
+
+    Args:
+        rows: of all cases.
+        names: the landmarks; only those with several instances in some case are counted, as for the others it is the
+            success rate.
+        sdr_mm: distances within which a point is right, or at it but for rounding (1e-9).
+    Source:
+        LandmarkNet 2020: "as long as one of the landmarks is within the error range, we hold this result is accurate".
+    """
+    best: dict[str, dict[str, float]] = defaultdict(dict)
+    several = set()
+    for row in rows:
+        if row.has_truth:
+            error = row.error_mm if row.has_prediction else np.inf
+            best[row.name][row.case] = min(error, best[row.name].get(row.case, np.inf))
+            several |= {row.name} if row.instance else set()
+    return {
+        name: {float(at): float(np.mean([error <= at + 1e-9 for error in best[name].values()])) for at in sdr_mm}
+        for name in names
+        if name in several
+    }
 
 
 def rater_errors(

@@ -137,7 +137,28 @@ def _remarks(summary: Summary) -> list[str]:
             f"Missing landmarks: {score.absent} truly absent, {score.reported} reported missing, {score.both} of them "
             f"rightly; precision {precision}, recall {recall}."
         )
-    return [missing, *summary.notes]
+    return [missing, *_patients(summary), *_structures(summary), *summary.notes]
+
+
+def _patients(summary: Summary) -> list[str]:
+    lines = []
+    for name, rates in summary.patients.items():
+        said = ", ".join(f"{100 * rate:.1f}% within {at:g} {summary.unit}" for at, rate in rates.items())
+        lines.append(f"Cases with one {name} at least that is right: {said}.")
+    return lines
+
+
+def _structures(summary: Summary) -> list[str]:
+    lines = [
+        f"Outline of {name}: Dice {100 * own['dice']:.1f}%, surface distance {own['asd']:.2f} {summary.unit}."
+        for name, own in summary.structures.items()
+    ]
+    if len(lines) > 1:
+        means = {kind: sum(own[kind] for own in summary.structures.values()) / len(lines) for kind in ("dice", "asd")}
+        lines.append(
+            f"All outlines: Dice {100 * means['dice']:.1f}%, surface distance {means['asd']:.2f} {summary.unit}."
+        )
+    return lines
 
 
 def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:

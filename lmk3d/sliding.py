@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Triple = tuple[int, int, int]
 
-__all__ = ["Tiling", "peaks_by_windows", "sliding_peaks"]
+__all__ = ["Tiling", "maps_by_windows", "peaks_by_windows", "sliding_peaks"]
 
 _MARGIN = 2  # voxels: how far blending may move a peak, and how far beyond its core a window's peaks are noted
 _SHARE = 0.005  # a window with less of the largest weight at a peak changes its logits by too little to see
@@ -41,7 +41,7 @@ def sliding_peaks(  # noqa: PLR0913 - what is looked at, by what, and how
     network: Callable[[Tensor], Tensor],
     data: Tensor,
     window: Window,
-    limits: tuple[float, float],
+    limits: tuple[float, ...],
     codec: HeatmapCodec,
     *,
     roi: Sequence[int],
@@ -99,6 +99,41 @@ def peaks_by_windows(
     for number, rows in tops.wanted().items():
         tops.blend(number, rows, _logits(network, read(tiling.start(number))))
     return tops.peaks()
+
+
+@torch.inference_mode()
+def maps_by_windows(
+    network: Callable[[Tensor], Tensor],
+    read: Callable[[Triple], Tensor],
+    shape: Sequence[int],
+    *,
+    roi: Sequence[int],
+    overlap: float = 0.5,
+) -> Tensor:
+    """The blended maps themselves, for codecs that read all of them together (a few channels a structure).
+
+    Args:
+        network, read, shape, roi, overlap: as in ``peaks_by_windows``.
+    Returns:
+        (C, ...) maps over the image.
+    """
+    logits = _logits(network, read(Tiling(shape, roi, overlap=overlap).start(0)))
+    tiling = Tiling(shape, roi, stride=_stride(roi, logits), overlap=overlap)
+    if max(tiling.before):
+        raise ValueError(
+            f"the image of {tuple(shape)} voxels is smaller than the window {tuple(roi)}; use a smaller one"
+        )
+    size = [-(-side // step) for side, step in zip(shape, tiling.stride, strict=True)]
+    total, weights = logits.new_zeros(len(logits), *size), logits.new_zeros(size)
+    axes = [torch.arange(side, device=logits.device) for side in tiling.size]
+    factors = [tiling.weights(axis, axis.new_zeros(()), number) for number, axis in enumerate(axes)]
+    weight = torch.einsum("i,j,k->ijk", *factors).clamp_min(_LEAST_WEIGHT)
+    for number in range(len(tiling)):
+        logits = logits if number == 0 else _logits(network, read(tiling.start(number)))
+        box = [slice(at, at + side) for at, side in zip(tiling.corner(number), tiling.size, strict=True)]
+        total[:, box[0], box[1], box[2]] += weight * logits
+        weights[box[0], box[1], box[2]] += weight
+    return (total / weights).cpu()
 
 
 def _logits(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
@@ -264,7 +299,7 @@ class _Tops:
 
     def __init__(self, tiling: Tiling, codec: HeatmapCodec, logits: Tensor) -> None:
         self.tiling, self.codec = tiling, codec
-        self.reach = max(codec.decode_radius, 1)
+        self.reach = codec.reach
         self.half = _MARGIN + self.reach
         self.low, self.high = torch.tensor(tiling.bounds, device=logits.device).T
         self.patch = (self.high - self.low).clamp_max(2 * self.half + 1)
@@ -279,11 +314,11 @@ class _Tops:
 
     def note(self, number: int, logits: Tensor) -> None:
         """Count the core of a window, and keep its peaks that are better than what is there."""
-        logits = self._read(logits)
+        logits = self.codec.channels(logits)
         core, wide = self.tiling.core(number), self.tiling.core(number, _MARGIN)
         self.total = torch.logaddexp(self.total, _boxes(logits, core).flatten(1).logsumexp(1))
         least = self.best.values[:, -1]
-        if self.codec.background:  # the paper's maps are heights: what is not above 0 is nothing
+        if self.codec.heights:  # what is not above 0 is nothing
             least = least.clamp_min(0)
         rows = torch.nonzero(_boxes(logits, wide).flatten(1).amax(1) > least).flatten()
         if not len(rows):  # most windows, once the best have been seen
@@ -297,10 +332,6 @@ class _Tops:
         for part, better in zip(self.best, merged, strict=True):
             part[rows] = better
 
-    def _read(self, logits: Tensor) -> Tensor:
-        """The landmarks' channels as the codec reads them: logits, or with background heights of a peak of 1."""
-        return logits[:-1] / self.codec.peak if self.codec.background else logits
-
     def _maxima(self, logits: Tensor, number: int, wide: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
         """The highest local maxima inside a box of a window: values (n, K) and map voxels (n, K, 3)."""
         corner = self.tiling.corner(number)
@@ -311,7 +342,7 @@ class _Tops:
         i, j, k = (slice(side.start - rim.start, side.stop - rim.start) for side, rim in zip(wide, inside, strict=True))
         count = self.best.values.shape[1]
         values, index = local_maxima(_boxes(logits, inside), count, self.reach, (i, j, k))
-        if self.codec.background:
+        if self.codec.heights:
             values = torch.where(values > 0, values, -torch.inf)
         return values, index + index.new_tensor([rim.start + at for rim, at in zip(inside, corner, strict=True)])
 
@@ -342,7 +373,7 @@ class _Tops:
     def wanted(self) -> dict[int, Tensor]:
         """The windows whose share in a peak is still lacking: number to (M, 2) pairs of landmark and place."""
         values = self.best.values
-        least = values[:, :1] * math.exp(-_NATS) if self.codec.background else values[:, :1] - _NATS
+        least = values[:, :1] * math.exp(-_NATS) if self.codec.heights else values[:, :1] - _NATS
         pairs = torch.nonzero(torch.isfinite(values) & (values >= least))
         index, source = (part[pairs[:, 0], pairs[:, 1]] for part in (self.best.vox, self.best.source))
         weight = values.new_ones(len(pairs), 1)
@@ -360,7 +391,7 @@ class _Tops:
     def blend(self, number: int, pairs: Tensor, logits: Tensor) -> None:
         """Add what one more window says round some peaks."""
         rows, places = pairs.unbind(1)
-        sums, weights, counted = self._patches(self._read(logits), rows, self.best.start[rows, places], number)
+        sums, weights, counted = self._patches(self.codec.channels(logits), rows, self.best.start[rows, places], number)
         self.best.sums[rows, places] += sums
         self.best.weights[rows, places] += weights
         self.best.counted[rows, places] = self.best.counted[rows, places].maximum(counted)  # a voxel has one core
@@ -377,7 +408,7 @@ class _Tops:
         found = seen._replace(values=values, vox=index, sums=blended).ordered(self.reach).first(self.codec.num_peaks)
         inside = self._sum_of_blended(found)
         total = functional.softplus(inside)  # with "nowhere", whose logit is 0
-        if self.codec.background:
+        if self.codec.heights:
             maps, presence = found.sums.clamp_min(0), found.values[:, 0].clamp(0, 1)
         else:
             maps, presence = (found.sums - _lone(total[:, None])).exp(), (inside - total).exp()
@@ -387,7 +418,8 @@ class _Tops:
         points = (points.reshape(found.start.shape) + found.start + 0.5) * step - 0.5 - before
         there = torch.isfinite(found.values)
         points = torch.where(there[..., None], points, torch.nan)
-        return Peaks(points.cpu(), torch.where(there, mass.reshape(there.shape), 0.0).cpu(), presence.cpu())
+        heights = torch.where(there, found.values, 0.0).cpu() if self.codec.heights else None
+        return Peaks(points.cpu(), torch.where(there, mass.reshape(there.shape), 0.0).cpu(), presence.cpu(), heights)
 
     def _sum_of_blended(self, found: _Found) -> Tensor:
         """Log of the sum of exp(logits) over each map: of the cores, and blended round the peaks, where most of it is.

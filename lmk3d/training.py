@@ -16,11 +16,15 @@ from monai.utils import set_determinism
 from torch import nn
 from torch.nn import functional
 
-from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.codecs import DenseCodec, HeatmapCodec, ShapeModel
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import atomic_path, read_dataset, read_points
+from lmk3d.io import atomic_path, read_dataset
+from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+from lmk3d.metrics import compare
+from lmk3d.transforms.loading import LoadCased, points_of
+from lmk3d.transforms.registration import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmk3d.inference import LandmarkDetector
+    from lmk3d.metrics import PointError
     from lmk3d.networks import Cascade
+    from lmk3d.objectives import FirstObjective
 
     FloatArray = NDArray[np.float64]
 
@@ -44,6 +50,7 @@ __all__ = [
     "bundle_root",
     "datalist",
     "learn_shape",
+    "learn_template",
     "prepare_batch",
     "total_loss",
 ]
@@ -61,6 +68,8 @@ class CascadeObjective(nn.Module):
         missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
+        first: what another method asks of its first stage, instead of the two losses above.
+        template: the image that all are laid over, to keep with the weights; its shape is the network's.
         patch_sigma_vox: train the refiners' heatmaps themselves, too, by the cross entropy with a Gaussian of this
             width in their voxels; None by their mean alone. A mean over a large patch learns slowly: every voxel of it
             pulls alike, and none is told that it is wrong.
@@ -72,11 +81,13 @@ class CascadeObjective(nn.Module):
         self,
         network: Cascade,
         *,
-        codec: HeatmapCodec,
+        codec: HeatmapCodec | DenseCodec,
         spacings_mm: Sequence[float],
         shape: ShapeModel | None = None,
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
+        first: FirstObjective | None = None,
+        template: Template | None = None,
         patch_sigma_vox: float | None = None,
     ) -> None:
         super().__init__()
@@ -85,10 +96,15 @@ class CascadeObjective(nn.Module):
         if len(spacings_mm) != len(network.refiners):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
-        self.missing, self.side_weights, self.patch_sigma_vox = missing, tuple(side_weights), patch_sigma_vox
+        self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
+        self.patch_sigma_vox = patch_sigma_vox
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
+        if template is not None:
+            network.template.copy_(template.data)
+            network.template_affine.copy_(torch.tensor(template.grid.affine))
+            network.template_middle.copy_(torch.as_tensor(template.middle_mm))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... .
@@ -96,8 +112,10 @@ class CascadeObjective(nn.Module):
         In nats for maps without a background channel, and distances in patch voxels with a likelihood in nats; in mm
         with one, as the paper has it.
         """
-        losses = {}
-        if "input" in batch:
+        losses: dict[str, Tensor] = {}
+        if "input" in batch and self.first is not None:
+            losses |= self.first(self.network.heatmap, batch)
+        elif "input" in batch:
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
@@ -109,12 +127,19 @@ class CascadeObjective(nn.Module):
                 losses[f"heat {level + 1}"] = _patch_loss(logits, truth, self.patch_sigma_vox)
             losses[f"refined {level + 1}"] = (
                 displacement_loss(moves * spacing, truth * spacing)
-                if self.codec.background
+                if self._plain
                 else displacement_loss(moves, truth, log_variance)
             )
         return losses
 
+    @property
+    def _plain(self) -> bool:
+        """Whether the refiners learn the paper's plain distance."""
+        return isinstance(self.codec, HeatmapCodec) and self.codec.background
+
     def _heatmap_loss(self, image: Tensor, points_vox: Tensor) -> Tensor:
+        if isinstance(self.codec, DenseCodec) or (self.codec.heights and not self.codec.background):
+            raise ValueError("the cascade's own losses need a softmax or a background channel; give first")
         if not self.codec.background:
             known = None if self.missing == "absent" else ~points_vox.isnan().any(-1)
             return spatial_cross_entropy(self.network(image), points_vox, self.codec.sigma_vox, known=known)
@@ -184,8 +209,18 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
 
 def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:
     """The shape model of the points of a data list; see ``ShapeModel.from_shapes``."""
-    shapes = [read_points(case["label"]).ordered(names).points_mm for case in cases]
+    shapes = [points_of(case).ordered(names).points_mm for case in cases]
     return ShapeModel.from_shapes(shapes, shrinkage=shrinkage)
+
+
+def learn_template(
+    cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shape: Sequence[int], margin_mm: float
+) -> Template:
+    """The first case of a data list, cut round its landmarks; see ``Template.cut``."""
+    sample: dict[Any, Any] = dict(cases[0])
+    case = LoadCased(names)(sample)
+    image = case["image"]
+    return Template.cut(image.as_tensor()[0], Grid.of(image), case["label"], shape=shape, margin_mm=margin_mm)
 
 
 def bundle_root() -> str:
@@ -211,14 +246,15 @@ class DetectorEvaluator(Evaluator):
 
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
-    where no case has a point. It also sets the network's ``error_ratio``, which turns claimed into expected errors.
+    where no case has a point, and "mean_dice" where the detector outlines structures. It also sets the network's
+    ``error_ratio``, which turns claimed into expected errors.
 
     Args:
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
-            (1, N, 3) world mm.
+            (1, N, 3) world mm, or (1, N, M, 3) where a landmark has up to M instances.
         detector: what to measure.
-        miss_mm: error of a landmark that is there and was not found, and the most that any error counts: a point at the
-            other end of the patient is a miss, not ten of them.
+        miss_mm: error of a landmark that is there and was not found, of an instance too many, and the most that any
+            error counts: a point at the other end of the patient is a miss, not ten of them.
         device: for the engine.
     """
 
@@ -235,23 +271,35 @@ class DetectorEvaluator(Evaluator):
         self.detector, self.miss_mm = detector, miss_mm
         self.errors: dict[str, list[FloatArray]] = {}
         self.scales: list[FloatArray] = []
+        self.overlaps: list[float] = []
         self.add_event_handler(Events.EPOCH_STARTED, self._forget)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
 
     def _forget(self) -> None:
-        self.errors, self.scales = {}, []
+        self.errors, self.scales, self.overlaps = {}, [], []
 
     def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
         image = batch["image"]
         grid = Grid(tuple(image.shape[2:]), np.asarray(image.affine.reshape(-1, 4, 4)[0]))
-        truth = np.asarray(batch["label"])[0]
-        for stage, found in self.detector.detect_stages(Volume(image[0, 0].numpy(), grid)).items():
-            distance = np.linalg.norm(found.points_mm - truth, axis=1)
-            missed = ~found.present & grid.contains(truth)
-            self.errors.setdefault(stage, []).append(np.where(missed, self.miss_mm, np.minimum(distance, self.miss_mm)))
-        if found.error_mm is not None:
-            self.scales.append(found.error_mm)
+        points = np.asarray(batch["label"])[0]
+        each = points.shape[1] if points.ndim == 3 else 1
+        names = self.detector.names
+        truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
+        volume = Volume(image[0, 0].numpy(), grid)
+        for stage, found in self.detector.detect_stages(volume).items():
+            rows = compare(truth, found, names)
+            self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
+        self.scales.append(np.array([row.expected_mm for row in rows]))
+        self.overlaps += [own["dice"] for own in self.detector.compare_masks(volume, truth).values()]
         return {}
+
+    def _error(self, row: PointError, grid: Grid, each: int) -> float:
+        """What one row counts: a distance, a miss, or NaN where there is nothing to say."""
+        if row.status == "found":
+            return min(row.error_mm, self.miss_mm)
+        # Where names are unique, nobody may have looked for what has no point; of several instances all are marked.
+        wrong = row.status == "missed" and bool(grid.contains(row.truth_mm))
+        return self.miss_mm if wrong or (row.status == "false" and each > 1) else float("nan")
 
     def _summarize(self) -> None:
         errors = {stage: np.concatenate(cases) for stage, cases in self.errors.items()}
@@ -263,6 +311,7 @@ class DetectorEvaluator(Evaluator):
             "median_error_mm": float(np.median(known[last])) if len(known[last]) else float("nan"),
             "within_2mm": float((known[last] <= 2).mean()) if len(known[last]) else float("nan"),
             **{f"mean_error_mm {stage}": mean for stage, mean in means.items()},
+            **({"mean_dice": float(np.nanmean(self.overlaps))} if self.overlaps else {}),
         }
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)

@@ -145,8 +145,12 @@ def test_evaluate_loads_the_bundle(dataset, tmp_path, monkeypatch, capsys):
     room = ModuleType("lmk3d.inference")
     room.LandmarkDetector = Known
     monkeypatch.setitem(sys.modules, "lmk3d.inference", room)
+    (tmp_path / "my_bundle").mkdir()
+    (tmp_path / "my_bundle" / "inference.json").write_text('{"report": {"sdr_mm": [0.25, 8]}}', encoding="utf-8")
     found = evaluate(tmp_path / "my_bundle", dataset)
     assert found.result.overall.mean == pytest.approx(0.5)
+    assert list(found.result.overall.sdr) == [0.25, 8.0]  # as its method's paper has them
+    assert list(evaluate(tmp_path / "my_bundle", dataset, sdr_mm=(3,)).result.overall.sdr) == [3.0]
     assert found.about == {"detector": "my_bundle 7", "dataset": "boxes", "section": "validation"}
     assert "my_bundle 7, boxes, validation" in capsys.readouterr().out
 
@@ -280,3 +284,20 @@ def test_a_section_without_points_or_with_doubled_names_is_refused(dataset):
     edit(dataset, lambda content: content.update(validation=[{"image": "v1.nrrd"}]))
     with pytest.raises(InputError, match="validation: no case has points to compare with"):
         evaluate_detector(Known(), dataset)
+
+
+class Outlines(Known):
+    """A detector that says how well it outlines."""
+
+    def compare_masks(self, volume, truth):
+        assert len(truth) == len(self.names)
+        return {"box": {"dice": 0.5, "asd": 2.0}, "ball": {"dice": 1.0, "asd": float("nan")}}
+
+
+def test_outlines_are_measured_where_the_detector_draws_any(dataset, tmp_path, capsys):
+    found = evaluate_detector(Outlines(), dataset, tmp_path / "out")
+    assert found.structures["box"] == {"dice": 0.5, "asd": 2.0}
+    assert found.structures["ball"]["dice"] == 1.0
+    assert np.isnan(found.structures["ball"]["asd"])
+    assert "Outline of box: Dice 50.0%, surface distance 2.00 mm." in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["structures"]["ball"]["asd"] is None

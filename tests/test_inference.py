@@ -12,10 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
-from lmk3d.codecs import HeatmapCodec
+from lmk3d.codecs import DenseCodec, HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
 from lmk3d.inference import LandmarkDetector, Level, begun_with, default_bundle, find_device, load_weights
+from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.transforms.intensity import Window
@@ -443,3 +444,92 @@ def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
     assert find_device("cpu") == torch.device("cpu")
     if count:
         assert find_device("cuda:1") == torch.device("cuda:1")
+
+
+class SayHeights(nn.Module):
+    """A first stage that has maps of heights already: the image itself, once for each landmark."""
+
+    divisor = 8
+
+    def forward(self, image):
+        return torch.cat([image, 0.5 * image], dim=1)
+
+
+def flat_film(points_mm, heights):
+    grid = Grid.around([3.0, 2, 0], (64, 48, 1), 1.0)
+    return draw(grid, points_mm, heights, sigma_mm=2.5)
+
+
+def film_detector(codec, *, min_presence=0.3, **options):
+    network = Cascade(FlatDepth(SayHeights()), [], num_landmarks=2)
+    settings = {"names": ("bright", "dim"), "window": Window(0, 100), "spacing_mm": 1.0, "levels": []}
+    return LandmarkDetector(network, codec=codec, min_presence=min_presence, **settings, **options)
+
+
+@pytest.mark.parametrize("sliding", [None, (32, 32, 1)])
+def test_a_name_may_have_several_points_or_none(sliding):
+    points = np.array([[-15.0, -10, 0], [10.0, 12, 0], [22.0, -8, 0]]) + np.array([3.0, 2, 0])
+    codec = HeatmapCodec(sigma_vox=2.5, reading="heights", instances=5, num_peaks=6, separation=3)
+    found = film_detector(codec, sliding=sliding).detect(flat_film(points, (1.0, 0.8, 0.5)))
+    # The second landmark's map is half as high: 0.5, 0.4, 0.25.
+    assert found.names == ("bright",) * 3 + ("dim",) * 2
+    assert_allclose(found["bright"], points, atol=0.2)
+    assert_allclose(found["dim"], points[:2], atol=0.2)
+    assert_allclose(found.confidence, [1.0, 0.8, 0.5, 0.5, 0.4], atol=0.05)
+    none = film_detector(codec, min_presence=0.6, sliding=sliding).detect(flat_film(points, (1.0, 0.8, 0.5)))
+    assert none.names == ("bright", "bright", "dim")
+    assert_array_equal(none.present, [True, True, False])
+    assert none.confidence[2] == pytest.approx(0.5, abs=0.03)
+
+
+def test_no_more_points_of_a_name_are_said_than_there_may_be():
+    points = np.array([[-15.0, -10, 0], [10.0, 12, 0], [22.0, -8, 0]]) + np.array([3.0, 2, 0])
+    codec = HeatmapCodec(sigma_vox=2.5, reading="heights", instances=2, separation=3)
+    found = film_detector(codec, min_presence=0.0).detect(flat_film(points, (1.0, 0.8, 0.5)))
+    assert found.names == ("bright",) * 2 + ("dim",) * 2
+
+
+class DenseStage(nn.Module):
+    """A perfect dense map of a square whose brightness codes u, whatever part of the film it sees."""
+
+    divisor = 8
+
+    def forward(self, image):
+        return torch.cat([40 * (image > 0.25) - 20, 4 * image - 3, 0 * image], dim=1)
+
+
+@pytest.mark.parametrize("sliding", [None, (32, 32, 1)])
+def test_dense_maps_are_read_at_once_or_window_by_window(sliding):
+    codec = DenseCodec(("a", "b", "c"), {"one": ["a", "b", "c"]}, neighbours=1)
+    network = Cascade(FlatDepth(DenseStage()), [], num_landmarks=3)
+    network.mean_shape.copy_(torch.tensor([[0.0, 0, 0], [20, 10, 0], [10, -10, 0]]))
+    data = np.zeros((64, 48, 1), np.float32)
+    data[20:40, 14:35, 0] = np.linspace(0.5, 1.0, 21)
+    volume = Volume(data, Grid.around([3.0, 2, 0], (64, 48, 1), 2.0))
+    found = LandmarkDetector(
+        network, names=tuple("abc"), window=Window(0, 1), codec=codec, spacing_mm=2.0, levels=[], sliding=sliding
+    )
+    points = volume.grid.to_vox(found.detect(volume).points_mm)
+    assert_allclose(points[:, 1], [14, 34, 24], atol=0.51)  # u of -1, 1 and 0 along the columns
+    assert ((points[:, 0] > 19) & (points[:, 0] < 40)).all()
+    masks = found.detect_masks(volume)
+    assert masks["one"].shape == data.shape
+    assert masks["one"].sum() == pytest.approx(20 * 21, rel=0.1)
+
+
+def test_outlines_are_compared_with_the_contour_of_the_truth():
+    codec = DenseCodec(("a", "b", "c", "d"), {"one": ["a", "b", "c", "d"]})
+    network = Cascade(FlatDepth(DenseStage()), [], num_landmarks=4)
+    data = np.zeros((64, 48, 1), np.float32)
+    data[20:40, 14:34, 0] = 1
+    volume = Volume(data, Grid.around([3.0, 2, 0], (64, 48, 1), 2.0))
+    found = LandmarkDetector(network, names=tuple("abcd"), window=Window(0, 1), codec=codec, spacing_mm=2.0, levels=[])
+    corners = np.array([[19.5, 13.5, 0], [19.5, 33.5, 0], [39.5, 33.5, 0], [39.5, 13.5, 0]])
+    truth = Landmarks(tuple("abcd"), volume.grid.to_mm(corners))
+    (own,) = found.compare_masks(volume, truth).values()
+    assert own["dice"] == pytest.approx(1.0)
+    assert own["asd"] == pytest.approx(0.0)
+    shifted = Landmarks(tuple("abcd"), volume.grid.to_mm(corners + np.array([0, 10, 0])))
+    assert found.compare_masks(volume, shifted)["one"]["dice"] == pytest.approx(0.5)  # half of it overlaps
+    assert found.compare_masks(volume, Landmarks(("a",), [[1.0, 2, 3]])) == {}
+    assert detector(2).compare_masks(volume, truth) == detector(2).detect_masks(volume) == {}

@@ -19,6 +19,7 @@ from lmk3d.metrics import (
     mean_shape,
     mean_shape_errors,
     missing_score,
+    patient_rates,
     rater_errors,
     statistics,
     summarise,
@@ -235,3 +236,18 @@ def test_a_summary_becomes_valid_json():
     assert again["result"]["landmarks"]["b"]["mean"] is None
     assert again["missing"] == {"both": 0, "reported": 1, "absent": 0, "precision": 0.0, "recall": None}
     assert again["beside"]["coarse"]["overall"]["n"] == 1
+
+
+def test_a_patient_is_right_when_one_of_its_points_is():
+    truth = Landmarks(("a", "a", "b"), [[0.0, 0, 0], [50, 0, 0], [9, 9, 9]])
+    near = Landmarks(("a", "a", "b"), [[3.0, 0, 0], [70, 0, 0], [9, 9, 9]])
+    far = Landmarks(("a", "b"), [[20.0, 0, 0], [9, 9, 9]])
+    none = Landmarks(("b",), [[9.0, 9, 9]])
+    absent = Landmarks(("b",), [[9.0, 9, 9]])
+    rows = [
+        row
+        for case, (true, found) in enumerate([(truth, near), (truth, far), (truth, none), (absent, near)])
+        for row in compare(true, found, ("a", "b"), case=str(case))
+    ]
+    # Three cases show a: one has a point within 3, another only at 20, the third none. b has one point a case.
+    assert patient_rates(rows, ("a", "b"), (2.0, 3.0, 20.0)) == {"a": {2.0: 0.0, 3.0: 1 / 3, 20.0: 2 / 3}}

@@ -214,7 +214,10 @@ class KnowsBetter:
     """A detector that is wrong by what each stage was told, in mm along x; NaN for a missed landmark."""
 
     def __init__(self, truth, **offsets):
-        self.truth, self.offsets, self.network = truth, offsets, tiny_cascade()
+        self.truth, self.offsets, self.network, self.names = truth, offsets, tiny_cascade(), tuple("abc")
+
+    def compare_masks(self, volume, truth):
+        return {}
 
     def detect_stages(self, volume):
         def found(offset):
@@ -242,6 +245,31 @@ def test_the_validation_measures_every_stage_in_mm():
     assert metrics["within_2mm"] == pytest.approx(1 / 3)
     # 1 and 3 mm where 2 and 2 were claimed: the ratio stays. The miss says nothing about it.
     assert float(detector.network.error_ratio) == pytest.approx(3.0)
+
+
+class FindsInstances(KnowsBetter):
+    """A detector of one name, of which it says as many points as it was told."""
+
+    def __init__(self, *points):
+        super().__init__(None)
+        self.points, self.names = np.array(points), ("a",)
+
+    def detect_stages(self, volume):
+        return {"heatmap": Landmarks(("a",) * len(self.points), self.points, error_mm=np.ones(len(self.points)))}
+
+
+def test_instances_are_matched_and_each_too_many_or_too_few_is_a_miss():
+    truth = np.array([[[1.0, 1, 1], [1.0, 7, 1], GONE]])
+    assert evaluated(FindsInstances([1.0, 7, 3], [1, 1, 1]), [truth])["mean_error_mm"] == pytest.approx(1.0)  # 2 and 0
+    assert evaluated(FindsInstances([1.0, 7, 3]), [truth])["mean_error_mm"] == pytest.approx(11.0)  # 2 and a miss
+    many = FindsInstances([1.0, 7, 3], [1, 1, 1], [8, 8, 8])
+    assert evaluated(many, [truth])["mean_error_mm"] == pytest.approx(22 / 3)
+
+
+def test_outlines_give_a_mean_dice():
+    detector = KnowsBetter(np.zeros((3, 3)), heatmap=[1.0, 1.0, 1.0])
+    detector.compare_masks = lambda volume, truth: {"one": {"dice": 0.5, "asd": 1.0}, "two": {"dice": 0.9, "asd": 1.0}}
+    assert evaluated(detector, [np.zeros((3, 3))])["mean_dice"] == pytest.approx(0.7)
 
 
 def test_the_error_ratio_turns_claimed_into_expected_errors():

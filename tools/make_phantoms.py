@@ -4,7 +4,7 @@
     python tools/make_phantoms.py OUT --film skull --count 24 6
 
 The first makes CTA of 24 hearts and 16 aortas for training, of 6 and 4 for validation; the second films of one kind
-(skull, spine, chest). Seeds run on, so no phantom stands in two sections.
+(skull, spine, chest, mediastinum). Seeds run on, so no phantom stands in two sections.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lmk3d.synthetic import (
     AORTIC_LANDMARKS,
     CARDIAC_LANDMARKS,
     CHEST_LANDMARKS,
+    MEDIASTINUM_LANDMARKS,
     SKULL_LANDMARKS,
     SPINE_LANDMARKS,
     cta_phantom,
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 
 SECTIONS = ("training", "validation")
 REGIONS: tuple[Literal["heart", "aorta"], ...] = ("heart", "aorta")
-FILMS = {"skull": SKULL_LANDMARKS, "spine": SPINE_LANDMARKS, "chest": CHEST_LANDMARKS}
+FILMS = {
+    "skull": SKULL_LANDMARKS,
+    "spine": SPINE_LANDMARKS,
+    "chest": CHEST_LANDMARKS,
+    "mediastinum": MEDIASTINUM_LANDMARKS,
+}
+SEVERAL = {"mediastinum": ["spinous_process"]}
 PAIRS = {"spine": [[name, name.replace("left", "right")] for name in SPINE_LANDMARKS if "left" in name]}
 
 
@@ -83,6 +90,10 @@ def film_dataset(given: argparse.Namespace) -> dict[str, object]:
         "landmarks": FILMS[given.film],
         "pairs": PAIRS.get(given.film, []),
     }
+    first = film_phantom(given.seed, kind=given.film, side_px=32)
+    names = first.landmarks.names
+    dataset["several"] = SEVERAL.get(given.film, [])
+    dataset["structures"] = {name: [names[row] for row in rows] for name, rows in first.contours.items()}
     seed = given.seed
     for section, count in zip(SECTIONS, given.count, strict=True):
         seeds = range(seed, seed := seed + count)

@@ -1,17 +1,36 @@
-"""``lmk3d train`` and ``lmk3d evaluate``: a network of one's own, and how good it is."""
+"""``lmk3d train``, ``tune`` and ``evaluate``: a network of one's own, and how good it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import add_device_argument, bundle_folder, distances_mm, duration_s, override, use_device
+from lmk3d.cli.options import (
+    add_device_argument,
+    bundle_folder,
+    distances_mm,
+    duration_s,
+    override,
+    search_range,
+    use_device,
+)
 from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
 
 __all__ = ["add_commands"]
+
+# As in lmk3d.configure.methods, which is too slow to import for --help; a test compares them.
+_METHODS = (
+    "cascade",
+    "plain",
+    "spatial_configuration",
+    "appearance_context",
+    "landmarknet",
+    "heatmap_coordinate",
+    "denseseg",
+)
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +43,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     train.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
     train.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    train.add_argument("--method", default="cascade", metavar="NAME", help=f"{', '.join(_METHODS)} (default: cascade)")
     train.add_argument("--budget", type=duration_s, metavar="TIME", help="bound of the whole run: 30m, 2h, 1h30m")
     train.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
@@ -56,6 +76,66 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
     evaluate.set_defaults(run=_evaluate)
 
+    _add_tune(subparsers)
+
+
+def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "tune",
+        help="search the weights of a bundle's training",
+        description="Train a bundle again and again with other numbers in it; show which no other beats.",
+        epilog="Example: lmk3d tune denseseg --search objective#first#uv=0.1:1:log --most mean_dice --output tuned/",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the trainings and the table"
+    )
+    parser.add_argument(
+        "--search",
+        type=search_range,
+        action="append",
+        default=[],
+        metavar="KEY=LOW:HIGH[:log]",
+        help="an entry of train.json and its range; may be given several times",
+    )
+    parser.add_argument(
+        "--least", action="append", default=[], metavar="METRIC", help="to be small (default: mean_error_mm)"
+    )
+    parser.add_argument("--most", action="append", default=[], metavar="METRIC", help="to be large, such as mean_dice")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="trainings (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        type=override,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set an entry of the bundle's configuration, such as epochs=10; may be given several times",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier search (default: refuse to)")
+    parser.set_defaults(run=_tune)
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    if (arguments.output / "trials.csv").exists() and not arguments.overwrite:
+        raise InputError(f"{arguments.output}: holds a search already; choose another folder, or --overwrite")
+    bundle = bundle_folder(arguments.bundle)
+    from lmk3d.configure.tune import Range, tune
+
+    tune(
+        bundle,
+        arguments.output,
+        {key: Range(low, high, log) for key, low, high, log in arguments.search},
+        least=arguments.least or ["mean_error_mm"],
+        most=arguments.most,
+        trials=arguments.trials,
+        overrides=dict(arguments.overrides),
+        seed=arguments.seed,
+    )
+    print(f"written to {arguments.output}: trials.csv, pareto.png")
+    return 0
+
 
 def _train(arguments: argparse.Namespace) -> int:
     device = use_device(arguments.device)
@@ -64,6 +144,7 @@ def _train(arguments: argparse.Namespace) -> int:
     train_dataset(
         arguments.dataset,
         arguments.output,
+        method=arguments.method,
         budget_s=arguments.budget,
         device=device,
         overrides=dict(arguments.overrides),

@@ -24,6 +24,7 @@ __all__ = [
     "nearest",
     "override",
     "positive",
+    "search_range",
     "use_device",
 ]
 
@@ -100,6 +101,19 @@ def override(text: str) -> tuple[str, Any]:
         return key.strip(), json.loads(value)
     except ValueError:
         return key.strip(), value
+
+
+def search_range(text: str) -> tuple[str, float, float, bool]:
+    """KEY=LOW:HIGH or KEY=LOW:HIGH:log: an entry of a configuration, between which numbers it lies, and how."""
+    key, _, span = text.partition("=")
+    low, _, rest = span.partition(":")
+    high, colon, kind = rest.partition(":")
+    if not key.strip() or (colon and kind != "log"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range; write KEY=LOW:HIGH or KEY=LOW:HIGH:log")
+    least, most = positive(low), positive(high)
+    if not least < most:
+        raise argparse.ArgumentTypeError(f"{text!r}: {low} is not below {high}")
+    return key.strip(), least, most, bool(colon)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,8 @@ __all__ = [
     "unravelled",
 ]
 
+_READINGS = ("softmax", "heights", "sigmoid", "log")
+
 _CHUNK_VOXELS = 2**24  # decoded at once; with a hundred landmarks copies of all maps would be most of the memory
 
 # A step leaves s^2 / (s^2 + w^2) of the way, so these leave a hundredth for a peak (s) twice as wide as the window (w).
@@ -43,11 +45,14 @@ class Peaks:
         points_vox: (N, K, 3) sub-voxel indices; NaN where a map has fewer maxima.
         weights: (N, K) probability mass near each; 0 where there is none.
         presence: (N,) probability that the landmark lies in the image at all.
+        heights: (N, K) value of the map at each, as part of the target's peak, where the maps are heights; 0 where
+            there is none. None for maps of probabilities, whose height says nothing by itself.
     """
 
     points_vox: Tensor
     weights: Tensor
     presence: Tensor
+    heights: Tensor | None = None
 
 
 def axis_gaussians(points_vox: Tensor, shape: tuple[int, ...], sigma_vox: float) -> list[Tensor]:
@@ -105,8 +110,15 @@ class HeatmapCodec:
         peak: k, the height of the Gaussians.
         num_peaks: local maxima to keep for each landmark.
         decode_radius: half side of the window a peak's sub-voxel position is found in; 0 gives the plain argmax.
+        reading: what a map without background holds: "softmax" (logits of a spatial softmax with one more place,
+            "nowhere"), "heights" (the Gaussians themselves), "sigmoid" (their logits) or "log" (their logarithms).
+        separation: voxels within which only the highest maximum counts; the radius where it is larger.
+        instances: how many points of one name an image may show; above 1 every peak that is high enough is a point.
+    Raises:
+        ValueError: for another reading, or several instances of what is no height.
     Source:
-        Tan et al. 2020, eq. 1 and sec. 2.1. The paper takes the argmax; sub-voxel decoding is ours.
+        Tan et al. 2020, eq. 1 and sec. 2.1. The paper takes the argmax; sub-voxel decoding is ours. Several instances:
+        LandmarkNet 2020, "slide a window through a given heatmap to find their maximum values".
     """
 
     sigma_vox: float = 1.5
@@ -114,12 +126,46 @@ class HeatmapCodec:
     peak: float = 1.0
     num_peaks: int = 4
     decode_radius: int = 2
+    reading: str = "softmax"
+    separation: int = 0
+    instances: int = 1
+
+    def __post_init__(self) -> None:
+        if self.reading not in _READINGS:
+            raise ValueError(f"reading must be one of {', '.join(_READINGS)}, got {self.reading!r}")
+        if self.instances > 1 and not self.heights:
+            raise ValueError("several instances need maps of heights; set reading to 'heights', 'sigmoid' or 'log'")
+
+    @property
+    def heights(self) -> bool:
+        """Whether the maps are read as heights, where 1 is a peak, and not as logits of a softmax."""
+        return self.background or self.reading != "softmax"
+
+    @property
+    def reach(self) -> int:
+        """Half side in voxels of the window in which a peak is the highest."""
+        return max(self.decode_radius, self.separation, 1)
+
+    def narrowed(self, factor: float) -> HeatmapCodec:
+        """The codec of a map that is ``factor`` times coarser; no Gaussian is narrower than a voxel."""
+        return self if factor <= 1 else replace(self, sigma_vox=max(self.sigma_vox / factor, min(1.0, self.sigma_vox)))
+
+    def channels(self, logits: Tensor) -> Tensor:
+        """The landmarks' channels of (N or N + 1, ...) logits: heights of a peak of 1, or logits of the softmax."""
+        if self.background:
+            return logits[:-1] / self.peak
+        if self.reading == "sigmoid":
+            return torch.sigmoid(logits)
+        if self.reading == "log":
+            return torch.exp(logits)
+        return logits / self.peak if self.reading == "heights" else logits
 
     def encode(self, points_mm: ArrayLike, grid: Grid) -> Tensor:
         """Targets on a grid.
 
         Args:
-            points_mm: (N, 3) world RAS mm; a NaN row is a missing landmark, whose map is all zero.
+            points_mm: (N, 3) world RAS mm, or (N, M, 3) where a landmark has up to M instances; a NaN row is a missing
+                one, which draws nothing.
             grid: where to draw.
         Returns:
             (N, I, J, K) float32; (N + 1, I, J, K) with background, which is 1 - the nearest landmark's Gaussian.
@@ -127,8 +173,12 @@ class HeatmapCodec:
         return self.draw(torch.as_tensor(grid.to_vox(points_mm), dtype=torch.float32), grid.shape)
 
     def draw(self, points_vox: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """``encode`` for points that are sub-voxel indices (N, 3) already."""
-        maps = draw_gaussians(points_vox, shape, self.sigma_vox, peak=self.peak)
+        """``encode`` for points that are sub-voxel indices (N, 3) or (N, M, 3) already."""
+        if points_vox.ndim == 3:  # of several instances the nearest is drawn
+            maps = reduce(torch.maximum, (draw_gaussians(some, shape, self.sigma_vox) for some in points_vox.unbind(1)))
+            maps = maps * self.peak
+        else:
+            maps = draw_gaussians(points_vox, shape, self.sigma_vox, peak=self.peak)
         if not self.background:
             return maps
         background = 1 - maps.amax(0, keepdim=True)
@@ -139,33 +189,38 @@ class HeatmapCodec:
     def decode(self, logits: Tensor) -> Peaks:
         """Peaks of the logits (N, I, J, K), or (N + 1, I, J, K) with background.
 
-        With background the maps are read as they are, as heatmaps; without, as the spatial softmax that the cross
-        entropy of ``losses.spatial_cross_entropy`` trains, in which "nowhere" has the logit 0.
+        Heights are read as they are; "softmax" is the spatial softmax that ``losses.spatial_cross_entropy`` trains, in
+        which "nowhere" has the logit 0.
         """
-        channels = logits[:-1] if self.background else logits
+        landmarks = logits[:-1] if self.background else logits
         # A network may leave the channels of a voxel together in memory; every step here goes through whole maps.
-        chunks = channels.split(max(1, _CHUNK_VOXELS // channels[0].numel()))
+        chunks = landmarks.split(max(1, _CHUNK_VOXELS // landmarks[0].numel()))
         parts = [self._decoded(chunk.contiguous()) for chunk in chunks]
         points, weights, presence = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("points_vox", "weights", "presence")
         )
-        return Peaks(points, weights, presence)
+        heights = [part.heights for part in parts if part.heights is not None]
+        return Peaks(points, weights, presence, torch.cat(heights) if heights else None)
 
-    def _decoded(self, channels: Tensor) -> Peaks:
-        if self.background:
-            maps = (channels / self.peak).clamp_min_(0)
-            return top_peaks(maps, maps.flatten(1).amax(1).clamp_max(1), self.num_peaks, self.decode_radius)
+    def _decoded(self, chunk: Tensor) -> Peaks:
+        if self.heights:
+            plain = replace(self, background=False, reading="heights") if self.background else self
+            maps = plain.channels(chunk).clamp_min(0)
+            highest = maps.flatten(1).amax(1).clamp_max(1)
+            return top_peaks(maps, highest, self.num_peaks, self.decode_radius, reach=self.reach, heights=True)
         # Against the highest logit, so that no exponential overflows; "nowhere" is one more place of logit 0.
-        highest = channels.flatten(1).amax(1).clamp_min(0)
-        maps = (channels - highest[:, None, None, None]).exp_()
+        highest = chunk.flatten(1).amax(1).clamp_min(0)
+        maps = (chunk - highest[:, None, None, None]).exp_()
         inside = maps.flatten(1).sum(1)
         total = inside + torch.exp(-highest)
-        peaks = top_peaks(maps, inside / total, self.num_peaks, self.decode_radius)
+        peaks = top_peaks(maps, inside / total, self.num_peaks, self.decode_radius, reach=self.reach)
         weights = torch.where(peaks.weights > 0, peaks.weights / total[:, None], 0.0)  # NaN logits weigh nothing
         return replace(peaks, weights=weights)
 
 
-def top_peaks(maps: Tensor, presence: Tensor, count: int, radius: int) -> Peaks:
+def top_peaks(
+    maps: Tensor, presence: Tensor, count: int, radius: int, *, reach: int | None = None, heights: bool = False
+) -> Peaks:
     """The highest local maxima of each map with their sub-voxel positions.
 
     Args:
@@ -173,12 +228,24 @@ def top_peaks(maps: Tensor, presence: Tensor, count: int, radius: int) -> Peaks:
         presence: (N,) handed through.
         count: K, maxima to keep.
         radius: half side of the refining window; see ``refine_peaks``.
+        reach: half side of the window in which a maximum is the highest; the radius when None.
+        heights: note how high each is.
     """
-    values, index = local_maxima(maps, count, max(radius, 1))
+    reach = max(radius, 1) if reach is None else reach
+    values, index = _apart(*local_maxima(maps, count, reach), reach)
     points, mass = refine_peaks(maps, index, radius)
     there = values > 0
     points = torch.where(there[..., None], points, torch.nan)
-    return Peaks(points, torch.where(there, mass, 0.0), presence)
+    found = torch.where(there, values, 0.0) if heights else None
+    return Peaks(points, torch.where(there, mass, 0.0), presence, found)
+
+
+def _apart(values: Tensor, index: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """Of maxima (N, K) that lie within ``reach`` of each other, which are of one height, only the first is left."""
+    together = (index[:, :, None] - index[:, None]).abs().amax(-1) <= reach
+    values = torch.where(together.triu(diagonal=1).any(1), -torch.inf, values)
+    order = values.argsort(dim=1, descending=True, stable=True)
+    return torch.take_along_dim(values, order, dim=1), torch.take_along_dim(index, order[..., None], dim=1)
 
 
 def local_maxima(

@@ -96,6 +96,9 @@ def flattened(network: Config, adapter: str) -> Config:
 
 def metadata(plan: Plan) -> Config:
     """metadata.json, as MONAI's schema has it."""
+    channels = list(plan.names)
+    if plan.method == "denseseg":
+        channels = [f"{name} {kind}" for kind in ("mask", "u", "v") for name in plan.structures]
     image = {"type": "image", "num_channels": 1, "spatial_shape": list(plan.sides), "dtype": "float32"}
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
@@ -126,11 +129,11 @@ def metadata(plan: Plan) -> Config:
                 "pred": {
                     **image,
                     "format": "heatmaps",
-                    "num_channels": len(plan.names),
+                    "num_channels": len(channels),
                     "spatial_shape": [max(1, side // plan.stride) for side in plan.sides],
                     "value_range": [],
                     "is_patch_data": False,
-                    "channel_def": {str(number): name for number, name in enumerate(plan.names)},
+                    "channel_def": {str(number): name for number, name in enumerate(channels)},
                 }
             },
         },

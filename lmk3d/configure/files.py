@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.configure.extras import flattened, metadata, paper_overrides
+from lmk3d.configure.methods import method_of, targets
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lmk3d.configure.methods import Method
     from lmk3d.configure.plan import LevelPlan, Plan
 
 __all__ = ["bundle_files", "write_bundle"]
@@ -70,15 +73,53 @@ format=%(asctime)s %(levelname)s %(name)s: %(message)s
 
 
 def bundle_files(plan: Plan) -> dict[str, Config]:
-    """The bundle's configurations by file name; all but train.json and inference.json go on top of train.json."""
+    """The bundle's configurations by file name; all but train.json and inference.json go on top of train.json.
+
+    Raises:
+        InputError: if the plan names a method that does not go with its images or landmarks.
+    """
+    train, inference, paper = _train_config(plan), _detector(plan), {}
+    if plan.method == "cascade":
+        paper = paper_overrides(plan)
+    else:
+        method = method_of(plan)
+        plan = replace(plan, levels=(), stride=method.stride)
+        train = _train_as(method, _with_method(method, _train_config(plan), plan), plan)
+        inference, paper = _with_method(method, _detector(plan), plan), dict(method.paper)
+        inference["report"] = dict(method.report)
     return {
-        "train.json": _train_config(plan),
-        "inference.json": _detector(plan),
+        "train.json": train,
+        "inference.json": inference,
         "evaluate.json": _EVALUATE,
         "multi_gpu_train.json": _MULTI_GPU,
-        "paper.json": paper_overrides(plan),
+        "paper.json": paper,
         "metadata.json": metadata(plan),
     }
+
+
+def _with_method(method: Method, config: Config, plan: Plan) -> Config:
+    """A configuration with another first stage in it."""
+    heatmap = (
+        {"_target_": "lmk3d.networks.blocks.FlatDepth", "network": method.network} if plan.flat else method.network
+    )
+    return {**config, "codec": method.codec, "network_def": {**config["network_def"], "heatmap": heatmap}}
+
+
+def _train_as(method: Method, config: Config, plan: Plan) -> Config:
+    """train.json with the method's objective and targets."""
+    if method.first:
+        config["objective"] = {**config["objective"], "first": method.first}
+    if method.laid:
+        config["template"] = None
+        config["objective"] = {**config["objective"], "template": "@template"}
+    if method.template:
+        config["shape_model"] = "$lmk3d.training.learn_shape(@train#dataset#data, @names)"
+    if method.dense:
+        config["train"]["augment"] = [*config["train"]["augment"][:-1], *targets(dense=True)]
+    if plan.instances > 1:
+        for loader in (config["train"]["load"][0], config["validate"]["dataset"]["transform"]):
+            loader["instances"] = plan.instances
+    return config
 
 
 def write_bundle(folder: Path, plan: Plan) -> None:
@@ -87,11 +128,12 @@ def write_bundle(folder: Path, plan: Plan) -> None:
     Raises:
         InputError: if the folder cannot be made or written to.
     """
+    files = bundle_files(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
-    for name, content in bundle_files(plan).items():
+    for name, content in files.items():
         with atomic_path(folder / name) as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "logging.conf") as path:

@@ -62,6 +62,9 @@ class Plan:
         unit: of the points; "px" for films without a spacing, whose every number in mm is one in px.
         side_px: see ``LandmarkDetector``.
         miss_mm: what the validation counts for a landmark that was not found.
+        method: "cascade", or one of ``lmk3d.configure.methods``, which has no refiners.
+        structures: closed contours by name, as the landmarks round them; denseseg needs them.
+        instances: how many points of one name an image may show.
         patch_sigma_vox: see ``CascadeObjective``.
     """
 
@@ -96,12 +99,20 @@ class Plan:
     unit: str = "mm"
     side_px: float | None = None
     miss_mm: float = 20.0
+    method: str = "cascade"
+    structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    instances: int = 1
     patch_sigma_vox: float | None = None
 
     @property
     def flat(self) -> bool:
         """Whether it is for films."""
         return self.sides[2] == 1
+
+    @property
+    def dims(self) -> int:
+        """Of the networks: 2 for films."""
+        return 2 if self.flat else 3
 
 
 def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:

@@ -13,6 +13,7 @@ from monai.bundle import ComponentLocator, ConfigParser
 
 from lmk3d.components import check, hint, read_config
 from lmk3d.configure.files import write_bundle
+from lmk3d.configure.methods import with_method
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["train_dataset"]
+__all__ = ["parsed", "train_dataset"]
 
 
 def train_dataset(
     dataset: Path,
     output: Path,
     *,
+    method: str = "cascade",
     budget_s: float | None = None,
     device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -40,6 +42,7 @@ def train_dataset(
 
     Args:
         dataset: the data set's JSON.
+        method: "cascade", or one of ``lmk3d.configure.methods``.
         output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
         budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
@@ -56,7 +59,9 @@ def train_dataset(
             more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
             raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
         print(result.fingerprint.table(), flush=True)
-        write_bundle(output, plan_for(read_dataset(dataset), dataset, result.fingerprint))
+        known = read_dataset(dataset)
+        plan = plan_for(known, dataset, result.fingerprint)
+        write_bundle(output, plan if method == "cascade" else with_method(plan, method, known))
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
     changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
     if device is not None:
@@ -66,7 +71,7 @@ def train_dataset(
         found, closing = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
         changes |= found
         _store(output / "train.json", found)
-    parser = _parsed(output, changes)
+    parser = parsed(output, changes)
     if "initialize" in parser:
         parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
     trainer = parser.get_parsed_content("train#trainer")
@@ -77,7 +82,7 @@ def train_dataset(
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
 
 
-def _parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
+def parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
     """train.json with some values changed, ready to build from.
 
     Raises:
@@ -116,7 +121,7 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
         The settings of train.json, whole intervals of validation, and the seconds to keep for the evaluation.
     """
     begun = time.monotonic()
-    parser = _parsed(folder, changes)
+    parser = parsed(folder, changes)
     loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
     cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
     device = parser.get_parsed_content("device")

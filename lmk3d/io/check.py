@@ -130,8 +130,11 @@ class _Check:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "add it to landmarks or remove it"
             self.problems.append(f"{at} names {name!r}, which is none of the data set's landmarks; {hint}")
-        if twice := [name for name, count in Counter(landmarks.names).items() if count > 1]:
-            self.problems.append(f"{at} has {_some(twice)} more than once; keep one point for each name")
+        counts = Counter(landmarks.names)
+        if twice := [name for name, count in counts.items() if count > 1 and name not in self.dataset.several]:
+            self.problems.append(
+                f"{at} has {_some(twice)} more than once; keep one point for each name, or list it under several"
+            )
 
     def check_places(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
         """Note points that lie outside the image, and the likely reason."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
-_KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "spacing_mm", *SECTIONS}
+_KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
 _CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series"}
 
 
@@ -49,6 +49,8 @@ class Dataset:
         landmark_names: the names that its points may have, in the order of a network's channels.
         pairs: (left, right) names that change places when an image is mirrored.
         one_sided: names without a partner that lie off the midline: missing in a mirrored image.
+        several: names of which an image may show more than one point.
+        structures: closed contours by name, each the names of the landmarks round it in order.
         description: free text.
         sections: the cases of "training", "validation" and "test", as far as there are any.
     """
@@ -57,6 +59,8 @@ class Dataset:
     landmark_names: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     one_sided: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    structures: dict[str, tuple[str, ...]] = field(default_factory=dict)
     description: str = ""
     sections: dict[str, list[Case]] = field(default_factory=dict)
 
@@ -77,7 +81,8 @@ class Dataset:
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read a data set's JSON file; its paths are relative to the file.
 
-    {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...], "spacing_mm",
+    {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...],
+    "several": [...], "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
     "training": [{"image", "points", "second_points", "name", "spacing_mm", "series"}, ...], "validation", "test"};
     needed are "landmarks", one section, and "image" in each case. Whether the files exist is not looked at.
 
@@ -99,6 +104,9 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     for name in one_sided:
         if name not in names or any(name in pair for pair in pairs):
             raise InputError(f"{path}: one_sided names {name!r}, which must be a landmark that is in no pair")
+    several = _strings(content.get("several"), f"{path}: several")
+    if unknown := [name for name in several if name not in names]:
+        raise InputError(f"{path}: several names {unknown[0]!r}, which is no landmark; use the names under landmarks")
     sections = {section: _section(content, section, path) for section in SECTIONS if section in content}
     if not any(sections.values()):
         raise InputError(f"{path}: has no cases; list some under {', '.join(SECTIONS)}")
@@ -107,6 +115,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         landmark_names=names,
         pairs=pairs,
         one_sided=one_sided,
+        several=several,
+        structures=_structures(content.get("structures", {}), names, path),
         description=str(content.get("description", "")),
         sections=sections,
     )
@@ -137,6 +147,22 @@ def _pairs(value: object, names: tuple[str, ...], path: Path) -> tuple[tuple[str
             seen.add(name)
         pairs.append((pair[0], pair[1]))
     return tuple(pairs)
+
+
+def _structures(value: object, names: tuple[str, ...], path: Path) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise InputError(f'{path}: structures must be an object {{"name": ["landmark", ...], ...}}')
+    found = {str(name): _strings(members, f"{path}: structures, {name}") for name, members in value.items()}
+    used: set[str] = set()
+    for name, members in found.items():
+        if len(members) < 3:
+            raise InputError(f"{path}: structure {name!r} has {len(members)} landmarks; a contour needs three or more")
+        for member in members:
+            if member not in names or member in used:
+                wrong = "is in two structures" if member in used else "is no landmark"
+                raise InputError(f"{path}: structures names {member!r}, which {wrong}; use each landmark once")
+            used.add(member)
+    return found
 
 
 def _section(content: dict[str, Any], section: str, path: Path) -> list[Case]:

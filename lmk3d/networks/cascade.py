@@ -20,22 +20,39 @@ class Cascade(nn.Module):
         heatmap: the first stage, images (B, 1, I, J, K) to logits (B, N or N + 1, I, J, K).
         refiners: the second stage, coarse to fine; each maps patches and landmark numbers to moves.
         num_landmarks: N.
+        template_shape: (I, J, K) voxels of the template that images are laid over, kept with the weights; None where
+            images are looked at as they lie.
     Source:
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
     """
 
-    def __init__(self, heatmap: nn.Module, refiners: Sequence[nn.Module], *, num_landmarks: int) -> None:
+    def __init__(
+        self,
+        heatmap: nn.Module,
+        refiners: Sequence[nn.Module],
+        *,
+        num_landmarks: int,
+        template_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.heatmap = heatmap
         self.refiners = nn.ModuleList(refiners)
         self.mean_shape: Tensor
         self.shape_covariance: Tensor
         self.error_ratio: Tensor
+        self.template: Tensor
+        self.template_affine: Tensor
+        self.template_middle: Tensor
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
         self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))
         # Mean validation error over the error scale that the last refiner claims; 3 if its Laplace scale were right.
         self.register_buffer("error_ratio", torch.tensor(3.0, dtype=torch.float64))
+        self.has_template = template_shape is not None
+        if template_shape is not None:
+            self.register_buffer("template", torch.zeros(list(template_shape)))
+            self.register_buffer("template_affine", torch.eye(4, dtype=torch.float64))
+            self.register_buffer("template_middle", torch.zeros(3, dtype=torch.float64))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.heatmap(image)

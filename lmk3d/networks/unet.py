@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, cat, nn
 
-from lmk3d.networks.blocks import ConvBlock, Upsample, conv, head, max_pool, patchify
+from lmk3d.networks.blocks import Attention, ConvBlock, Upsample, conv, head, max_pool, patchify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,11 @@ class HeatmapUNet(nn.Module):
         num_outputs: landmarks, and one more where the target has a background channel.
         channels: width of each level, finest first; every side of the input must be a multiple of 2^(levels - 1).
         spatial_dims: 2 or 3.
-        norm: "instance", or "none" as in the paper.
+        norm: "instance", "batch", or "none" as in the paper.
         stride: the logits are this many times coarser than the image: the first convolution strides over the finer
             voxels, which costs little and lets a coarse map see fine detail. 1 as in the paper, or an even number.
         num_sides: how many of the decoder's coarser levels also give an output (3 in the paper; 0 needs no weights).
+        attention: weigh channels and voxels behind every block, as the local part of ``AppearanceContextNet`` does.
     Source:
         Tan et al. 2020, sec. 2.1 and fig. 2: 'same' convolutions, max pooling, transposed convolutions, skips, three
         side paths. The paper names no widths.
@@ -41,6 +42,7 @@ class HeatmapUNet(nn.Module):
         norm: str = "instance",
         stride: int = 1,
         num_sides: int = 0,
+        attention: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= num_sides < len(channels):
@@ -49,14 +51,19 @@ class HeatmapUNet(nn.Module):
         self.divisor = stride * 2 ** (len(channels) - 1)
         widths = list(channels)
         self.stem = patchify(spatial_dims, 1, widths[0], stride) if stride > 1 else nn.Identity()
+
+        def block(inputs: int, outputs: int) -> nn.Module:
+            plain = ConvBlock(spatial_dims, inputs, outputs, norm=norm)
+            return nn.Sequential(plain, Attention(spatial_dims, outputs)) if attention else plain
+
         self.encoder = nn.ModuleList(
-            ConvBlock(spatial_dims, inputs, outputs, norm=norm)
+            block(inputs, outputs)
             for inputs, outputs in zip([widths[0] if stride > 1 else 1, *widths], widths, strict=False)
         )
         self.pool = max_pool(spatial_dims)
         pairs = list(zip(widths[1:], widths, strict=False))[::-1]
         self.grow = nn.ModuleList(Upsample(spatial_dims, deep, wide) for deep, wide in pairs)
-        self.decoder = nn.ModuleList(ConvBlock(spatial_dims, 2 * wide, wide, norm=norm) for _, wide in pairs)
+        self.decoder = nn.ModuleList(block(2 * wide, wide) for _, wide in pairs)
         self.head = head(spatial_dims, widths[0], num_outputs)
         self.sides = nn.ModuleList(
             conv(spatial_dims, widths[level], num_outputs, 1) for level in range(num_sides, 0, -1)

@@ -4,7 +4,7 @@ Each function returns a matplotlib ``Figure`` with its own Agg canvas: nothing t
 display, and matplotlib is imported only when something is drawn.
 """
 
-from lmk3d.plots.charts import box_plot, cumulative_curve
+from lmk3d.plots.charts import box_plot, cumulative_curve, pareto_plot
 from lmk3d.plots.planes import STANDARD_PLANES, Plane, cut, grey_window, plane_through
 from lmk3d.plots.previews import preview, save_preview
 from lmk3d.plots.sheet import save_figure
@@ -17,6 +17,7 @@ __all__ = [
     "cumulative_curve",
     "cut",
     "grey_window",
+    "pareto_plot",
     "plane_through",
     "preview",
     "save_figure",

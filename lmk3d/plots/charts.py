@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["box_plot", "cumulative_curve"]
+__all__ = ["box_plot", "cumulative_curve", "pareto_plot"]
 
 _BLUE, _GREY, _GRID = "#1f5f99", "#6b6b6b", "#e2e2e2"
 _FEW = 30
@@ -123,3 +123,35 @@ def _finish(figure: Figure, axes: Any, title: str, grid: str) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.set_layout_engine("constrained")
+
+
+def pareto_plot(goals: Mapping[str, ArrayLike], front: ArrayLike) -> Figure:
+    """Trials of a search as points: one goal across, the other up, or the trial's number across where there is one.
+
+    Args:
+        goals: one or two, each (T,) values by name; NaN is left out.
+        front: (T,) which trials no other beats; they are joined.
+    """
+    names, values = list(goals), [np.asarray(own, dtype=np.float64) for own in goals.values()]
+    best = np.asarray(front, dtype=bool)
+    across, up = (values[0], values[1]) if len(values) > 1 else (np.arange(len(values[0]), dtype=float), values[0])
+    figure = new_figure(6.0, 4.2)
+    axes = figure.add_axes((0.14, 0.14, 0.82, 0.78))
+    axes.scatter(across[~best], up[~best], s=26, color=_GREY, label="trials")
+    order = np.argsort(across[best])
+    axes.plot(across[best][order], up[best][order], "-o", color=_BLUE, markersize=6, label="no other is better")
+    for number in np.flatnonzero(best):
+        axes.annotate(str(number), (across[number], up[number]), (5, 5), textcoords="offset points", fontsize=8)
+    axes.margins(0.08)
+    axes.set_xlabel(_words(names[0]) if len(names) > 1 else "trial")
+    axes.set_ylabel(_words(names[-1]))
+    axes.grid(color=_GRID)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _words(metric: str) -> str:
+    """A metric's name as words, its unit in brackets."""
+    text, _, unit = metric.rpartition("_")
+    return f"{text.replace('_', ' ')} ({unit})" if unit in ("mm", "px") else metric.replace("_", " ")

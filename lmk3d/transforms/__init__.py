@@ -6,13 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmk3d.transforms.dense import EncodeDensed
     from lmk3d.transforms.loading import BlockMeansd, LoadCased
     from lmk3d.transforms.patches import RandPatchesd
-    from lmk3d.transforms.posing import EncodePointsd, PosedImaged, RandMirrord, RandPosed, RandWavesd
+    from lmk3d.transforms.posing import EncodePointsd, LayOverd, PosedImaged, RandMirrord, RandPosed, RandWavesd
 
 __all__ = [
     "BlockMeansd",
+    "EncodeDensed",
     "EncodePointsd",
+    "LayOverd",
     "LoadCased",
     "PosedImaged",
     "RandMirrord",
@@ -22,9 +25,10 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "dense": ("EncodeDensed",),
     "loading": ("BlockMeansd", "LoadCased"),
     "patches": ("RandPatchesd",),
-    "posing": ("EncodePointsd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd"),
+    "posing": ("EncodePointsd", "LayOverd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd"),
 }
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Window"]
+__all__ = ["EqualizedWindow", "Window"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Window:
         if not self.low < self.high:
             raise ValueError(f"a window needs low < high, got {self.low} and {self.high}")
 
-    def limits(self, coarse: Tensor) -> tuple[float, float]:
+    def limits(self, coarse: Tensor) -> tuple[float, ...]:
         """The window of one image, in stored numbers; percentiles are taken over its coarse version."""
         if not self.percentiles:
             return self.low, self.high
@@ -42,6 +43,43 @@ class Window:
         low, high = np.percentile(flat.cpu().numpy(), (self.low, self.high)).tolist()
         return (low, high) if low < high else (low, low + 1.0)
 
-    def scale(self, image: Tensor, limits: tuple[float, float]) -> Tensor:
+    def scale(self, image: Tensor, limits: tuple[float, ...]) -> Tensor:
         """Stored numbers to 0 to 1."""
         return ((image - limits[0]) / (limits[1] - limits[0])).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class EqualizedWindow:
+    """Histogram equalisation: a stored number becomes the share of the image's voxels that lie below it.
+
+    Args:
+        knots: steps of the image's distribution; between two of them it is taken as even.
+    Raises:
+        ValueError: for fewer than two knots.
+    """
+
+    knots: int = 65
+
+    def __post_init__(self) -> None:
+        if self.knots < 2:
+            raise ValueError(f"knots must be at least 2, got {self.knots}")
+
+    def limits(self, coarse: Tensor) -> tuple[float, ...]:
+        """The distribution of one image: its quantiles, from the least to the greatest number."""
+        flat = coarse.flatten()
+        flat = flat[:: max(1, flat.numel() // 2**20)].float()  # every n-th of many says the same
+        return tuple(np.percentile(flat.cpu().numpy(), np.linspace(0, 100, self.knots)).tolist())
+
+    def scale(self, image: Tensor, limits: tuple[float, ...]) -> Tensor:
+        """Stored numbers to 0 to 1; one that many voxels share becomes the middle of their shares."""
+        knots, image = torch.tensor(limits, device=image.device), image.float().contiguous()
+        below = torch.searchsorted(knots, image).clamp(1, len(knots) - 1)
+        above = torch.searchsorted(knots, image, right=True).clamp(1, len(knots) - 1)
+        return (self._share(image, knots, below) + self._share(image, knots, above)) / 2
+
+    @staticmethod
+    def _share(image: Tensor, knots: Tensor, step: Tensor) -> Tensor:
+        """The share below each number, by the knots at ``step - 1`` and ``step``."""
+        first, last = knots[step - 1], knots[step]
+        part = ((image - first) / (last - first).clamp_min(1e-12)).clamp(0, 1)
+        return (step - 1 + part) / (len(knots) - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from monai.config import KeysCollection
+    from numpy.typing import NDArray
 
+    from lmk3d.landmarks import Landmarks
     from lmk3d.synthetic import FilmPhantom, Phantom
 
-__all__ = ["BlockMeansd", "LoadCased"]
+__all__ = ["BlockMeansd", "LoadCased", "points_of"]
 
 
 class LoadCased(Transform):
@@ -30,6 +33,7 @@ class LoadCased(Transform):
 
     Args:
         names: the landmarks' names, in order.
+        instances: M, how many points of one name there may be; above 1 the points become (N, M, 3), the rest NaN.
         image_key, label_key: where the file names stand. An image that is a mapping holds the arguments of
             ``lmk3d.synthetic.film_phantom`` if it has a "kind", else of ``cta_phantom``, and needs no label. "series"
             and "spacing_mm", where they are there, go to ``read_image``.
@@ -43,19 +47,18 @@ class LoadCased(Transform):
         self,
         names: Sequence[str],
         *,
+        instances: int = 1,
         image_key: str = "image",
         label_key: str = "label",
         side_px: float | None = None,
     ) -> None:
-        self.names, self.image_key, self.label_key, self.side_px = tuple(names), image_key, label_key, side_px
+        self.names, self.instances, self.side_px = tuple(names), instances, side_px
+        self.image_key, self.label_key = image_key, label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         if isinstance(out[self.image_key], dict):
-            from lmk3d.synthetic import cta_phantom, film_phantom
-
-            make: Callable[..., FilmPhantom | Phantom] = film_phantom if "kind" in out[self.image_key] else cta_phantom
-            phantom = make(**out[self.image_key])
+            phantom = _drawn(out[self.image_key])
             volume, points = phantom.volume, phantom.landmarks
         else:
             volume = read_image(out[self.image_key], series=out.get("series"), spacing_mm=out.get("spacing_mm"))
@@ -63,8 +66,29 @@ class LoadCased(Transform):
         factor = volume.factor_to(self.side_px)
         affine = torch.as_tensor(volume.grid.scaled(factor).affine.copy())
         out[self.image_key] = MetaTensor(stored_tensor(volume)[None], affine=affine)
-        out[self.label_key] = factor * points.ordered(self.names).points_mm
+        found = self._instances(points) if self.instances > 1 else points.ordered(self.names).points_mm
+        out[self.label_key] = factor * found
         return out
+
+    def _instances(self, points: Landmarks) -> NDArray[np.float64]:
+        found = np.full((len(self.names), self.instances, 3), np.nan)
+        for row, name in enumerate(self.names):
+            own = points[name][: self.instances]
+            found[row, : len(own)] = own
+        return found
+
+
+def points_of(case: Mapping[str, Any]) -> Landmarks:
+    """The landmarks of one case of a data list, without its image where they lie in a file."""
+    return _drawn(case["image"]).landmarks if isinstance(case["image"], dict) else read_points(case["label"])
+
+
+def _drawn(arguments: Mapping[str, Any]) -> FilmPhantom | Phantom:
+    """The phantom of these arguments: of a film where they name a kind."""
+    from lmk3d.synthetic import cta_phantom, film_phantom
+
+    make: Callable[..., FilmPhantom | Phantom] = film_phantom if "kind" in arguments else cta_phantom
+    return make(**arguments)
 
 
 class BlockMeansd(MapTransform):

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from lmk3d.geometry import Grid, apply_affine, fit_similarity, random_rotation
+from lmk3d.transforms.registration import register
 from lmk3d.transforms.sampling import Waves, resample
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
     from lmk3d.codecs.shape import ShapeModel
     from lmk3d.transforms.intensity import Window
+    from lmk3d.transforms.registration import Template
 
 __all__ = [
     "EncodePointsd",
+    "LayOverd",
     "PosedImaged",
     "RandMirrord",
     "RandPosed",
@@ -168,6 +171,8 @@ class RandPosed(RandomizableTransform, MapTransform):
             the time so that a random landmark lies within the grid.
         shape: turn and zoom from the pose in which this shape model lies over the points, not from the world's axes.
         points_key: those points.
+        template: draw the grid over this image instead, and lay it over the volume as ``LayOverd`` found the template
+            in it.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of the bundle
@@ -182,10 +187,11 @@ class RandPosed(RandomizableTransform, MapTransform):
         crop: bool = False,
         shape: ShapeModel | None = None,
         points_key: str = "label",
+        template: Template | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
-        self.model, self.points_key = shape, points_key
+        self.model, self.points_key, self.template = shape, points_key, template
         self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
         self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop
 
@@ -218,7 +224,31 @@ class RandPosed(RandomizableTransform, MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             points, mirrored = np.asarray(out[self.points_key]), out.get("mirrored", False)
-            out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored)
+            if self.template is None:
+                out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored)
+                continue
+            back = apply_affine(np.linalg.inv(out["laid"]), points)
+            grid = self.drawn(self.template.grid, back, mirrored=mirrored)
+            out["grid"] = Grid(grid.shape, out["laid"] @ grid.affine)
+        return out
+
+
+class LayOverd(MapTransform):
+    """Find the template in the volume, and note its (4, 4) affine, template world to image world, under ``laid``.
+
+    Args:
+        keys: volumes, ``MetaTensor`` (1, I, J, K).
+        template: what to find; see ``lmk3d.transforms.registration.register``.
+    """
+
+    def __init__(self, keys: KeysCollection, template: Template) -> None:
+        super().__init__(keys)
+        self.template = template
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out["laid"] = register(self.template, out[key].as_tensor()[0], Grid.of(out[key]))
         return out
 
 

@@ -206,7 +206,7 @@ def cut_patches(
     grid: Grid,
     targets: list[Grid],
     window: Window,
-    limits: tuple[float, float],
+    limits: tuple[float, ...],
     waves: Waves | None = None,
 ) -> Tensor:
     """Sample each patch from the stored volume, scale its intensities: (P, S, S, S) float32, of a film (P, S, S, 1)."""

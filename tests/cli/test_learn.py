@@ -24,7 +24,7 @@ def test_train_hands_over_paths_budget_device_and_overrides(calls, tmp_path):
     data, out = tmp_path / "d.json", tmp_path / "out"
     words = ["train", str(data), "--output", str(out), "--budget", "1h30m", "--device", "cpu"]
     assert main([*words, "--set", "epochs=3", "--set", "name=x"]) == 0
-    options = {"budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
+    options = {"method": "cascade", "budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
     assert calls == [("train_dataset", (data, out), options)]
 
 
@@ -57,3 +57,26 @@ def test_evaluate_keeps_an_earlier_report_unless_overwrite_is_given(calls, fake_
 def test_wrong_distances_are_one_line(calls, capsys):
     assert main(["evaluate", "cascade", "d.json", "--sdr", "1,x"]) == 2
     assert capsys.readouterr().err.startswith("lmk3d: error: argument --sdr: 'x' is no number above 0")
+
+
+def test_tune_hands_over_ranges_and_goals(fake_bundle, tmp_path, monkeypatch, capsys):
+    seen, module = [], ModuleType("lmk3d.configure.tune")
+    module.Range = lambda *numbers: numbers
+    module.tune = lambda *words, **options: seen.append((words, options))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    out = tmp_path / "out"
+    words = ["tune", str(fake_bundle), "--output", str(out), "--search", "a#b=0.1:1:log", "--search", "c=1:2"]
+    assert main([*words, "--most", "mean_dice", "--trials", "3", "--set", "epochs=2"]) == 0
+    ((bundle, folder, search), options) = seen[0]
+    assert (bundle, folder) == (fake_bundle, out)
+    assert search == {"a#b": (0.1, 1.0, True), "c": (1.0, 2.0, False)}
+    assert options == {"least": ["mean_error_mm"], "most": ["mean_dice"], "trials": 3, "overrides": {"epochs": 2},
+                       "seed": 0}  # fmt: skip
+    out.mkdir()
+    (out / "trials.csv").write_text("", encoding="utf-8")
+    assert main(words) == 2
+    assert "holds a search already" in capsys.readouterr().err
+    assert main([*words[:-1], "c=2:1"]) == 2
+    assert "'c=2:1': 2 is not below 1" in capsys.readouterr().err
+    assert main([*words[:-1], "c=1:2:lin"]) == 2
+    assert "write KEY=LOW:HIGH or KEY=LOW:HIGH:log" in capsys.readouterr().err

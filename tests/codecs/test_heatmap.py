@@ -205,3 +205,61 @@ def test_encoding_takes_millimetres():
     maps = HeatmapCodec(sigma_vox=1.0).encode([[5.0, -3.0, 2.5]], grid)
     assert torch.unravel_index(maps[0].argmax(), (9, 9, 9)) == (4, 4, 5)
     assert maps.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("reading", "of"),
+    [("heights", lambda h: h * 2), ("sigmoid", lambda h: torch.logit(h.clamp(1e-6, 1 - 1e-6))), ("log", torch.log)],
+)
+def test_maps_of_heights_are_read_alike_whatever_they_hold(reading, of):
+    codec = HeatmapCodec(sigma_vox=1.5, reading=reading, peak=2.0 if reading == "heights" else 1.0, num_peaks=2)
+    points = torch.tensor([[4.0, 6.0, 0.0], [9.0, 3.0, 0.0]])
+    maps = draw_gaussians(points, (14, 12, 1), 1.5) * 0.8
+    maps[0] += 0.4 * draw_gaussians(torch.tensor([[12.0, 9.0, 0.0]]), (14, 12, 1), 1.5)[0]
+    peaks = codec.decode(of(maps))
+    assert_close(peaks.points_vox[:, 0], points, atol=0.05, rtol=0)
+    assert_close(peaks.points_vox[0, 1], torch.tensor([12.0, 9.0, 0.0]), atol=0.1, rtol=0)
+    assert_close(peaks.heights, torch.tensor([[0.8, 0.4], [0.8, 0.0]]), atol=1e-3, rtol=0)
+    assert_close(peaks.presence, torch.tensor([0.8, 0.8]), atol=1e-3, rtol=0)
+
+
+def test_of_two_peaks_nearer_than_the_separation_the_higher_counts():
+    maps = draw_gaussians(torch.tensor([[5.0, 5.0, 0.0], [5.0, 10.0, 0.0]]), (11, 20, 1), 1.0)
+    maps = (maps[0] + 0.9 * maps[1])[None]
+    near, far = (HeatmapCodec(reading="heights", separation=reach).decode(maps).heights for reach in (4, 5))
+    assert_close(near[0, :2], torch.tensor([1.0, 0.9]), atol=1e-3, rtol=0)
+    assert_close(far[0, :2], torch.tensor([1.0, 0.0]), atol=1e-3, rtol=0)
+
+
+def test_of_several_instances_the_nearest_is_drawn():
+    points = torch.tensor([[[2.0, 2.0, 0.0], [2.0, 8.0, 0.0]], [[5.0, 5.0, 0.0], [torch.nan] * 3]])
+    maps = HeatmapCodec(sigma_vox=1.0, peak=3.0).draw(points, (8, 12, 1))
+    one, two = draw_gaussians(points[0], (8, 12, 1), 1.0)
+    assert_close(maps[0], 3 * torch.maximum(one, two))
+    assert_close(maps[1], 3 * draw_gaussians(points[1, :1], (8, 12, 1), 1.0)[0])
+
+
+def test_a_coarser_map_has_narrower_gaussians_but_none_under_a_voxel():
+    codec = HeatmapCodec(sigma_vox=3.0)
+    assert [codec.narrowed(factor).sigma_vox for factor in (1, 2, 8)] == [3.0, 1.5, 1.0]
+    assert HeatmapCodec(sigma_vox=0.7).narrowed(4).sigma_vox == 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"reading": "height"}, "reading must be one of softmax, heights, sigmoid, log, got 'height'"),
+        ({"instances": 3}, "several instances need maps of heights"),
+    ],
+)
+def test_what_no_codec_can_read_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        HeatmapCodec(**options)
+
+
+def test_a_plateau_is_one_peak():
+    maps = torch.zeros(1, 9, 9, 1)
+    maps[0, 3:5, 3:6] = 1.0
+    maps[0, 8, 8] = 0.5
+    peaks = HeatmapCodec(reading="heights", decode_radius=2).decode(maps)
+    assert_close(peaks.heights, torch.tensor([[1.0, 0.5, 0, 0]]))

@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser
 
 from lmk3d.components import build
 from lmk3d.configure import LevelPlan, Plan, bundle_files, write_bundle
-from lmk3d.configure.run import _parsed
+from lmk3d.configure.run import parsed
 from lmk3d.inference import LandmarkDetector
 
 LEVELS = (
@@ -72,7 +72,7 @@ def test_the_detector_is_built_from_inference_json(tmp_path):
 @pytest.mark.parametrize("any_pose", [False, True])
 def test_a_sample_of_training_has_all_that_the_objective_needs(tiny_dataset, tmp_path, any_pose):
     write_bundle(tmp_path, plan(any_pose=any_pose, waves_mm=(0.3, 15.0), dataset=str(tiny_dataset)))
-    parser = _parsed(tmp_path, {"device": "$torch.device('cpu')"})
+    parser = parsed(tmp_path, {"device": "$torch.device('cpu')"})
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
     assert {key: tuple(value.shape) for key, value in batch.items()} == {
         "input": (2, 1, 16, 16, 32),
@@ -121,7 +121,7 @@ def film_plan(**options):
 
 def test_a_sample_of_films_is_flat_all_through(tmp_path):
     write_bundle(tmp_path, film_plan())
-    parser = _parsed(tmp_path, {"device": "$torch.device('cpu')"})
+    parser = parsed(tmp_path, {"device": "$torch.device('cpu')"})
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
     assert {key: tuple(value.shape) for key, value in batch.items()} == {
         "input": (2, 1, 64, 64, 1),

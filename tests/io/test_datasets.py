@@ -108,3 +108,28 @@ def test_other_json_is_no_data_set(tmp_path):
 )
 def test_bare_name_drops_the_whole_ending(name, bare):
     assert bare_name(Path("folder") / name) == bare
+
+
+@pytest.mark.parametrize(
+    ("structures", "text"),
+    [
+        ([], "structures must be an object"),
+        ({"one": ["a", "b"]}, "structure 'one' has 2 landmarks; a contour needs three or more"),
+        ({"one": ["a", "b", "x"]}, "structures names 'x', which is no landmark"),
+        ({"one": ["a", "b", "c"], "two": ["a", "b", "c"]}, "structures names 'a', which is in two structures"),
+    ],
+)
+def test_structures_that_are_no_contours_are_refused(tmp_path, structures, text):
+    content = {"landmarks": ["a", "b", "c"], "structures": structures, "training": [{"image": "one.nii"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=text):
+        read_dataset(tmp_path / "dataset.json")
+
+
+def test_names_with_several_points_are_landmarks(tmp_path):
+    content = {"landmarks": ["a", "b"], "several": ["a"], "training": [{"image": "one.nii"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_dataset(tmp_path / "dataset.json").several == ("a",)
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "several": ["x"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="several names 'x', which is no landmark"):
+        read_dataset(tmp_path / "dataset.json")

@@ -6,7 +6,20 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from lmk3d.networks import HeatmapUNet
-from lmk3d.networks.blocks import ConvBlock, FlatDepth, Upsample, conv, head, max_pool, patchify
+from lmk3d.networks.blocks import (
+    Attention,
+    ChannelGate,
+    ConvBlock,
+    FlatDepth,
+    Upsample,
+    conv,
+    head,
+    max_pool,
+    norm_layer,
+    patchify,
+    resized,
+    shrunk,
+)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -15,6 +28,10 @@ def test_each_block_changes_the_sides_as_it_says(dims):
     sides = torch.tensor(image.shape[2:])
     assert conv(dims, 3, 5, 3)(image).shape == (2, 5, *sides)
     assert conv(dims, 3, 5, 1)(image).shape == (2, 5, *sides)
+    assert conv(dims, 3, 6, (5, 3, 1)[:dims], dilation=2, groups=3)(image).shape == (2, 6, *sides)
+    assert Attention(dims, 3)(image).shape == image.shape
+    assert ChannelGate(3, 5)(image).shape == (2, 5)
+    assert resized(image, [5, 4, 3][:dims]).shape == shrunk(image, [5, 4, 3][:dims]).shape == (2, 3, *(5, 4, 3)[:dims])
     assert max_pool(dims)(image).shape == (2, 3, *(sides // 2))
     assert Upsample(dims, 3, 5)(image).shape == (2, 5, *(sides * 2))
     assert patchify(dims, 3, 5, 2)(image).shape == (2, 5, *(sides // 2))
@@ -76,3 +93,28 @@ def test_a_head_is_a_convolution_of_one_voxel_whose_maps_lie_together(dims):
         assert maps.is_contiguous()
     layer.bias = None
     assert_close(layer(image), convolve(image, layer.weight))
+
+
+def test_a_shrunk_map_keeps_a_peak_that_one_between_its_voxels_would_lose():
+    image = torch.zeros(1, 1, 8, 8)
+    image[0, 0, 1, 2] = 16.0
+    assert_close(shrunk(image, [2, 2]), torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))  # the mean of 4 x 4
+    assert resized(image, [2, 2]).amax() == 4.0  # linearly between pixels 1 and 2 of both axes
+    image[0, 0, 1, 2], image[0, 0, 0, 3] = 0.0, 16.0
+    assert resized(image, [2, 2]).amax() == 0.0
+
+
+def test_attention_weighs_channels_and_then_voxels():
+    block, image = Attention(2, 2), torch.rand(2, 2, 4, 4)
+    for weight in block.parameters():
+        weight.data.zero_()
+    assert_close(block(image), image / 4)  # both gates are one half
+    block.weigh[-1].bias.data[:] = torch.tensor([100.0, -100.0])  # one way in, once from the mean and once from the top
+    assert_close(block(image)[:, 0], image[:, 0] / 2)
+    assert_close(block(image)[:, 1], torch.zeros(2, 4, 4))
+
+
+def test_the_papers_norm_is_there_where_it_is_asked_for():
+    assert isinstance(norm_layer(2, 4, "batch"), torch.nn.BatchNorm2d)
+    kinds = [type(layer).__name__ for layer in ConvBlock(3, 1, 4, norm="batch").layers]
+    assert kinds == ["Conv3d", "BatchNorm3d", "ReLU"] * 2

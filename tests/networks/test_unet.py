@@ -15,6 +15,7 @@ from lmk3d.networks import HeatmapUNet
         ({"norm": "none"}, (2, 1, 8, 12, 4), (8, 12, 4)),
         ({"spatial_dims": 2}, (2, 1, 8, 12), (8, 12)),
         ({"spatial_dims": 2, "stride": 4}, (2, 1, 16, 24), (4, 6)),
+        ({"spatial_dims": 2, "attention": True}, (2, 1, 8, 12), (8, 12)),
     ],
 )
 def test_it_keeps_the_contract(check_network, options, shape, maps):
@@ -61,7 +62,7 @@ def test_the_head_alone_grows_with_the_landmarks():
     [
         ({"num_sides": 2}, "num_sides must be 0 to 1 with 2 levels, got 2"),
         ({"stride": 3}, "stride must be even, got 3"),
-        ({"norm": "batch"}, "norm must be 'instance' or 'none', got 'batch'"),
+        ({"norm": "layer"}, "norm must be 'instance', 'batch' or 'none', got 'layer'"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, text):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from numpy.testing import assert_allclose
 
-from lmk3d.plots import box_plot, cumulative_curve
+from lmk3d.plots import box_plot, cumulative_curve, pareto_plot
 
 
 def texts(figure):
@@ -71,3 +71,13 @@ def test_pyplot_is_never_touched_and_matplotlib_only_when_drawing():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_front_is_joined_and_numbered():
+    goals = {"mean_error_mm": [3.0, 1.0, 2.0, np.nan], "mean_dice": [0.9, 0.5, 0.6, 0.7]}
+    axes = pareto_plot(goals, [True, True, False, False]).axes[0]
+    assert_allclose(axes.lines[0].get_xydata(), [[1.0, 0.5], [3.0, 0.9]])
+    assert [text.get_text() for text in axes.texts] == ["0", "1"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("mean error (mm)", "mean dice")
+    alone = pareto_plot({"mean_error_mm": [3.0, 1.0]}, [False, True]).axes[0]
+    assert (alone.get_xlabel(), alone.get_ylabel()) == ("trial", "mean error (mm)")

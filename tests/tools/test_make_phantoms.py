@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lmk3d.io import check_dataset, read_dataset, read_image, read_points
-from lmk3d.synthetic import cta_phantom, film_phantom
+from lmk3d.synthetic import VERTEBRAE, cta_phantom, film_phantom
 
 TOOL = Path(__file__).parents[2] / "tools" / "make_phantoms.py"
 
@@ -38,7 +38,20 @@ def test_films_of_one_kind_are_a_data_set_too(tmp_path: Path, monkeypatch: pytes
     dataset = read_dataset(tmp_path / "dataset.json")
     assert [case.name for case in dataset.cases("training")] == ["spine_00000", "spine_00001"]
     assert len(dataset.pairs) == 34
+    assert list(dataset.structures) == list(VERTEBRAE)
+    assert sorted(name for members in dataset.structures.values() for name in members) == sorted(dataset.landmark_names)
     truth = film_phantom(2, kind="spine", side_px=64)
     np.testing.assert_array_equal(read_image(tmp_path / "spine_00002.nii.gz").data, truth.volume.data)
     points = read_points(tmp_path / "spine_00002.mrk.json").ordered(truth.landmarks.names)
     np.testing.assert_allclose(points.points_mm, truth.landmarks.points_mm, atol=1e-6)
+
+
+def test_a_film_may_show_several_points_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [str(TOOL), str(tmp_path), "--film", "mediastinum", "--count", "3", "1", "--side", "64"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(TOOL), run_name="__main__")
+    dataset = read_dataset(tmp_path / "dataset.json")
+    assert dataset.several == ("spinous_process",)
+    counts = [len(read_points(case.points)["spinous_process"]) for case in dataset.cases("training")]
+    assert max(counts) > 1
+    assert check_dataset(tmp_path / "dataset.json").problems == []

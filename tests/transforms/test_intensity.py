@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lmk3d.transforms.intensity import Window
+from lmk3d.transforms.intensity import EqualizedWindow, Window
 
 
 def test_a_window_in_stored_numbers_by_hand():
@@ -41,3 +41,25 @@ def test_an_image_of_one_value_has_a_window_all_the_same():
 def test_a_window_upside_down_is_refused():
     with pytest.raises(ValueError, match="a window needs low < high, got 5 and 5"):
         Window(5, 5)
+
+
+def test_equalised_numbers_are_evenly_spread():
+    image = torch.randn(64, 64).exp()  # far from even
+    window = EqualizedWindow()
+    scaled = window.scale(image, window.limits(image))
+    shares = torch.histc(scaled, 8, 0, 1) / image.numel()
+    assert_close(shares, torch.full((8,), 1 / 8), atol=0.01, rtol=0)
+    assert_close(scaled.flatten()[image.flatten().argsort()].diff() >= 0, torch.ones(4095, dtype=torch.bool))
+
+
+def test_what_many_voxels_share_lies_in_the_middle_of_their_shares():
+    image = torch.tensor([0.0] * 50 + [1.0] * 25 + [9.0] * 25)
+    window = EqualizedWindow(knots=101)
+    scaled = window.scale(image, window.limits(image))
+    assert_close(scaled[[0, 60, 99]], torch.tensor([0.25, 0.625, 0.875]), atol=0.02, rtol=0)
+    assert_close(window.scale(torch.tensor([-5.0, 100.0]), window.limits(image)), torch.tensor([0.0, 1.0]))
+
+
+def test_equalising_needs_two_knots():
+    with pytest.raises(ValueError, match="knots must be at least 2, got 1"):
+        EqualizedWindow(knots=1)

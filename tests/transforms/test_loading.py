@@ -10,6 +10,7 @@ from lmk3d.geometry import Grid, Volume
 from lmk3d.io import write_image, write_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.transforms import BlockMeansd, LoadCased
+from lmk3d.transforms.loading import points_of
 from lmk3d.transforms.sampling import block_means
 
 GRID = Grid((6, 5, 4), np.array([[0, -2.0, 0, 7], [1.5, 0, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]]))
@@ -66,6 +67,13 @@ def test_block_means_lie_where_their_voxels_lay(make_sample):
     assert out["image"] is sample["image"]
 
 
+def test_several_instances_of_a_name_are_kept(tmp_path, case):
+    write_points(Landmarks(("b", "b", "c"), [[4.0, 5, 6], [5, 5, 5], [7, 8, 9]]), tmp_path / "scan.csv")
+    out = LoadCased(["a", "b", "c"], instances=2)(case)
+    gone = [np.nan] * 3
+    assert_array_equal(out["label"], [[gone, gone], [[4, 5, 6], [5, 5, 5]], [[7, 8, 9], gone]])
+
+
 def test_a_mapping_with_a_kind_is_a_film_made_on_the_spot():
     from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
 
@@ -81,3 +89,10 @@ def test_films_without_a_spacing_are_brought_to_one_size():
     plain, sized = (LoadCased(["sella"], side_px=side)({"image": arguments, "label": ""}) for side in (None, 240.0))
     assert_allclose(Grid.of(sized["image"]).affine, np.diag([5, 5, 5, 1]) @ Grid.of(plain["image"]).affine)
     assert_allclose(sized["label"], 5 * plain["label"])
+
+
+def test_points_of_a_case_need_no_image(case):
+    arguments = {"seed": 1, "kind": "mediastinum", "side_px": 64}
+    drawn = LoadCased(["tracheal_bifurcation"])({"image": arguments, "label": ""})
+    assert_allclose(points_of({"image": arguments})["tracheal_bifurcation"], drawn["label"])
+    assert points_of({"image": "nowhere", "label": case["label"]}).names == ("b", "c")

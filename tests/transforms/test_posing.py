@@ -3,14 +3,26 @@
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
 from lmk3d.codecs import ShapeModel
 from lmk3d.geometry import Grid, apply_affine, random_rotation
-from lmk3d.transforms import BlockMeansd, EncodePointsd, PosedImaged, RandMirrord, RandPatchesd, RandPosed, RandWavesd
+from lmk3d.synthetic import film_phantom
+from lmk3d.transforms import (
+    BlockMeansd,
+    EncodePointsd,
+    LayOverd,
+    PosedImaged,
+    RandMirrord,
+    RandPatchesd,
+    RandPosed,
+    RandWavesd,
+)
 from lmk3d.transforms.intensity import Window
 from lmk3d.transforms.posing import canonical_pose, disturbed_pose
+from lmk3d.transforms.registration import Template
 
 GONE = [np.nan] * 3
 NAMES = ("left", "right", "front", "top")
@@ -237,3 +249,29 @@ def test_random_states_make_transforms_repeat_themselves(draw_blob, make_sample)
     for key in ("input", "points_vox", "patches0", "numbers0", "moves0"):
         assert_close(torch.as_tensor(first[key]), torch.as_tensor(second[key]))
     assert not torch.equal(first["points_vox"], third["points_vox"])
+
+
+def test_over_a_laid_template_a_grid_sees_the_same_anatomy_wherever_it_lies():
+    data = torch.zeros(40, 30, 1)
+    home = Grid.around([0.0, 0, 0], (40, 30, 1), 2.0)
+    template = Template(data, home, home.center_mm)
+    laid = np.array([[1.1, 0.1, 0, 20], [-0.1, 0.9, 0, -7], [0, 0, 1, 0], [0, 0, 0, 1]])
+    points = np.array([[3.0, 4, 0], [-10, 5, 0]])
+    sample = {"image": MetaTensor(data[None], affine=torch.as_tensor(laid @ home.affine)), "laid": laid}
+    sample["label"] = points @ laid[:3, :3].T + laid[:3, 3]
+    pose = {"sides": (32, 32, 1), "spacing_mm": 1.5, "max_angle": 0.3, "zoom": 0.2, "shift_mm": 3.0}
+    grid = RandPosed("image", template=template, **pose).set_random_state(3)(sample)["grid"]
+    plain = {"image": MetaTensor(data[None], affine=torch.as_tensor(home.affine.copy())), "label": points}
+    expected = RandPosed("image", **pose).set_random_state(3)(plain)["grid"]
+    assert_allclose(grid.to_vox(sample["label"]), expected.to_vox(points), atol=1e-9)
+
+
+def test_the_template_is_found_in_each_volume():
+    pytest.importorskip("SimpleITK")
+    phantom = film_phantom(2, kind="skull", side_px=96)
+    data, grid = torch.as_tensor(phantom.volume.data).float(), phantom.volume.grid
+    template = Template.cut(data, grid, phantom.landmarks.points_mm, shape=(48, 48, 1), margin_mm=20.0)
+    move = np.eye(4)
+    move[:2, 3] = 6.0, -4.0
+    sample = {"coarse": MetaTensor(data[None], affine=torch.as_tensor(move @ grid.affine))}
+    assert_allclose(LayOverd("coarse", template)(sample)["laid"], move, atol=0.5)

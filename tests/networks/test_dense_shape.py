@@ -1,0 +1,25 @@
+"""DenseShapeNet."""
+
+import pytest
+import torch
+
+from lmk3d.networks import DenseShapeNet
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "maps"),
+    [({}, (8, 12), (8, 12)), ({"stride": 2}, (16, 24), (8, 12)), ({"spatial_dims": 3}, (8, 4, 8), (8, 4, 8))],
+)
+def test_it_keeps_the_contract(check_network, options, shape, maps):
+    (logits,) = check_network(lambda: DenseShapeNet(2, channels=(4, 8), **options), (torch.rand(2, 1, *shape),))
+    assert logits.shape == (2, 6, *maps)
+
+
+def test_its_cost_grows_with_the_structures_and_not_with_the_landmarks():
+    few, many = (sum(w.numel() for w in DenseShapeNet(n, channels=(4, 8)).parameters()) for n in (5, 17))
+    assert many - few == 12 * 3 * (4 + 1)
+
+
+def test_a_side_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match=r"every side must be a multiple of 2, got \[7, 8\]; pad the image"):
+        DenseShapeNet(2, channels=(4, 8))(torch.rand(1, 1, 7, 8))
