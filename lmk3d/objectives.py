@@ -117,8 +117,8 @@ class CoordinateObjective:
         logits, points = network.with_points(batch["input"])  # type: ignore[operator]
         truth = batch["points_vox"]
         sides = torch.tensor(logits.shape[2:], device=truth.device)
-        own = getattr(network, "network", network)  # behind FlatDepth
-        sigma: Any = own.log_sigma() if own.learnt else None
+        own: Any = getattr(network, "network", network)  # behind FlatDepth
+        sigma = own.log_sigma() if own.learnt else None
         coordinates = coordinate_loss(points, (truth + 0.5) / sides, sigma)
         return {"heatmap": self.maps.compare(logits, truth), "coordinates": self.weight * coordinates}
 
