@@ -386,7 +386,7 @@ class Resume:
             for name, target in self.save.items():
                 target.load_state_dict(state[name])
             self.best, self.stored = state["best"], state["epoch"]
-        except Exception as error:  # of many kinds: see lmk3d.inference.load_weights
+        except Exception as error:  # of many kinds: see lmk3d.weights.load_weights
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: no training can go on from it; remove it to begin anew ({reason})") from error
         if getattr(engine, "scaler", None) is not None and "scaler" in state:

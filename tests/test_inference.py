@@ -15,7 +15,7 @@ from torch.nn import functional
 from lmk3d.codecs import DenseCodec, HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
-from lmk3d.inference import LandmarkDetector, Level, begun_with, default_bundle, find_device, load_weights
+from lmk3d.inference import LandmarkDetector, Level, default_bundle
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
@@ -399,22 +399,6 @@ def test_checkpoints_it_cannot_use_are_refused_in_one_line(bundle, kind, text):
     assert not (bundle / "models" / "run").exists()  # nothing in the file was run
 
 
-def test_a_folder_in_place_of_weights_is_named(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
-        load_weights(nn.Linear(2, 2), tmp_path)
-
-
-def test_a_training_may_begin_with_the_weights_of_another(tmp_path):
-    old, new = nn.Linear(2, 2), nn.Linear(2, 2)
-    torch.save(old.state_dict(), tmp_path / "model.pt")
-    assert begun_with(new, "") is new
-    assert not torch.equal(new.weight, old.weight)
-    assert begun_with(new, str(tmp_path / "model.pt")) is new
-    assert torch.equal(new.weight, old.weight)
-    with pytest.raises(InputError, match=r"none\.pt: no such file"):
-        begun_with(new, str(tmp_path / "none.pt"))
-
-
 def test_a_folder_that_is_no_bundle_is_named(tmp_path):
     with pytest.raises(InputError, match=r"inference.json: no such file; give the folder of a bundle"):
         LandmarkDetector.from_bundle(tmp_path)
@@ -427,23 +411,6 @@ def test_shipped_bundles_are_found_by_name():
         default_bundle("cascad")
     with pytest.raises(InputError, match=r"no bundle 'zzz' is shipped; known are .*cascade"):
         default_bundle("zzz")
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "text"),
-    [
-        ("coda", 0, "unknown device 'coda'; use cpu, cuda or cuda:N"),
-        ("cuda", 0, "device 'cuda' was asked for, but no CUDA device is there; use --device cpu"),
-        ("cuda:2", 2, "device 'cuda:2' was asked for, but only 2 of them are there"),
-    ],
-)
-def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with pytest.raises(InputError, match=text):
-        find_device(name)
-    assert find_device("cpu") == torch.device("cpu")
-    if count:
-        assert find_device("cuda:1") == torch.device("cuda:1")
 
 
 class SayHeights(nn.Module):

@@ -233,7 +233,7 @@ class BoneAgeModel:
             network = BoneAgeEnsemble(sizes, len(last_biases[0]), members=len(last_biases))
             network.load_state_dict(content["state"])
             return cls(network, own, bucket_months=float(content["bucket_months"]))
-        except Exception as error:  # of many kinds: see lmk3d.inference.load_weights
+        except Exception as error:  # of many kinds: see lmk3d.weights.load_weights
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{path}: is no bone age model; give a file that BoneAgeModel.save wrote ({reason})"

@@ -94,7 +94,7 @@ def flattened(network: Config, adapter: str) -> Config:
     return {"_target_": f"lmk3d.networks.blocks.{adapter}", "network": {**network, "spatial_dims": 2}}
 
 
-def metadata(plan: Plan) -> Config:
+def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
     """metadata.json, as MONAI's schema has it."""
     channels = list(plan.names)
     if plan.method == "denseseg":

@@ -23,7 +23,7 @@ Config = dict[str, Any]
 
 _EVALUATE: Config = {
     "run": [
-        "$lmk3d.inference.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
+        "$lmk3d.weights.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
         "$@validate#evaluator.run()",
         "$print(@validate#evaluator.state.metrics)",
     ],
@@ -216,6 +216,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "$import lmk3d",
             "$import lmk3d.inference",
             "$import lmk3d.training",
+            "$import lmk3d.weights",
         ],
         "bundle_root": "$lmk3d.training.bundle_root()",
         "ckpt_dir": "$@bundle_root + '/models'",
@@ -231,7 +232,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         "one_sided": list(plan.one_sided),
         **detector,
         "weights": "",
-        "network": "$lmk3d.inference.begun_with(@network_def, @weights).to(@device)",
+        "network": "$lmk3d.weights.begun_with(@network_def, @weights).to(@device)",
         "detector": {**detector["detector"], "network": "@network", "device": "@device"},
         "shape_model": "$lmk3d.training.learn_shape(@train#dataset#data, @names)" if plan.any_pose else None,
         "objective": {

@@ -18,9 +18,9 @@ from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
 from lmk3d.geometry import Grid, Volume
-from lmk3d.inference import find_device
 from lmk3d.io import atomic_path, check_dataset, read_dataset
 from lmk3d.training import KeepWithin, prepare_batch, total_loss
+from lmk3d.weights import find_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

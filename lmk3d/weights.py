@@ -1,0 +1,79 @@
+"""Weights from files, tensors only, and the device they are put on."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from lmk3d.errors import InputError
+
+__all__ = ["begun_with", "find_device", "load_weights"]
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load a checkpoint of tensors only, never code.
+
+    Raises:
+        InputError: if the file is missing or corrupt, holds pickled code, or does not fit the network.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; train the bundle first") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from error
+    except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
+        code = re.search(r"\bGLOBAL\b", str(error))
+        reason = "holds pickled code, which is never run" if code else "is corrupt, or no checkpoint at all"
+        raise InputError(f"{path}: {reason}; give a checkpoint of tensors, as training writes it") from error
+    state = state.get("network", state) if isinstance(state, dict) else {"": state}
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
+        raise InputError(f"{path}: holds no weights; give a checkpoint as training writes it")
+    if not all(bool(value.isfinite().all()) for value in state.values()):
+        raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
+        raise InputError(f"{path}: does not fit the network of its bundle's configuration: {reason[:200]}") from error
+
+
+def begun_with(network: Network, weights: str) -> Network:
+    """The network, with the weights of an earlier training to begin with.
+
+    Args:
+        network: as it was just made.
+        weights: path of a model.pt for this network; "" leaves it as it is.
+    Raises:
+        InputError: if the file is missing or corrupt, or does not fit.
+    """
+    if weights:
+        load_weights(network, Path(weights))
+    return network
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; for "auto" a CUDA device where there is one, else the CPU.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from error
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        there = f"only {count} of them are there" if count else "no CUDA device is there; use --device cpu"
+        raise InputError(f"device {name!r} was asked for, but {there}")
+    return device

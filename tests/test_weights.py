@@ -1,0 +1,41 @@
+"""Weights from files and devices; what is wrong with a checkpoint is tested with the bundle in test_inference."""
+
+import pytest
+import torch
+from torch import nn
+
+from lmk3d.errors import InputError
+from lmk3d.weights import begun_with, find_device, load_weights
+
+
+def test_a_folder_in_place_of_weights_is_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(nn.Linear(2, 2), tmp_path)
+
+
+def test_a_training_may_begin_with_the_weights_of_another(tmp_path):
+    old, new = nn.Linear(2, 2), nn.Linear(2, 2)
+    torch.save(old.state_dict(), tmp_path / "model.pt")
+    assert begun_with(new, "") is new
+    assert not torch.equal(new.weight, old.weight)
+    assert begun_with(new, str(tmp_path / "model.pt")) is new
+    assert torch.equal(new.weight, old.weight)
+    with pytest.raises(InputError, match=r"none\.pt: no such file"):
+        begun_with(new, str(tmp_path / "none.pt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "text"),
+    [
+        ("coda", 0, "unknown device 'coda'; use cpu, cuda or cuda:N"),
+        ("cuda", 0, "device 'cuda' was asked for, but no CUDA device is there; use --device cpu"),
+        ("cuda:2", 2, "device 'cuda:2' was asked for, but only 2 of them are there"),
+    ],
+)
+def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(InputError, match=text):
+        find_device(name)
+    assert find_device("cpu") == torch.device("cpu")
+    if count:
+        assert find_device("cuda:1") == torch.device("cuda:1")
