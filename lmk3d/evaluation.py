@@ -133,7 +133,8 @@ def evaluate(
         bundle: folder of a trained bundle.
         dataset_path: the data set's JSON file.
         output: folder to write to, made where it is not there; nothing is written when None.
-        section: whose cases to use; those without points are left out, and the notes say so.
+        section: whose cases to use; those without points are left out, and the notes say so. For "validation" see
+            ``Dataset.with_validation``.
         sdr_mm: distances of the success rates; pixels where the images have no spacing. The bundle's own when None, or
             ``SDR_MM``.
         device: "cpu", "cuda", "cuda:1".
@@ -144,7 +145,9 @@ def evaluate(
     """
     report = read_config(bundle, "inference.json")[1].get("report") or {}
     distances = tuple(report.get("sdr_mm", SDR_MM)) if sdr_mm is None else tuple(sdr_mm)
-    task = _Task(read_dataset(dataset_path), section, output, distances, float(report.get("limit_mm", np.inf)))
+    task = _Task(
+        read_dataset(dataset_path).with_validation(), section, output, distances, float(report.get("limit_mm", np.inf))
+    )
     cases = task.cases()  # before the network is loaded, which takes seconds
     from lmk3d.inference import LandmarkDetector
 
@@ -170,7 +173,7 @@ def evaluate_detector(
     Raises:
         InputError: see ``evaluate``.
     """
-    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm), limit_mm)
+    task = _Task(read_dataset(dataset_path).with_validation(), section, output, tuple(sdr_mm), limit_mm)
     return _run(detector, task, task.cases(), "")
 
 
@@ -193,7 +196,7 @@ def evaluate_points(
     Raises:
         InputError: if a case has no file or one in another unit, or see ``evaluate``.
     """
-    task = _Task(read_dataset(dataset_path), section, output, tuple(sdr_mm), limit_mm)
+    task = _Task(read_dataset(dataset_path).with_validation(), section, output, tuple(sdr_mm), limit_mm)
     results, known = [], set(task.dataset.landmark_names)
     for case in task.cases():
         path = _file_of(case, predictions)

@@ -47,8 +47,9 @@ def spatial_cross_entropy(
     points = torch.where(inside[..., None], points_vox, torch.nan).to(logits.dtype)
     factors = axis_gaussians(points, shape, sigma_vox)
     i, j, k = (factor / factor.sum(-1, keepdim=True).clamp_min(1e-12) for factor in factors)
-    expected = torch.einsum("bnijk,bnk->bnij", logits, k)
-    expected = torch.einsum("bnij,bnj,bni->bn", expected, j, i)
+    with torch.autocast(logits.device.type, enabled=False):  # which would multiply in half precision
+        expected = torch.einsum("bnijk,bnk->bnij", logits, k)
+        expected = torch.einsum("bnij,bnj,bni->bn", expected, j, i)
     total = torch.logsumexp(functional.pad(logits.flatten(2), (1, 0)), dim=2)
     counts = torch.ones_like(inside) if known is None else known
     return ((total - expected) * counts).sum() / counts.sum().clamp_min(1)

@@ -73,6 +73,7 @@ class CascadeObjective(nn.Module):
         patch_sigma_vox: train the refiners' heatmaps themselves, too, by the cross entropy with a Gaussian of this
             width in their voxels; None by their mean alone. A mean over a large patch learns slowly: every voxel of it
             pulls alike, and none is told that it is wrong.
+        bfloat16: compute the convolutions in this half precision; see ``lmk3d.weights.quick_bfloat16``.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
     """
@@ -89,6 +90,7 @@ class CascadeObjective(nn.Module):
         first: FirstObjective | None = None,
         template: Template | None = None,
         patch_sigma_vox: float | None = None,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
         if missing not in ("unknown", "absent"):
@@ -97,7 +99,7 @@ class CascadeObjective(nn.Module):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
-        self.patch_sigma_vox = patch_sigma_vox
+        self.patch_sigma_vox, self.bfloat16 = patch_sigma_vox, bfloat16
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
@@ -112,6 +114,12 @@ class CascadeObjective(nn.Module):
         In nats for maps without a background channel, and distances in patch voxels with a likelihood in nats; in mm
         with one, as the paper has it.
         """
+        if not self.bfloat16:
+            return self._losses(batch)
+        with torch.autocast(self.network.mean_shape.device.type, dtype=torch.bfloat16):
+            return self._losses(batch)
+
+    def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         if "input" in batch and self.first is not None:
             losses |= self.first(self.network.heatmap, batch)
@@ -190,7 +198,7 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
 
     Args:
         dataset: path of a data set's JSON; with "" the phantoms are taken, so that a bundle trains without any data.
-        section: "training", "validation" or "test".
+        section: "training", "validation" or "test"; see ``Dataset.with_validation``.
         phantoms: arguments of ``lmk3d.synthetic.cta_phantom``, or with a "kind" of ``film_phantom``, one mapping for
             each.
     """
@@ -199,7 +207,8 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
             f"no data set given: {section} on {len(phantoms)} phantoms; set --dataset to train on your own", flush=True
         )
         return [{"image": dict(phantom), "label": ""} for phantom in phantoms]
-    cases = [case for case in read_dataset(Path(dataset)).cases(section) if case.points is not None]
+    known = read_dataset(Path(dataset)).with_validation()
+    cases = [case for case in known.cases(section) if case.points is not None]
     hints = [{"series": case.series, "spacing_mm": case.spacing_mm} for case in cases]
     return [
         {"image": str(case.image), "label": str(case.points), **{key: value for key, value in hint.items() if value}}
@@ -331,7 +340,13 @@ class ClipGradients:
     def __call__(self, engine: Any) -> None:
         if getattr(engine, "scaler", None) is not None:  # else it is the scaled gradients that are cut to size
             engine.scaler.unscale_(engine.optimizer)
-        nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+        norm = nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+        # A scaler leaves such a step out and goes on with smaller gradients; without one the weights would be lost.
+        if getattr(engine, "scaler", None) is None and not norm.isfinite():
+            raise InputError(
+                f"epoch {engine.state.epoch}: a gradient is NaN or infinite; lower learning_rate,"
+                " or set objective#bfloat16 to false"
+            )
 
 
 class Resume:

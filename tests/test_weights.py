@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lmk3d.errors import InputError
-from lmk3d.weights import begun_with, find_device, load_weights
+from lmk3d.weights import begun_with, find_device, load_weights, quick_bfloat16
 
 
 def test_a_folder_in_place_of_weights_is_named(tmp_path):
@@ -39,3 +39,11 @@ def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
     assert find_device("cpu") == torch.device("cpu")
     if count:
         assert find_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(("device", "quick"), [("cpu", True), ("cuda", False)])
+def test_half_precision_is_for_processors_that_compute_in_it(monkeypatch, device, quick):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert quick_bfloat16(torch.device(device)) is quick
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert quick_bfloat16(torch.device(device)) is False

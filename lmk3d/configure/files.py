@@ -242,6 +242,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "spacings_mm": "$[level.spacing_mm for level in @levels]",
             "shape": "@shape_model",
             "missing": plan.missing,
+            "bfloat16": "$lmk3d.weights.quick_bfloat16(@device)",
             **({} if plan.patch_sigma_vox is None else {"patch_sigma_vox": plan.patch_sigma_vox}),
         },
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},

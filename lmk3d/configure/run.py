@@ -59,7 +59,7 @@ def train_dataset(
             more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
             raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
         print(result.fingerprint.table(), flush=True)
-        known = read_dataset(dataset)
+        known = read_dataset(dataset).with_validation()
         plan = plan_for(known, dataset, result.fingerprint)
         write_bundle(output, plan if method == "cascade" else with_method(plan, method, known))
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,16 @@ class Dataset:
                 f"data set {self.name!r} has no cases in section {section!r}; sections with cases: {there}"
             )
         return self.sections[section]
+
+    def with_validation(self) -> Dataset:
+        """The same with cases to validate on: where it names none, every tenth of the marked training cases is kept."""
+        training = self.sections.get("training", [])
+        marked = [case for case in training if case.points is not None]
+        if self.sections.get("validation") or len(marked) < 2:
+            return self
+        kept = marked[9::10] or marked[-1:]
+        rest = [case for case in training if case not in kept]
+        return replace(self, sections={**self.sections, "training": rest, "validation": kept})
 
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:

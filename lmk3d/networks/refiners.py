@@ -146,11 +146,12 @@ class HeatmapRefiner(nn.Module):
         deep = self.down[2](self.pool(middle), landmarks)
         up = self.up[0](torch.cat([self.grow[0](deep), middle], dim=1), landmarks)
         up = self.up[1](torch.cat([self.grow[1](up), x], dim=1), landmarks)
-        heat = self.head(up)[:, 0]
+        heat = self.head(up)[:, 0].float()
         for axis in range(1, heat.dim()):
             heat = heat.narrow(axis, self.margin, len(self.centres))
         logits = heat[:, None]
         heat = heat.flatten(1).softmax(dim=1).reshape(heat.shape)
-        moves = [heat.movedim(axis, 1).flatten(2).sum(2) @ self.centres for axis in range(1, heat.dim())]
-        log_variance = self.uncertain(deep.flatten(2).mean(2))[:, 0] + math.log(0.25)
+        # A product and a sum, since half precision, where autocast would take it for a matrix product, is too coarse.
+        moves = [(heat.movedim(axis, 1).flatten(2).sum(2) * self.centres).sum(1) for axis in range(1, heat.dim())]
+        log_variance = self.uncertain(deep.flatten(2).mean(2))[:, 0].float() + math.log(0.25)
         return torch.stack(moves, dim=1), log_variance, logits

@@ -60,6 +60,19 @@ def test_section_without_cases_is_refused_when_asked_for(tmp_path):
         read_dataset(save(tmp_path)).cases("test")
 
 
+def test_every_tenth_marked_case_validates_where_no_case_is_named_for_it(tmp_path):
+    cases = [{"image": f"{number}.nii", **({"points": "p.csv"} if number else {})} for number in range(22)]
+    parted = read_dataset(save(tmp_path, training=cases, validation=None)).with_validation()
+    assert [case.name for case in parted.cases("validation")] == ["10", "20"]
+    assert len(parted.cases("training")) == 20
+    assert parted.with_validation() is parted
+    few = read_dataset(save(tmp_path, training=cases[:4], validation=[])).with_validation()
+    assert [case.name for case in few.cases("validation")] == ["3"]
+    assert [case.name for case in few.cases("training")] == ["0", "1", "2"]
+    one = read_dataset(save(tmp_path, training=cases[:2], validation=None))
+    assert one.with_validation() is one
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -54,6 +54,12 @@ def test_one_voxel_becomes_the_norms_bias():
     assert_close(block.layers[1](torch.rand(1, 4, 1, 1, 1)).flatten(), torch.arange(4.0), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("depth", "kind"), [(2, torch.float32), (3, torch.bfloat16)])
+def test_a_block_two_voxels_deep_leaves_half_precision(depth, kind):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ConvBlock(3, 3, 4, norm="none")(torch.rand(2, 3, depth, 4, 4)).dtype == kind
+
+
 def test_the_paper_has_no_norm_and_plain_relus():
     kinds = [type(layer).__name__ for layer in ConvBlock(3, 1, 4, norm="none").layers]
     assert kinds == ["Conv3d", "ReLU", "Conv3d", "ReLU"]
