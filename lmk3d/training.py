@@ -99,7 +99,7 @@ class CascadeObjective(nn.Module):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
-        self.patch_sigma_vox, self.bfloat16 = patch_sigma_vox, bfloat16
+        self.patch_sigma_vox, self.quick = patch_sigma_vox, bfloat16
         if shape is not None:
             network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
             network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
@@ -114,7 +114,7 @@ class CascadeObjective(nn.Module):
         In nats for maps without a background channel, and distances in patch voxels with a likelihood in nats; in mm
         with one, as the paper has it.
         """
-        if not self.bfloat16:
+        if not self.quick:
             return self._losses(batch)
         with torch.autocast(self.network.mean_shape.device.type, dtype=torch.bfloat16):
             return self._losses(batch)

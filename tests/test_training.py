@@ -112,7 +112,7 @@ def test_half_precision_gives_nearly_the_same_losses(paper):
     objective = CascadeObjective(network, codec=HeatmapCodec(background=paper), spacings_mm=[0.5])
     batch = batch_of(np.random.default_rng(0))
     expected = objective(batch)
-    objective.bfloat16 = True
+    objective = CascadeObjective(network, codec=HeatmapCodec(background=paper), spacings_mm=[0.5], bfloat16=True)
     losses = objective(batch)
     assert not all(torch.equal(loss, expected[name]) for name, loss in losses.items())
     total_loss(losses).backward()
