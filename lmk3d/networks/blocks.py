@@ -159,7 +159,7 @@ class ConvBlock(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and x.dim() == 5 and x.shape[2] == 2:
+        if not torch.jit.is_scripting() and x.dim() == 5 and x.shape[2] == 2:  # type: ignore[attr-defined]
             # Where maps are two voxels deep, oneDNN's gradient of bfloat16 weights reads memory that nobody wrote.
             with torch.autocast(x.device.type, enabled=False):
                 return self.layers(x.float())
