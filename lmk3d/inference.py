@@ -47,11 +47,14 @@ class Level:
         spacing_mm: of the patch.
         size: voxels along each side.
         passes: how many times the refiner moves the points.
+        share: part of each move that is made. Where the stage before is about as good, and errs in another way, less
+            than 1 is nearer to the truth than either.
     """
 
     spacing_mm: float
     size: int
     passes: int = 1
+    share: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -414,7 +417,7 @@ class LandmarkDetector:
             moves, log_variance = self.network.refiners[number](
                 patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
             )
-            points[rows[some]] += moves.double().cpu().numpy() @ step.T
+            points[rows[some]] += level.share * moves.double().cpu().numpy() @ step.T
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
             scale[rows[some]] = sigma * np.cbrt(abs(np.linalg.det(step)))
         if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:

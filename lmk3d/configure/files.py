@@ -158,6 +158,7 @@ def _detector(plan: Plan) -> Config:
                 "spacing_mm": level.spacing_mm,
                 "size": level.size,
                 "passes": level.passes,
+                **({} if level.share == 1 else {"share": level.share}),
             }
             for level in plan.levels
         ],

@@ -27,7 +27,7 @@ __all__ = ["LevelPlan", "Plan", "plan_for"]
 
 @dataclass(frozen=True)
 class LevelPlan:
-    """One refiner: patch spacing and size, width of its three levels, the starts it is trained on."""
+    """One refiner: patch spacing and size, width of its three levels, the starts it is trained on, and its moves."""
 
     spacing_mm: float
     size: int
@@ -35,6 +35,7 @@ class LevelPlan:
     channels: tuple[int, int, int] = (16, 32, 64)
     count: int = 24
     passes: int = 1
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Plan:
 def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     """Choose every number from the data's fingerprint.
 
-    The first stage sees the longest side as 112 voxels, or 64 where the pose has to be searched, but none finer than
+    The first stage sees the longest side as 96 voxels, or 64 where the pose has to be searched, but none finer than
     the images'; the last refiner sees patches a little coarser than the voxels; a level between them is put in where
     the first stage's error would not fit into the last one's patch. The factors were chosen on the benchmark sets;
     docs/cascade.rst has the comparison.
@@ -140,10 +141,12 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     extents = np.median(sizes * spacings, axis=0)
     any_pose = _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
-    most = 64 if any_pose else 112
+    # Where the world gives the axes, a fifth level sees the whole patient: which vertebra is the fifth is told far below.
+    most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))
     spacing = _rounded(max(extents.max() / most, native))
     fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
-    sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / 16) * 16
+    block = 2 ** len(channels)
+    sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / block) * block
     levels = [fine]
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
@@ -157,6 +160,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         spacing_mm=spacing,
         sides=tuple(int(side) for side in sides),  # type: ignore[arg-type]
         levels=tuple(levels),
+        channels=channels,
         any_pose=any_pose,
         max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
         shift_mm=tuple((0.08 * (extents.max().repeat(3) if any_pose else extents)).round(2).tolist()),
@@ -186,12 +190,12 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     numbers of a film mean nothing by themselves, so that the window is one of percentiles.
     """
     sides = (np.asarray(fingerprint.sizes, float) * np.asarray(fingerprint.spacings_mm, float))[:, :2]
-    longest, channels = float(np.median(sides.max(axis=1))), (16, 32, 64, 128, 128)
+    longest, channels = float(np.median(sides.max(axis=1))), (32, 64, 96, 128, 128)
     pixel = float(np.median(np.asarray(fingerprint.spacings_mm, float)[:, :2].min(axis=1)))
     side_px = _common_side(dataset, fingerprint, shapes, longest)
-    spacing = _rounded(max(longest / 200, pixel))
+    spacing = _rounded(max(longest / 300, pixel))
     close = _rounded(max(longest / 500, pixel))
-    fine = LevelPlan(close, 64, round(3 * spacing, 3), channels=(16, 32, 96), count=16, passes=2)
+    fine = LevelPlan(close, 64, round(4.5 * spacing, 3), channels=(16, 32, 96), count=16, passes=2, share=0.5)
     extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
     blocks = np.ceil(extents / spacing / 2 ** len(channels)).astype(int) * 2 ** len(channels)
     reach = max(_reach(shapes), 0.2 * longest)

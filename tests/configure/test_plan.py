@@ -46,9 +46,9 @@ def planned(path):
 def test_numbers_follow_from_the_fingerprint(tmp_path):
     path = data_set(tmp_path)
     plan = planned(path)
-    # 112 x 96 x 100 mm: the longest side is 112 voxels of 1 mm, but the images' own are 4 mm.
+    # 112 x 96 x 100 mm: the longest side would be 96 voxels of 1.2 mm, but the images' own are 4 mm.
     assert plan.spacing_mm == 4.0
-    assert plan.sides == (32, 32, 32)  # 28, 24 and 25 voxels in blocks of 16
+    assert plan.sides == (32, 32, 32)  # 28, 24 and 25 voxels in blocks of 32
     assert plan.levels == (LevelPlan(5.68, 24, 8.0, passes=2),)
     assert plan.tolerance_mm == 8.0
     assert plan.shift_mm == (8.96, 7.68, 8.0)  # 0.08 of each side
@@ -60,11 +60,11 @@ def test_numbers_follow_from_the_fingerprint(tmp_path):
 
 def test_fine_images_get_a_level_between(tmp_path):
     plan = planned(data_set(tmp_path, shape=(120, 100, 20), spacing_mm=(1.0, 1.0, 5.0), count=2))
-    assert plan.spacing_mm == pytest.approx(1.072)  # 120 mm in 112 voxels
+    assert plan.spacing_mm == pytest.approx(1.25)  # 120 mm in 96 voxels
     assert [level.spacing_mm for level in plan.levels] == [1.42]
     finer = planned(data_set(tmp_path, shape=(240, 100, 20), spacing_mm=(0.5, 1.0, 5.0), count=2))
-    assert [level.spacing_mm for level in finer.levels] == [1.072, 0.71]
-    assert finer.levels[0].offset_mm == pytest.approx(2 * 1.072)
+    assert [level.spacing_mm for level in finer.levels] == [1.25, 0.71]
+    assert finer.levels[0].offset_mm == pytest.approx(2 * 1.25)
 
 
 def test_patients_at_any_angle_get_a_search_of_the_pose(tmp_path):
@@ -134,17 +134,17 @@ def film_set(folder, sides_px, *, unit="px"):
 def test_the_numbers_of_films_follow_from_their_longest_side(tmp_path):
     plan = planned(film_set(tmp_path, (400, 600, 500), unit="mm"))
     assert (plan.flat, plan.unit, plan.side_px, plan.any_pose) == (True, "mm", None, False)
-    assert plan.spacing_mm == 1.2  # 240 mm in 200 pixels
-    assert plan.sides == (224, 192, 1)  # 200 x 162 in blocks of 32
+    assert plan.spacing_mm == 0.8  # 240 mm in 300 pixels
+    assert plan.sides == (320, 256, 1)  # 300 x 243 in blocks of 32
     (level,) = plan.levels
     assert (level.spacing_mm, level.size, level.offset_mm) == (0.48, 64, 3.6)
     assert (plan.low, plan.high, plan.percentiles) == (0.5, 99.5, True)
-    assert (plan.shift_mm, plan.miss_mm, plan.tolerance_mm) == (19.2, 24.0, 2.4)
+    assert (plan.shift_mm, plan.miss_mm, plan.tolerance_mm) == (19.2, 24.0, 1.6)
 
 
 def test_films_without_a_spacing_are_planned_in_pixels(tmp_path):
-    plan = planned(film_set(tmp_path, (240, 240, 240)))
-    assert (plan.unit, plan.side_px, plan.spacing_mm) == ("px", None, 1.2)
+    plan = planned(film_set(tmp_path, (480, 480, 480)))
+    assert (plan.unit, plan.side_px, plan.spacing_mm) == ("px", None, 1.6)
     coarse = planned(film_set(tmp_path, (120, 120, 120)))
     assert (coarse.spacing_mm, coarse.levels[0].spacing_mm) == (1.0, 1.0)  # none looks closer than the pixels
 
@@ -152,7 +152,7 @@ def test_films_without_a_spacing_are_planned_in_pixels(tmp_path):
 def test_films_scanned_at_several_sizes_are_brought_to_one(tmp_path):
     plan = planned(film_set(tmp_path, (120, 240, 480, 300)))
     assert plan.side_px == 270  # the median of all
-    assert plan.sides == (224, 192, 1)
+    assert plan.sides == (288, 224, 1)
 
 
 def test_films_beside_volumes_are_refused(tmp_path):
