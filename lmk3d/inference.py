@@ -47,14 +47,14 @@ class Level:
         spacing_mm: of the patch.
         size: voxels along each side.
         passes: how many times the refiner moves the points.
-        share: part of each move that is made. Where the stage before is about as good, and errs in another way, less
-            than 1 is nearer to the truth than either.
+        share: part of each move that is made, one for all landmarks or one for each. Where the stage before is about as
+            good, and errs in another way, less than 1 is nearer to the truth than either.
     """
 
     spacing_mm: float
     size: int
     passes: int = 1
-    share: float = 1.0
+    share: float | Sequence[float] = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,12 +412,13 @@ class LandmarkDetector:
         step = pose * level.spacing_mm
         targets = [patch_grid(scan.grid, point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
         points, scale = guess.points_mm.copy(), guess.scale_mm.copy()
+        share = np.broadcast_to(level.share, len(self.names))[guess.numbers, None]
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
             moves, log_variance = self.network.refiners[number](
                 patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
             )
-            points[rows[some]] += level.share * moves.double().cpu().numpy() @ step.T
+            points[rows[some]] += share[rows[some]] * (moves.double().cpu().numpy() @ step.T)
             sigma = np.exp(log_variance.double().cpu().numpy() / 2)
             scale[rows[some]] = sigma * np.cbrt(abs(np.linalg.det(step)))
         if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:

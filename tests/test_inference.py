@@ -96,11 +96,11 @@ def test_a_share_of_each_move_is_made():
     grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
     finder, volume = detector(spacing_mm=2.0), draw(grid, grid.center_mm + SHAPE_MM + 0.4)
     moves = []
-    for share in (1.0, 0.25):
+    for share in (1.0, [0.25, 0.25, 0.5, 0.25]):
         finder.levels = (Level(1.0, 12, share=share),)
         first, last = (found.points_mm for found in finder.detect_stages(volume).values())
         moves.append(last - first)
-    assert_allclose(moves[1], 0.25 * moves[0], atol=1e-6)
+    assert_allclose(moves[1], [[0.25], [0.25], [0.5], [0.25]] * moves[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -173,6 +174,16 @@ def write_shape(shape: Shape, names: list[str], path: Path, unit: str) -> None:
     write_points(Landmarks(tuple(names), points_mm + 0.0, unit=unit), path)
 
 
+def drop_outside(shape: Shape, image: Path, spacing_mm: float | None) -> None:
+    """Take away the points of a film that its picture does not show, and say so."""
+    with Image.open(image) as picture:
+        ends = (np.array(picture.size) - 0.5) * (spacing_mm or 1.0)
+    for name, (column, row, _) in list(shape.items()):
+        if not (-0.5 * (spacing_mm or 1.0) <= min(column, row) and column <= ends[0] and row <= ends[1]):
+            del shape[name]
+            print(f"{image}: {name} lies outside the picture; taken as missing")
+
+
 def prepare(source: Source, data: Path, out: Path) -> str:
     """Write one set; a line that sums it up."""
     folder, target = data / source.name, out / source.name
@@ -181,6 +192,9 @@ def prepare(source: Source, data: Path, out: Path) -> str:
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
     images = {path.name.split(".")[0]: path for path in sorted((folder / "images").iterdir())}
     names = list(dict.fromkeys(name for shape in shapes.values() for name in shape))
+    for case, shape in shapes.items():
+        if images[case].suffix == ".jpg":
+            drop_outside(shape, images[case], source.spacing_mm)
     unit = "px" if source.spacing_mm is None and next(iter(images.values())).suffix == ".jpg" else "mm"
     pairs, one_sided = find_pairs(source, names, [shapes[case] for case in splits["training"]])
     content: dict[str, Any] = {

@@ -158,7 +158,7 @@ def _detector(plan: Plan) -> Config:
                 "spacing_mm": level.spacing_mm,
                 "size": level.size,
                 "passes": level.passes,
-                **({} if level.share == 1 else {"share": level.share}),
+                **({} if level.share == 1 else {"share": _listed(level.share)}),
             }
             for level in plan.levels
         ],
@@ -331,10 +331,15 @@ def _pose(plan: Plan) -> Config:
         "spacing_mm": "@spacing_mm",
         "max_angle": plan.max_angle,
         "zoom": 0.1,
-        "shift_mm": list(plan.shift_mm) if isinstance(plan.shift_mm, tuple) else plan.shift_mm,
+        "shift_mm": _listed(plan.shift_mm),
         "crop": plan.crop,
         "shape": _shape(plan),
     }
+
+
+def _listed(value: float | tuple[float, ...]) -> float | list[float]:
+    """As JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:

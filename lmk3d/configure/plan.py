@@ -35,7 +35,7 @@ class LevelPlan:
     channels: tuple[int, int, int] = (16, 32, 64)
     count: int = 24
     passes: int = 1
-    share: float = 1.0
+    share: float | tuple[float, ...] = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     extents = np.median(sizes * spacings, axis=0)
     any_pose = _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
-    # Where the world gives the axes, a fifth level sees the whole patient: which vertebra is the fifth is told far below.
+    # Where the world gives the axes, a fifth level sees the whole patient: far below stands which vertebra is the last.
     most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))
     spacing = _rounded(max(extents.max() / most, native))
     fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
