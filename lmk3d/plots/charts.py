@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["box_plot", "cumulative_curve", "pareto_plot"]
+__all__ = ["box_plot", "cumulative_curve", "learning_curve", "pareto_plot"]
 
 _BLUE, _GREY, _GRID = "#1f5f99", "#6b6b6b", "#e2e2e2"
 _FEW = 30
@@ -84,6 +84,33 @@ def cumulative_curve(curves: Mapping[str, ArrayLike], *, unit: str = "mm", title
     if axes.lines:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelspacing=1.0)
     _finish(figure, axes, title, "both")
+    return figure
+
+
+def learning_curve(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, across: str, up: str) -> Figure:
+    """How a training went: values over steps or epochs; from zero, logarithmic where they fell more than thirtyfold.
+
+    Args:
+        curves: steps and values by what the legend calls them.
+        across, up: what the axes count.
+    """
+    figure = new_figure(8.6, 3.6)
+    axes: Any = figure.add_subplot()
+    for number, (name, (steps, values)) in enumerate(curves.items()):
+        style, color = _STYLES[number % len(_STYLES)]
+        look = {"linestyle": style, "color": color, "linewidth": 1.8, "label": name}
+        axes.plot(steps, values, marker="o" if len(np.atleast_1d(steps)) <= _FEW else "", markersize=3.5, **look)
+    everything = np.concatenate([np.asarray(values, dtype=np.float64).ravel() for _, values in curves.values()])
+    known = everything[np.isfinite(everything)]
+    if len(known) and known.min() > 0 and known.max() > 30 * known.min():
+        axes.set_yscale("log")
+    elif len(known) and known.min() >= 0:
+        axes.set_ylim(0, 1.05 * max(float(known.max()), 1e-9))
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    if len(curves) > 1:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelspacing=1.0)
+    _finish(figure, axes, "", "both")
     return figure
 
 
