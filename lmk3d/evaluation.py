@@ -127,9 +127,10 @@ def evaluate(
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
 
     Prints a table. With ``output`` it also writes points.csv (a line for each case and landmark), errors.csv,
-    summary.csv, summary.json, boxes.png, cumulative.png, worst-1.png to worst-6.png (the worst point of each of the worst cases) and
-    index.html (all of it on one page); files of these names are replaced. Beside the result stand each stage of the detector, the mean shape of
-    the training section, where it lies and after the best rigid alignment with the truth, and the second rater.
+    summary.csv, summary.json, boxes.png, cumulative.png, worst-1.png to worst-6.png (the worst point of each of the
+    worst cases) and index.html, which has all of it on one page; files of these names are replaced. Beside the result
+    stand each stage of the detector, the mean shape of the training section, where it lies and after the best rigid
+    alignment with the truth, and the second rater.
 
     Args:
         bundle: folder of a trained bundle.

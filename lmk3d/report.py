@@ -232,4 +232,3 @@ def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:
 def _field(value: Any) -> str:
     """Shortest text that reads back as the same number; empty for NaN."""
     return "" if math.isnan(value) else repr(float(value))
-

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["asset", "document", "table"]
+__all__ = ["asset", "breakable", "document", "table"]
 
 
 def asset(name: str) -> str:
@@ -41,18 +41,25 @@ def document(title: str, body: str, *, styles: Sequence[str], scripts: Iterable[
     )
 
 
-def table(rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
+def table(rows: Sequence[Sequence[str]], *, caption: str) -> str:
     """A table in a box that scrolls sideways where the screen is narrow.
 
     Args:
         rows: plain text; the first row holds the heads of the columns, the first column those of the rows.
-        caption: said to those who do not see the page.
+        caption: stands on top.
     """
     heads = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
     lines = [
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+        f'<tr><th scope="row">{breakable(name)}</th>{"".join(f"<td>{breakable(cell)}</td>" for cell in cells)}</tr>'
         for name, *cells in rows[1:]
     ]
-    told = f"<caption>{escape(caption)}</caption>" if caption else ""
-    label = f' role="region" tabindex="0" aria-label="{escape(caption)}"' if caption else ""
-    return f'<div class="wide"{label}><table>{told}<thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    said = escape(caption)
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{said}"><table><caption>{said}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def breakable(text: str) -> str:
+    """Plain text as HTML, long names of which may go on in the next line after an underscore."""
+    return escape(text).replace("_", "_<wbr>")

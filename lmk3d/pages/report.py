@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from lmk3d.plots import box_plot, cumulative_curve, inline_svg, learning_curve
 from lmk3d.report import RESULT, remarks, summary_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from lmk3d.pages.results import Evaluation, Picture, Training
 
 __all__ = ["write_report"]
+
+_SLIM_INCH = 4.6  # at which a chart's text is still read on a phone
 
 
 def write_report(folders: Sequence[Path], path: Path) -> None:
@@ -43,7 +46,7 @@ def write_report(folders: Sequence[Path], path: Path) -> None:
         sections += _evaluated(evaluation)
     if training is not None:
         sections += _trained(training)
-    sections.append(("versions", "Versions", _versions(evaluation)))
+    sections.append(_versions(evaluation))
     title = _title(evaluation, training)
     links = "".join(f'<a href="#{name}">{escape(head)}</a>' for name, head, _ in sections)
     body = [f'<header><h1>{escape(title)}</h1><p class="faint">{escape(_about(evaluation))}</p>']
@@ -74,24 +77,27 @@ def _about(evaluation: Evaluation | None) -> str:
 
 def _evaluated(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     summary, errors = evaluation.summary, evaluation.errors
-    rows = summary_table(summary)
+    heads, *cells = summary_table(summary)
+    rows = [[head.replace("<=", "≤ ") for head in heads], *cells]
     own, beside = rows[: len(summary.result.landmarks) + 2], rows[len(summary.result.landmarks) + 1 :]
     pooled = {name: np.concatenate([*own.values(), np.empty(0)]) for name, own in errors.items()}
-    boxes = box_plot(errors.get(RESULT, {}), unit=summary.unit)
-    curves = cumulative_curve(pooled, unit=summary.unit)
+    result = errors.get(RESULT, {})
+    boxes = partial(box_plot, result, unit=summary.unit)
+    curves = partial(cumulative_curve, pooled, unit=summary.unit)
+    compared = [["set", *rows[0][1:]], [RESULT, *beside[0][1:]], *beside[1:]]
     return [
         ("summary", "Summary", _cards(summary) + _words(summary)),
         (
             "landmarks",
             "Each landmark",
-            _chart(boxes, f"Box plot of the errors of {len(errors.get(RESULT, {}))} landmarks; the table has its numbers.")
+            _chart(boxes, f"Box plot of the errors of {len(result)} landmarks; the table below has the numbers.")
             + table(own, caption=f"Errors of each landmark in {summary.unit}"),
         ),
         (
             "distances",
             "Within which distance",
             _chart(curves, "Part of the points found within each distance, of the result and what it is compared with.")
-            + (table([rows[0], [RESULT, *beside[0][1:]], *beside[1:]], caption="The result and what it is compared with")),
+            + table(compared, caption="The result and what it is compared with"),
         ),
         ("worst", "Worst cases", _worst(evaluation)),
     ]
@@ -129,10 +135,20 @@ def _words(summary: Summary) -> str:
 
 
 def _worst(evaluation: Evaluation) -> str:
-    heads = ["case", "landmark", f"error {evaluation.summary.unit}", "confidence", f"expected {evaluation.summary.unit}"]
+    heads = [
+        "case",
+        "landmark",
+        f"error {evaluation.summary.unit}",
+        "confidence",
+        f"expected {evaluation.summary.unit}",
+    ]
     keys = (("error", 2), ("confidence", 2), ("expected_error", 2))
     rows = [
-        [row["case"], row["landmark"], *("missed" if key == "error" and not row[key] else _text(row[key], digits) for key, digits in keys)]
+        [
+            row["case"],
+            row["landmark"],
+            *("missed" if key == "error" and not row[key] else _text(row[key], digits) for key, digits in keys),
+        ]
         for row in evaluation.worst
     ]
     pictures = "".join(_figure(picture) for picture in evaluation.pictures)
@@ -148,39 +164,42 @@ def _figure(picture: Picture) -> str:
 
 def _trained(training: Training) -> list[tuple[str, str, str]]:
     parts = []
-    if training.loss:
-        loss = learning_curve(training.loss, across="step", up="loss")
-        parts.append(_chart(loss, "Loss of the training at each step."))
     errors = {name: curve for name, curve in training.validation.items() if "error" in name}
     rates = {name: curve for name, curve in training.validation.items() if name not in errors}
-    for curves, up in ((errors, "validation error"), (rates, "validation, part of 1")):
+    for curves, across, up in (
+        (training.loss, "step", "loss"),
+        (errors, "epoch", "validation error"),
+        (rates, "epoch", "validation, parts of 1"),
+    ):
         if curves:
-            parts.append(_chart(learning_curve(_spelt(curves), across="epoch", up=up), f"{up.capitalize()} over the epochs."))
+            spelt = {name.replace("_", " "): curve for name, curve in curves.items()}
+            said = next(iter(spelt)) if len(spelt) == 1 and across == "epoch" else up
+            draw = partial(learning_curve, spelt, across=across, up=said)
+            parts.append(_chart(draw, f"{said.capitalize()} at each {across} of the training."))
     if not parts:
-        parts.append("<p>No curves: the training wrote no TensorBoard files into the bundle's folder eval.</p>")
-    settings = [["setting", "value"], *([name, str(value)] for name, value in training.settings.items())]
-    parts.append(table(settings, caption="Settings of the training"))
+        parts.append("<p>No curves: there are no TensorBoard files in the folder eval of the bundle.</p>")
+    parts.append("<h3>Settings in train.json</h3>" + _pairs(training.settings.items()))
     sections = [("training", "Training", "".join(parts))]
-    if training.data:
-        lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in training.data)
-        sections.append(("data", "Data", f"<dl>{lines}</dl>"))
-    return sections
+    return sections + ([("data", "Data", _pairs(training.data))] if training.data else [])
 
 
-def _spelt(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {name.replace("_", " "): curve for name, curve in curves.items()}
+def _versions(evaluation: Evaluation | None) -> tuple[str, str, str]:
+    """Those that the evaluation ran with, else those of this report."""
+    said = "" if evaluation is None else evaluation.summary.about.get("versions", "")
+    made = [part.partition(" ")[::2] for part in said.split(", ") if part]
+    what = "The evaluation ran with:" if made else "This page was made with:"
+    return "versions", "Versions", f"<p>{what}</p>{_pairs(made or versions().items())}"
 
 
-def _versions(evaluation: Evaluation | None) -> str:
-    """Those that the evaluation ran with, where it says them, else those of this report."""
-    made = {} if evaluation is None else dict(part.split(" ", 1) for part in evaluation.summary.about.get("versions", "").split(", ") if " " in part)
-    rows = [["package", "version"], *([name, own] for name, own in (made or versions()).items())]
-    what = "Versions that the evaluation ran with" if made else "Versions that this report was made with"
-    return table(rows, caption=what)
+def _pairs(pairs: Iterable[tuple[str, object]]) -> str:
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(said))}</dd>" for name, said in pairs)
+    return f"<dl>{lines}</dl>"
 
 
-def _chart(figure: Figure, label: str) -> str:
-    return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">{inline_svg(figure, label=label)}</div>'
+def _chart(draw: Callable[..., Figure], label: str) -> str:
+    """The chart twice, for a wide and for a narrow screen; the page shows one of them."""
+    broad, slim = (inline_svg(figure, label=label) for figure in (draw(), draw(width_inch=_SLIM_INCH)))
+    return f'<div class="broad">{broad}</div><div class="slim">{slim}</div>'
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,9 @@ def read_results(folders: Sequence[Path]) -> tuple[Evaluation | None, Training |
         trainings += [folder] if trained else []
     for found, kind in ((evaluations, "evaluation"), (trainings, "training")):
         if len(found) > 1:
-            raise InputError(f"{found[1]}: holds an {kind} as {found[0]} does; give one of each kind".replace("an t", "a t"))
+            raise InputError(
+                f"{found[1]}: holds an {kind} as {found[0]} does; give one of each kind".replace("an t", "a t")
+            )
     if not evaluations and (trainings[0] / "evaluation" / "summary.json").is_file():
         evaluations = [trainings[0] / "evaluation"]
     return (
@@ -113,7 +116,10 @@ def _worst_points(path: Path) -> list[dict[str, str]]:
     """Missed points, then the largest errors; the keys lose their unit."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [{key.removesuffix("_mm").removesuffix("_px"): text for key, text in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {key.removesuffix("_mm").removesuffix("_px"): text for key, text in row.items()}
+                for row in csv.DictReader(file)
+            ]
         missed = [row for row in rows if row["status"] == "missed"]
         found = sorted((row for row in rows if row["status"] == "found"), key=lambda row: -float(row["error"]))
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -173,6 +179,6 @@ def _fingerprint(path: Path) -> list[tuple[str, str]]:
         name, said = line[:12].strip(), line[12:].strip()
         if not name and rows:  # goes on from the line before
             name, before = rows.pop()
-            said = f"{before} {said}"
+            said = f"{before}; {said}" if re.match(r"\d+ of \d+: ", said) else f"{before} {said}"
         rows.append((name, said))
     return rows

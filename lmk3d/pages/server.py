@@ -40,7 +40,9 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
-        own = {f"{name}:{server.server_port}" for name in (_HOST, "localhost")} if isinstance(server, PageServer) else ()
+        own = (
+            {f"{name}:{server.server_port}" for name in (_HOST, "localhost")} if isinstance(server, PageServer) else ()
+        )
         # A page of another site may have its own name point here; it still says that name.
         if not isinstance(server, PageServer) or self.path != "/" or self.headers.get("Host") not in own:
             self.send_error(404)

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import math
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from lmk3d.geometry import Volume
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import compare
 from lmk3d.pages.html import asset, document
+from lmk3d.pages.listing import color_of, landmark_list, legend, lies_outside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,6 @@ _MOST_BYTES = 64 << 20
 _KEPT = ("uint8", "int16", "uint16", "float32")  # types that every NIfTI viewer knows
 _SLAB = 0.02  # of the image's longest side: how far from a slice a landmark is still drawn on it
 _PLANES = ("sagittal", "coronal", "axial")
-_RAMP = ((255, 92, 57), (255, 216, 77), (92, 190, 255))  # confidence 0, 0.5, 1; told apart by colour-blind eyes too
 
 
 def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tuple[str, list[str]]:
@@ -45,19 +46,15 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     Returns:
         The page, and notes on what it shows, a sentence each, that stand on it too.
     Raises:
-        InputError: if two sets of points have no name in common, or points and scan differ in their unit.
+        InputError: if two sets of points have no name in common, or points are in px and the scan in mm.
     """
-    truth, predicted = _sides(points)
-    for own in (truth, predicted):
-        if len(own) and own.unit != volume.unit:
-            raise InputError(
-                f"{title}: points are in {own.unit}, the scan in {volume.unit}; give the scan's --spacing, or points in "
-                f"{volume.unit}"
-            )
-    names = dict.fromkeys((*truth.names, *predicted.names))
-    rows = compare(truth, predicted, names)
+    if volume.unit == "mm" and any(own.unit == "px" for own in points):
+        raise InputError(f"{title}: has a spacing, but points are in px; write them in mm")
+    # Points beside an image without spacing are in its pixels, also where their file does not say so.
+    truth, predicted = _sides([replace(own, unit=volume.unit) for own in points])
+    rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
     shown, notes = reduced(volume)
-    outside = [row.name for row in rows if _outside(row, volume)]
+    outside = [row.name for row in rows if lies_outside(row, volume)]
     if outside:
         notes.append(f"Outside the image: {', '.join(outside)}.")
     grid = volume.grid
@@ -68,12 +65,12 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "slab_mm": max(_SLAB * float(grid.sides_mm.max()), 2 * float(grid.spacing_mm.max())),
         "rows": [_plain(row) for row in rows],
     }
-    several = len(points) > 1
+    several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
     body = "\n".join(
         [
             _header(title, volume, film),
             _scan(title, rows, film),
-            f"<aside>{_table(rows, volume, several=several)}{_footer(notes, several=several, sure=_sure(rows))}</aside>",
+            f"<aside>{landmark_list(rows, volume, several=several)}{legend(notes, several=several, sure=sure)}</aside>",
             f'<script type="application/json" id="data">{_script_json(data)}</script>',
             f'<script type="text/plain" id="volume">{_packed(shown)}</script>',
         ]
@@ -91,7 +88,9 @@ def reduced(volume: Volume, *, most_bytes: int = _MOST_BYTES) -> tuple[Volume, l
         The volume, and a sentence if it was averaged.
     """
     data = volume.data
-    kept = data.dtype.name if data.dtype.name in _KEPT else "int16" if data.dtype.name in ("int8", "bool") else "float32"
+    kept = (
+        data.dtype.name if data.dtype.name in _KEPT else "int16" if data.dtype.name in ("int8", "bool") else "float32"
+    )
     factors = np.ones(3, dtype=int)
     while np.prod(np.array(data.shape) // factors, dtype=float) * np.dtype(kept).itemsize > most_bytes:
         finest = np.where(np.array(data.shape) // factors > 1, volume.grid.spacing_mm * factors, np.inf).argmin()
@@ -144,36 +143,16 @@ def _sides(points: Sequence[Landmarks]) -> tuple[Landmarks, Landmarks]:
     return truth, predicted
 
 
-def _outside(row: PointError, volume: Volume) -> bool:
-    """Whether a point that is there lies outside the image; a film is only as deep as its plane."""
-    margin = 0.5 if volume.grid.shape[2] > 1 else max(volume.grid.shape)
-    there = [point for point in (row.truth_mm, row.predicted_mm) if not np.isnan(point).any()]
-    return bool(there) and not volume.grid.contains(np.array(there), margin_vox=margin).all()
-
-
-def _color(confidence: float) -> str | None:
-    if math.isnan(confidence):
-        return None
-    place = 2 * min(max(confidence, 0.0), 1.0)
-    start = min(int(place), 1)
-    mixed = [a + (place - start) * (b - a) for a, b in zip(_RAMP[start], _RAMP[start + 1], strict=True)]
-    return "#" + "".join(f"{round(value):02x}" for value in mixed)
-
-
 def _plain(row: PointError) -> dict[str, Any]:
     truth, predicted = (
         None if np.isnan(point).any() else np.round(point, 4).tolist() for point in (row.truth_mm, row.predicted_mm)
     )
-    return {"name": row.name, "truth": truth, "predicted": predicted, "color": _color(row.confidence)}
+    return {"name": row.name, "truth": truth, "predicted": predicted, "color": color_of(row.confidence)}
 
 
 def _script_json(data: dict[str, Any]) -> str:
     """JSON that no text in it can end the script element of."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
-def _sure(rows: Sequence[PointError]) -> bool:
-    return any(not math.isnan(row.confidence) for row in rows)
 
 
 def _header(title: str, volume: Volume, film: str | None) -> str:
@@ -186,11 +165,12 @@ def _header(title: str, volume: Volume, film: str | None) -> str:
 
 
 def _planes() -> str:
-    buttons = [
-        f'<button type="button" data-plane="{plane}" aria-pressed="{"true" if plane == "all" else "false"}">{text}</button>'
-        for plane, text in (("all", "All"), ("axial", "Axial"), ("coronal", "Coronal"), ("sagittal", "Sagittal"), ("3D", "3D"))
-    ]
-    return f'<div class="planes" role="group" aria-label="Planes to show">{"".join(buttons)}</div>'
+    shown = {"all": "All", "axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal", "3D": "3D"}
+    buttons = "".join(
+        f'<button type="button" data-plane="{plane}" aria-pressed="{str(plane == "all").lower()}">{text}</button>'
+        for plane, text in shown.items()
+    )
+    return f'<div class="planes" role="group" aria-label="Planes to show">{buttons}</div>'
 
 
 def _scan(title: str, rows: Sequence[PointError], film: str | None) -> str:
@@ -202,58 +182,3 @@ def _scan(title: str, rows: Sequence[PointError], film: str | None) -> str:
         '<canvas id="marks" aria-hidden="true"></canvas><p id="where" aria-live="polite"></p>'
         '<div id="trouble" role="alert" hidden></div></main>'
     )
-
-
-def _table(rows: Sequence[PointError], volume: Volume, *, several: bool) -> str:
-    heads = ["landmark", *([f"error {volume.unit}"] if several else []), "confidence", f"expected {volume.unit}"]
-    lines = []
-    for number, row in enumerate(rows):
-        values = [(row.error_mm, 2)] if several else []
-        values += [(row.confidence, 2), (row.expected_mm, 1)]
-        cells = [_cell(value, digits) for value, digits in values]
-        color = _color(row.confidence) if row.has_prediction else None
-        dot = f'<span class="dot" style="background:{color or "#ffd84d"}"></span>' if row.has_prediction else _NO_DOT
-        status = _status(row, several=several, outside=_outside(row, volume))
-        said = f'<span class="status">{status}</span>' if status else ""
-        name = escape(row.name if row.instance == 0 else f"{row.name} {row.instance + 1}")
-        lines.append(
-            f'<tr tabindex="0" data-row="{number}" aria-selected="false"><td data-value="{name}"><div>{dot}<span>{name.replace("_", "_<wbr>")}{said}</span></div></td>'
-            f"{''.join(cells)}</tr>"
-        )
-    top = "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads)
-    return (
-        '<div class="list"><table role="grid" aria-label="Landmarks; Enter moves the crosshair to one">'
-        f"<thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
-
-
-_NO_DOT = '<span class="dot none"></span>'
-
-
-def _cell(value: float, digits: int) -> str:
-    return "<td>–</td>" if math.isnan(value) else f'<td data-value="{value}">{value:.{digits}f}</td>'
-
-
-def _status(row: PointError, *, several: bool, outside: bool) -> str:
-    if outside:
-        return "outside the image"
-    if not several:
-        return "" if row.has_prediction else "missing"
-    return {"missed": "not found", "false": "not in the truth", "absent": "in neither"}.get(row.status, "")
-
-
-def _footer(notes: Sequence[str], *, several: bool, sure: bool) -> str:
-    signs = []
-    if several:
-        ring = '<circle cx="10" cy="10" r="5.5" fill="none" stroke="#53e07d" stroke-width="2"/>'
-        signs.append(f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{ring}</svg>truth</span>')
-    arms = '<path d="M4 4l4 4M12 12l4 4M16 4l-4 4M8 12l-4 4" stroke="#ffd84d" stroke-width="2"/>'
-    mark = "prediction" if several else "point"
-    signs.append(f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{arms}</svg>{mark}</span>')
-    if sure:
-        colors = ",".join(_color(value) or "" for value in (0.0, 0.5, 1.0))
-        ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'
-        signs.append(f"<span>confidence 0{ramp}1</span>")
-    keys = "Choose a row to go there (arrows and Enter too). Wheel: next slice. Right button: drag for contrast."
-    lines = "".join(f"<p>{escape(note)}</p>" for note in [*notes, keys])
-    return f'<footer><div class="key">{"".join(signs)}</div>{lines}</footer>'

@@ -39,7 +39,9 @@ def inline_svg(figure: Figure, *, label: str) -> str:
     svg = re.sub(r"font: ?([^;\"]*?)'[^\"]*?sans-serif", r"font: \1inherit", svg).replace("px inherit", "px sans-serif")
     frame = re.search(r'viewBox="[^"]+"', svg)
     head = f'<svg class="chart" role="img" aria-label="{escape(label)}" {frame[0] if frame else ""} xmlns='
-    return head + re.sub(r"^<svg[^>]*?>", '"http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">', svg)
+    return head + re.sub(
+        r"^<svg[^>]*?>", '"http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">', svg
+    )
 
 
 def _named(color: str) -> str:

@@ -80,11 +80,13 @@
   function label(pen, row, [x, y], { size, taken, chosen, start, end }) {
     pen.font = `${chosen ? "600 " : ""}${12 * devicePixelRatio}px system-ui, sans-serif`;
     const width = pen.measureText(row.name).width, height = 14 * devicePixelRatio;
-    // To the right of its mark where there is room, else to the left, else below.
-    const beside = [x + 1.4 * size, x - 1.4 * size - width].find((left) => left >= start && left + width <= end);
-    const left = beside ?? Math.max(start, Math.min(x - width / 2, end - width)), middle = beside === undefined ? y + 2 * size : y;
-    const box = [left, middle - height / 2, left + width, middle + height / 2];
-    if (taken.some((own) => own[0] < box[2] && box[0] < own[2] && own[1] < box[3] && box[1] < own[3])) return;
+    const clear = (box) => !taken.some((own) => own[0] < box[2] && box[0] < own[2] && own[1] < box[3] && box[1] < own[3]);
+    const places = [[x + 1.4 * size, y], [x - 1.4 * size - width, y], [x - width / 2, y + 2 * size], [x - width / 2, y - 2 * size]]
+      .map(([left, middle]) => [Math.max(start, Math.min(left, end - width)), middle]);
+    const around = ([left, middle]) => [left, middle - height / 2, left + width, middle + height / 2];
+    const place = places.find((own) => clear(around(own))) || (chosen && places[0]);
+    if (!place) return;
+    const [left, middle] = place, box = around(place);
     taken.push(box);
     pen.lineWidth = 3 * devicePixelRatio;
     pen.strokeStyle = RIM;
@@ -102,12 +104,16 @@
     pen.beginPath();
     pen.rect(...tile.leftTopWidthHeight);
     pen.clip();
-    const order = data.rows.map((row, number) => number).sort((a, b) => (b === selected) - (a === selected));
-    for (const number of order) {
-      const row = data.rows[number], chosen = number === selected;
-      const spots = [row.truth, row.predicted].map((point) => point && place(point));
-      const alphas = spots.map((spot) => (spot ? strength(spot[2], chosen) : 0)), most = Math.max(...alphas);
-      if (most <= 0.02) continue;
+    const shown = data.rows.map((row, number) => {
+      const chosen = number === selected, spots = [row.truth, row.predicted].map((point) => point && place(point));
+      const alphas = spots.map((spot) => (spot ? strength(spot[2], chosen) : 0));
+      return { row, chosen, spots, alphas, most: Math.max(...alphas) };
+    }).filter((own) => own.most > 0.02).sort((a, b) => b.chosen - a.chosen);
+    // Names keep clear of marks, as long as there are few enough marks for that.
+    for (const { spots } of shown.length > 30 ? [] : shown) {
+      for (const spot of spots) if (spot) taken.push([spot[0] - size, spot[1] - size, spot[0] + size, spot[1] + size]);
+    }
+    for (const { row, chosen, spots, alphas, most } of shown) {
       pen.globalAlpha = most;
       if (spots[0] && spots[1]) {
         stroke(pen, 1.5 * devicePixelRatio, LINE, () => { pen.moveTo(...spots[0]); pen.lineTo(...spots[1]); });
@@ -184,14 +190,18 @@
     };
     const draw = nv.drawScene.bind(nv);
     nv.drawScene = () => { const said = draw(); drawMarks(); return said; };
-    nv.setRenderAzimuthElevation(160, 12);
+    if (!data.film) {
+      nv.setRenderAzimuthElevation(160, 12);
+      await nv.setVolumeRenderIllumination(0.7);
+      await nv.setGradientOpacity(0.4); // surfaces stay, what is even inside becomes clear
+    }
     const first = data.rows.findIndex((row) => row.predicted || row.truth);
     if (first >= 0) jump(first); else nv.drawScene();
   }
 
   listen();
   // For tests and the console: when the scan is there, where the crosshair is, where a point is drawn in a picture.
-  window.lmk3d = { nv,
+  window.lmk3d = {
     ready: start().then(() => true, (error) => {
       trouble.textContent = `The scan cannot be shown: ${error.message}. The table holds all points.`;
       trouble.hidden = false;
