@@ -34,9 +34,9 @@ def inline_svg(figure: Figure, *, label: str) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue()[text.getvalue().index("<svg") :], flags=re.DOTALL)
     # Ids that nothing refers to would stand several times in a page with several charts.
-    svg = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", svg)
+    svg = re.sub(r' id="[^"]*_\d+"', "", svg)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda found: _named(found[0]), svg)
-    svg = re.sub(r"font: ?([^;\"]*?)'[^\"]*?sans-serif", r"font: \1inherit", svg).replace("px inherit", "px sans-serif")
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
     frame = re.search(r'viewBox="[^"]+"', svg)
     head = f'<svg class="chart" role="img" aria-label="{escape(label)}" {frame[0] if frame else ""} xmlns='
     return head + re.sub(

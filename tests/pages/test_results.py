@@ -40,9 +40,9 @@ def test_folders_that_hold_nothing_or_the_same_twice_are_refused(results, traine
         read_results([tmp_path / "nowhere"])
     with pytest.raises(InputError, match="holds no results; give the folder"):
         read_results([tmp_path])
-    with pytest.raises(InputError, match="holds an evaluation as .* does"):
+    with pytest.raises(InputError, match=r"holds an evaluation as .* does"):
         read_results([results, results])
-    with pytest.raises(InputError, match="holds a training as .* does"):
+    with pytest.raises(InputError, match=r"holds a training as .* does"):
         read_results([trained, trained])
 
 

@@ -171,7 +171,9 @@ def test_a_large_scan_is_averaged_where_it_lies_and_says_so(draw_grid):
     assert shown.data.dtype == np.float32
     places = shown.grid.to_mm(np.stack(np.meshgrid(*map(np.arange, shown.grid.shape), indexing="ij"), axis=-1))
     assert_allclose(shown.data, places @ slope, rtol=1e-5, atol=1e-3)
-    assert re.match(r"The scan is shown averaged over blocks of \d x \d x \d voxels, .* mm; the points are exact.", note)
+    assert re.match(
+        r"The scan is shown averaged over blocks of \d x \d x \d voxels, .* mm; the points are exact.", note
+    )
 
 
 @pytest.mark.parametrize(
