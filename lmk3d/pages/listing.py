@@ -23,7 +23,8 @@ _RAMP = ((255, 92, 57), (255, 216, 77), (92, 190, 255))  # confidence 0, 0.5, 1;
 _SAID = {"missed": "not found", "false": "not in the truth", "absent": "in neither"}
 _RING = '<circle cx="10" cy="10" r="5.5" fill="none" stroke="#53e07d" stroke-width="2"/>'
 _CROSS = f'<path d="M4 4l4 4M12 12l4 4M16 4l-4 4M8 12l-4 4" stroke="{_PLAIN}" stroke-width="2"/>'
-_KEYS = "Choose a row to go there (arrows and Enter too). Wheel: next slice. Right button: drag for contrast."
+_KEYS = "Choose a row to go there (arrows and Enter too). Right button: drag for contrast."
+_TURNING = "Wheel: next slice. Drag the 3D view to turn it."
 
 
 def landmark_list(rows: Sequence[PointError], volume: Volume, *, several: bool) -> str:
@@ -48,13 +49,14 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, *, several: bool) 
     )
 
 
-def legend(notes: Sequence[str], *, several: bool, sure: bool) -> str:
+def legend(notes: Sequence[str], *, several: bool, sure: bool, film: bool) -> str:
     """What the signs mean, notes, and how to move.
 
     Args:
         notes: plain text.
         several: whether truth and prediction are shown.
         sure: whether any point has a confidence.
+        film: whether there is only one slice.
     """
     signs = [("truth", _RING), ("prediction", _CROSS)] if several else [("point", _CROSS)]
     keys = [f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{sign}</svg>{name}</span>' for name, sign in signs]
@@ -62,7 +64,7 @@ def legend(notes: Sequence[str], *, several: bool, sure: bool) -> str:
         colors = ",".join(color_of(value) or "" for value in (0.0, 0.5, 1.0))
         ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'
         keys.append(f"<span>confidence 0{ramp}1</span>")
-    lines = "".join(f"<p>{escape(line)}</p>" for line in (*notes, _KEYS))
+    lines = "".join(f"<p>{escape(line)}</p>" for line in (*notes, _KEYS, *([] if film else [_TURNING])))
     return f'<footer><div class="key">{"".join(keys)}</div>{lines}</footer>'
 
 

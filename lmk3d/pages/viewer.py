@@ -66,11 +66,12 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "rows": [_plain(row) for row in rows],
     }
     several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
+    keys = legend(notes, several=several, sure=sure, film=film is not None)
     body = "\n".join(
         [
             _header(title, volume, film),
             _scan(title, rows, film),
-            f"<aside>{landmark_list(rows, volume, several=several)}{legend(notes, several=several, sure=sure)}</aside>",
+            f"<aside>{landmark_list(rows, volume, several=several)}{keys}</aside>",
             f'<script type="application/json" id="data">{_script_json(data)}</script>',
             f'<script type="text/plain" id="volume">{_packed(shown)}</script>',
         ]

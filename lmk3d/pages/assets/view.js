@@ -14,7 +14,7 @@
     backColor: [0.078, 0.078, 0.078, 1], crosshairColor: [0.49, 0.83, 1, 0.75], crosshairWidth: 0.25,
     crosshairWidthUnit: "percent", crosshairGap: 4, isSliceMM: true, isRadiologicalConvention: true, sagittalNoseLeft: true,
     multiplanarShowRender: 1, multiplanarPadPixels: 4, dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "",
-    cycleClipPlaneHotKey: "", logLevel: "error", loadingText: "", fontSizeScaling: 0.3, isForceMouseClickToVoxelCenters: false,
+    cycleClipPlaneHotKey: "", logLevel: "error", loadingText: "", fontSizeScaling: 0.3, isOrientationTextVisible: !data.film,
   });
 
   function jump(number) {
