@@ -88,20 +88,18 @@ def reduced(volume: Volume, *, most_bytes: int = _MOST_BYTES) -> tuple[Volume, l
     Returns:
         The volume, and a sentence if it was averaged.
     """
-    data = volume.data
-    kept = (
-        data.dtype.name if data.dtype.name in _KEPT else "int16" if data.dtype.name in ("int8", "bool") else "float32"
-    )
+    data, kind = _finite(volume.data), volume.data.dtype.name
+    kept = kind if kind in _KEPT else "int16" if kind in ("int8", "bool") else "float32"
     factors = np.ones(3, dtype=int)
     while np.prod(np.array(data.shape) // factors, dtype=float) * np.dtype(kept).itemsize > most_bytes:
         finest = np.where(np.array(data.shape) // factors > 1, volume.grid.spacing_mm * factors, np.inf).argmin()
         factors[finest] += 1
     if (factors == 1).all():
-        return Volume(_finite(data).astype(kept, copy=False), volume.grid, volume.unit), []
+        return Volume(data.astype(kept, copy=False), volume.grid, volume.unit), []
     grid = volume.grid.coarsened(factors.tolist())
     means = np.empty(grid.shape, kept)
     for slab in range(grid.shape[2]):  # one at a time: the whole in float32 would take twice its own memory again
-        near = _finite(data[:, :, slab * factors[2] : (slab + 1) * factors[2]])
+        near = data[:, :, slab * factors[2] : (slab + 1) * factors[2]]
         blocks = near[: grid.shape[0] * factors[0], : grid.shape[1] * factors[1]].astype(np.float32)
         mean = blocks.reshape(grid.shape[0], factors[0], grid.shape[1], factors[1], -1).mean(axis=(1, 3, 4))
         means[:, :, slab] = mean if kept == "float32" else np.round(mean)
@@ -111,7 +109,7 @@ def reduced(volume: Volume, *, most_bytes: int = _MOST_BYTES) -> tuple[Volume, l
 
 
 def _finite(data: NDArray[Any]) -> NDArray[Any]:
-    """NaN and infinities as the lowest finite value."""
+    """The same numbers, NaN and infinities as the lowest finite one."""
     if data.dtype.kind != "f" or np.isfinite(data).all():
         return data
     there = data[np.isfinite(data)]
