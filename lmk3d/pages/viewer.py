@@ -97,15 +97,16 @@ def reduced(volume: Volume, *, most_bytes: int = _MOST_BYTES) -> tuple[Volume, l
     if (factors == 1).all():
         return Volume(data.astype(kept, copy=False), volume.grid, volume.unit), []
     grid = volume.grid.coarsened(factors.tolist())
-    means = np.empty(grid.shape, kept)
-    for slab in range(grid.shape[2]):  # one at a time: the whole in float32 would take twice its own memory again
-        near = data[:, :, slab * factors[2] : (slab + 1) * factors[2]]
-        blocks = near[: grid.shape[0] * factors[0], : grid.shape[1] * factors[1]].astype(np.float32)
-        mean = blocks.reshape(grid.shape[0], factors[0], grid.shape[1], factors[1], -1).mean(axis=(1, 3, 4))
-        means[:, :, slab] = mean if kept == "float32" else np.round(mean)
+    means = np.zeros(grid.shape, np.float32)
+    for start in np.ndindex(*factors):  # the first voxel of every block, then the second of every block, ...
+        places = tuple(slice(a, a + f * n, f) for a, f, n in zip(start, factors, grid.shape, strict=True))
+        means += data[places]
+    means /= factors.prod()
+    if kept != "float32":
+        means = np.rint(means, out=means)
     by, steps = (" x ".join(f"{value:.3g}" for value in values) for values in (factors, grid.spacing_mm))
     note = f"The scan is shown averaged over blocks of {by} voxels, {steps} {volume.unit}; the points are exact."
-    return Volume(means, grid, volume.unit), [note]
+    return Volume(means.astype(kept, copy=False), grid, volume.unit), [note]
 
 
 def _finite(data: NDArray[Any]) -> NDArray[Any]:
@@ -124,7 +125,8 @@ def _packed(volume: Volume) -> str:
 
     image = nifti_image(volume)
     image.header["cal_min"], image.header["cal_max"] = grey_window(volume)
-    return base64.b64encode(gzip.compress(image.to_bytes(), 6, mtime=0)).decode("ascii")
+    # Level 1: the higher ones take twice as long and save 2 % of a CT.
+    return base64.b64encode(gzip.compress(image.to_bytes(), 1, mtime=0)).decode("ascii")
 
 
 def _sides(points: Sequence[Landmarks]) -> tuple[Landmarks, Landmarks]:
