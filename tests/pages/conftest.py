@@ -51,6 +51,7 @@ def open_page(browser):
         context = browser.new_context(**{"viewport": {"width": 900, "height": 560}, **look})
         context.set_offline(offline)
         context.add_init_script(before)
+        context.set_default_timeout(180_000)  # ms; a busy machine draws slowly
         page = context.new_page()
         asked, failed = [], []
         page.on("request", lambda request: asked.append(request.url))
