@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,7 +15,8 @@ from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name
-from lmk3d.report import RESULT, heading, summary_lines, write_page, write_points_table, write_summary
+from lmk3d.manifest import versions
+from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,10 +126,11 @@ def evaluate(
 ) -> Summary:
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
 
-    Prints a table. With ``output`` it also writes points.csv (a line for each case and landmark), summary.csv,
-    summary.json, boxes.png, cumulative.png, worst-1.png to worst-6.png (the worst point of each of the worst cases) and
-    index.html; files of these names are replaced. Beside the result stand each stage of the detector, the mean shape of
-    the training section, where it lies and after the best rigid alignment with the truth, and the second rater.
+    Prints a table. With ``output`` it also writes points.csv (a line for each case and landmark), errors.csv,
+    summary.csv, summary.json, boxes.png, cumulative.png, worst-1.png to worst-6.png (the worst point of each of the
+    worst cases) and index.html, which has all of it on one page; files of these names are replaced. Beside the result
+    stand each stage of the detector, the mean shape of the training section, where it lies and after the best rigid
+    alignment with the truth, and the second rater.
 
     Args:
         bundle: folder of a trained bundle.
@@ -271,7 +274,13 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
     errors.update(shape | _rater_errors(results, names, task.limit_mm))
     breakdowns = {name: metrics.summarise(own, task.sdr_mm) for name, own in errors.items()}
     result = breakdowns.pop(RESULT)
-    about = {"detector": detector, "dataset": task.dataset.name, "section": task.section}
+    about = {
+        "detector": detector,
+        "dataset": task.dataset.name,
+        "section": task.section,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": ", ".join(f"{package} {own}" for package, own in versions().items()),
+    }
     summary = metrics.Summary(
         unit,
         len(results),
@@ -351,20 +360,22 @@ def _gaps(task: _Task, names: Sequence[str]) -> list[str]:
 def _write(
     output: Path, summary: Summary, rows: Sequence[PointError], errors: dict[str, Errors], cases: dict[str, Case]
 ) -> None:
+    from lmk3d.pages import write_report
     from lmk3d.plots import box_plot, cumulative_curve, save_figure
 
     write_points_table(rows, output / "points.csv", unit=summary.unit)
+    write_errors(errors, output / "errors.csv", unit=summary.unit)
     write_summary(summary, output / "summary.csv", output / "summary.json")
     title = heading(summary).partition(";")[0]
     save_figure(box_plot(errors[RESULT], unit=summary.unit, title=title), output / "boxes.png")
     curves = {name: np.concatenate([*own.values(), np.empty(0)]) for name, own in errors.items()}
     save_figure(cumulative_curve(curves, unit=summary.unit, title=title), output / "cumulative.png")
-    pictures = ["boxes.png", "cumulative.png", *_write_worst(output, rows, cases, summary.unit)]
-    write_page(summary, pictures, output / "index.html")
+    _write_worst(output, rows, cases, summary.unit)
+    write_report([output], output / "index.html")
     print(f"written to {output}", flush=True)
 
 
-def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> list[str]:
+def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> None:
     """The worst point of each of the worst cases: an image that failed as a whole is one picture, not all."""
     from lmk3d.plots import save_figure, worst_case
 
@@ -372,7 +383,7 @@ def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case
     for row in rows:
         if row.status == "found" and (row.case not in worst or row.error_mm > worst[row.case].error_mm):
             worst[row.case] = row
-    names: list[str] = []
+    count = 0
     for row in sorted(worst.values(), key=lambda row: -row.error_mm)[:_PICTURES]:
         case = cases[row.case]
         try:
@@ -381,11 +392,11 @@ def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case
             print(f"no picture of {row.case}: {error}", flush=True)
             continue
         figure = worst_case(volume, row.truth_mm, row.predicted_mm, title=f"{row.case}   {row.name}", unit=unit)
-        names.append(f"worst-{len(names) + 1}.png")
-        save_figure(figure, output / names[-1])
-    for number in range(len(names) + 1, _PICTURES + 1):  # left by an earlier run, they would pass for this one's
+        count += 1
+        title = f"{row.case}, {row.name}: {row.error_mm:.2f} {unit} apart"
+        save_figure(figure, output / f"worst-{count}.png", title=title)
+    for number in range(count + 1, _PICTURES + 1):  # left by an earlier run, they would pass for this one's
         (output / f"worst-{number}.png").unlink(missing_ok=True)
-    return names
 
 
 def _make_folder(output: Path) -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lmk3d.geometry import Volume
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["describe_bundle", "describe_input", "sha256", "write_manifest"]
+__all__ = ["describe_bundle", "describe_input", "sha256", "versions", "write_manifest"]
 
-_PACKAGES = ("lmk3d", "torch", "numpy", "nibabel", "pydicom", "pillow")
+_PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "pillow")
 _HEADERS = (".mhd", ".nhdr")
 _WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
@@ -100,13 +100,14 @@ def write_manifest(
         "landmarks": {"found": [name for name in names if name not in missing], "missing": missing},
         "outputs": outputs,
         **run,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """The version of Python and of each package that a result depends on, where it is installed."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -1,22 +1,38 @@
-"""Files of an evaluation: a table of points, a summary as CSV and JSON, one HTML page, and a table for the terminal."""
+"""Files of an evaluation: tables of points and errors, a summary as CSV and JSON, and a table for the terminal."""
 
 from __future__ import annotations
 
 import csv
-import html
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
+from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from lmk3d.metrics import Breakdown, PointError, Statistics, Summary
+    from numpy.typing import NDArray
 
-__all__ = ["RESULT", "heading", "summary_lines", "write_page", "write_points_table", "write_summary"]
+    from lmk3d.metrics import PointError
+
+__all__ = [
+    "RESULT",
+    "heading",
+    "read_errors",
+    "read_summary",
+    "remarks",
+    "summary_lines",
+    "summary_table",
+    "write_errors",
+    "write_points_table",
+    "write_summary",
+]
 
 RESULT = "result"
 """What tables call the predictions, beside the stages, the mean shape and the second rater."""
@@ -59,9 +75,81 @@ def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def write_errors(errors: Mapping[str, Mapping[str, NDArray[np.float64]]], path: Path, *, unit: str = "mm") -> None:
+    """Every distance of every set (result, stages, mean shape, second rater), one a line; empty for a missed point.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["set", "landmark", f"error_{unit}"])
+        for which, own in errors.items():
+            writer.writerows([which, name, _field(value)] for name, values in own.items() for value in values)
+
+
+def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """What ``write_errors`` wrote; a landmark without a distance is left out.
+
+    Raises:
+        InputError: if the file cannot be read, or is another one.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for which, name, value in [*csv.reader(file)][1:]:
+                found.setdefault(which, {}).setdefault(name, []).append(float(value) if value else math.nan)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
+    return {which: {name: np.array(values) for name, values in own.items()} for which, own in found.items()}
+
+
+def read_summary(path: Path) -> Summary:
+    """The figures of a summary.json that ``write_summary`` wrote.
+
+    Raises:
+        InputError: if the file cannot be read, or is another one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = MissingScore(*(content["missing"][key] for key in ("both", "reported", "absent")))
+        return Summary(
+            unit=content["unit"],
+            cases=content["cases"],
+            result=_breakdown(content["result"]),
+            missing=missing,
+            beside={name: _breakdown(own) for name, own in content["beside"].items()},
+            notes=tuple(content["notes"]),
+            about=content["about"],
+            patients={name: _rates(own) for name, own in content["patients"].items()},
+            structures={name: _numbers(own) for name, own in content["structures"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no summary of lmk3d evaluate ({error!r}); evaluate again") from None
+
+
+def _breakdown(content: dict[str, Any]) -> Breakdown:
+    return Breakdown(
+        _statistics(content["overall"]), {name: _statistics(own) for name, own in content["landmarks"].items()}
+    )
+
+
+def _statistics(content: dict[str, Any]) -> Statistics:
+    measures = _numbers({key: content[key] for key in ("mean", "median", "std", "p95", "max")})
+    return Statistics(n=content["n"], missed=content["missed"], sdr=_rates(content["sdr"]), **measures)
+
+
+def _rates(content: dict[str, Any]) -> dict[float, float]:
+    return {float(at): rate for at, rate in _numbers(content).items()}
+
+
+def _numbers(content: dict[str, Any]) -> dict[str, float]:
+    return {key: math.nan if value is None else float(value) for key, value in content.items()}
+
+
 def summary_lines(summary: Summary) -> list[str]:
     """The summary for a terminal: each landmark, all together, what it is measured by, missing points, notes."""
-    rows = _table(summary)
+    rows = summary_table(summary)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -69,30 +157,7 @@ def summary_lines(summary: Summary) -> list[str]:
         )
         for row in rows
     ]
-    return [heading(summary), *lines, *_remarks(summary)]
-
-
-def write_page(summary: Summary, pictures: Sequence[str], path: Path) -> None:
-    """One HTML page with the table and the pictures, which lie in the same folder.
-
-    Args:
-        summary: the figures.
-        pictures: file names of PNGs, in order.
-        path: the page to write.
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    heads, *rows = _table(summary)
-    table = [_html_row(heads, "th"), *(_html_row(row, "td") for row in rows)]
-    remarks = [f"<p>{html.escape(line)}</p>" for line in _remarks(summary)]
-    sources = [html.escape(name, quote=True) for name in pictures]
-    images = [f'<p><img src="{source}" alt="{source}"></p>' for source in sources]
-    title = html.escape(heading(summary))
-    head = ['<html lang="en"><head><meta charset="utf-8">', f"<title>{title}</title>", _STYLE, "</head><body>"]
-    body = [f"<h1>{title}</h1>", "<table>", *table, "</table>", *remarks, *images, "</body></html>", ""]
-    text = "\n".join(["<!DOCTYPE html>", *head, *body])
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return [heading(summary), *lines, *remarks(summary)]
 
 
 def heading(summary: Summary) -> str:
@@ -103,14 +168,8 @@ def heading(summary: Summary) -> str:
     return f"{', '.join(about)}; errors in {unit}"
 
 
-_STYLE = (
-    "<style>body{font:15px/1.4 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#1c1c1c;background:#fff}"
-    "h1{font-size:1.3em}table{border-collapse:collapse}th,td{padding:.15em .8em;text-align:right}"
-    "th:first-child,td:first-child{text-align:left}th{border-bottom:1px solid #888}img{max-width:100%}</style>"
-)
-
-
-def _table(summary: Summary) -> list[list[str]]:
+def summary_table(summary: Summary) -> list[list[str]]:
+    """The summary as cells under their heads: each landmark, all together, and what the result is measured by."""
     overall = summary.result.overall
     digits = 3 if overall.n and overall.mean < 1 else 2  # tenths of a millimetre matter where errors are below one
     rates = [f"<={at:g}" for at in overall.sdr]
@@ -127,7 +186,8 @@ def _cells(name: str, own: Statistics, digits: int) -> list[str]:
     return [name, str(own.n), str(own.missed), *numbers, *rates]
 
 
-def _remarks(summary: Summary) -> list[str]:
+def remarks(summary: Summary) -> list[str]:
+    """What stands below the table, a sentence each: missing points, patients, outlines, notes."""
     score = summary.missing
     if not score.absent and not score.reported:
         missing = "No landmark is absent and none was reported missing."
@@ -172,7 +232,3 @@ def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:
 def _field(value: Any) -> str:
     """Shortest text that reads back as the same number; empty for NaN."""
     return "" if math.isnan(value) else repr(float(value))
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

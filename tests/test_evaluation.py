@@ -127,8 +127,8 @@ def test_all_files_are_written(dataset, tmp_path):
     (output / "worst-5.png").write_bytes(b"of an earlier run")
     evaluate_detector(Staged((0, 0.3, 0.4)), dataset, output)
     assert sorted(path.name for path in output.iterdir()) == [
-        "boxes.png", "cumulative.png", "index.html", "points.csv", "summary.csv", "summary.json", "worst-1.png",
-        "worst-2.png",
+        "boxes.png", "cumulative.png", "errors.csv", "index.html", "points.csv", "summary.csv", "summary.json",
+        "worst-1.png", "worst-2.png",
     ]  # fmt: skip
     with (output / "points.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -138,7 +138,9 @@ def test_all_files_are_written(dataset, tmp_path):
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     assert summary["result"]["overall"]["sdr"]["1"] == 1.0
     page = (output / "index.html").read_text(encoding="utf-8")
-    assert page.count("<img") == 4
+    assert page.count("<img") == 2
+    assert page.count("<svg") == 4  # both charts, for a wide and a narrow screen
+    assert "7 on boxes" in page
 
 
 def test_evaluate_loads_the_bundle(dataset, tmp_path, monkeypatch, capsys):
@@ -151,7 +153,9 @@ def test_evaluate_loads_the_bundle(dataset, tmp_path, monkeypatch, capsys):
     assert found.result.overall.mean == pytest.approx(0.5)
     assert list(found.result.overall.sdr) == [0.25, 8.0]  # as its method's paper has them
     assert list(evaluate(tmp_path / "my_bundle", dataset, sdr_mm=(3,)).result.overall.sdr) == [3.0]
-    assert found.about == {"detector": "my_bundle 7", "dataset": "boxes", "section": "validation"}
+    said = {key: found.about[key] for key in ("detector", "dataset", "section")}
+    assert said == {"detector": "my_bundle 7", "dataset": "boxes", "section": "validation"}
+    assert f"numpy {np.__version__}" in found.about["versions"]
     assert "my_bundle 7, boxes, validation" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""Tables, JSON and page of an evaluation."""
+"""Tables and JSON of an evaluation."""
 
 import csv
 import json
@@ -9,7 +9,17 @@ import pytest
 from lmk3d.errors import InputError
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import MissingScore, Summary, compare, summarise
-from lmk3d.report import heading, summary_lines, write_page, write_points_table, write_summary
+from lmk3d.report import (
+    heading,
+    read_errors,
+    read_summary,
+    remarks,
+    summary_lines,
+    summary_table,
+    write_errors,
+    write_points_table,
+    write_summary,
+)
 
 GONE = [np.nan] * 3
 
@@ -80,12 +90,39 @@ def test_missing_scores_that_have_no_value_are_not_invented():
     assert "No landmark is absent" in summary_lines(a_summary(missing=MissingScore(0, 0, 0)))[6]
 
 
-def test_the_page_shows_table_and_pictures_and_escapes_names(tmp_path):
-    write_page(a_summary(), ["boxes.png", "worst-1.png"], tmp_path / "index.html")
-    page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "<td>a&lt;b</td><td>2</td><td>1</td><td>2.00</td>" in page
-    assert page.count("<img ") == 2
-    assert 'src="worst-1.png"' in page
+def test_a_summary_is_read_back_as_it_was(tmp_path):
+    summary = a_summary("px")
+    write_summary(summary, tmp_path / "s.csv", tmp_path / "s.json")
+    again = read_summary(tmp_path / "s.json")
+    assert again.as_dict() == summary.as_dict()
+    assert summary_lines(again) == summary_lines(summary)
+    assert summary_table(again)[3][:4] == ["ALL", "2", "1", "2.00"]
+    assert remarks(again)[1:] == ["A note."]
+
+
+def test_errors_of_every_set_are_read_back(tmp_path):
+    errors = {"result": {"a,b": np.array([1.0, np.nan])}, "mean shape": {"a,b": np.array([8.0]), "c": np.empty(0)}}
+    write_errors(errors, tmp_path / "errors.csv", unit="px")
+    assert read(tmp_path / "errors.csv")[:3] == [
+        ["set", "landmark", "error_px"],
+        ["result", "a,b", "1.0"],
+        ["result", "a,b", ""],
+    ]
+    again = read_errors(tmp_path / "errors.csv")
+    np.testing.assert_array_equal(again["result"]["a,b"], [1.0, np.nan])
+    assert list(again["mean shape"]) == ["a,b"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"unit": "mm"}', '{"missing": 3}'])
+def test_another_file_is_no_summary(text, tmp_path):
+    (tmp_path / "summary.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"summary\.json: is no summary of lmk3d evaluate"):
+        read_summary(tmp_path / "summary.json")
+
+
+def test_errors_that_cannot_be_read_are_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"errors\.csv: cannot be read .* run lmk3d evaluate again"):
+        read_errors(tmp_path / "errors.csv")
 
 
 def test_files_that_cannot_be_written_are_input_errors(tmp_path):
@@ -94,5 +131,5 @@ def test_files_that_cannot_be_written_are_input_errors(tmp_path):
         write_points_table([], nowhere / "points.csv")
     with pytest.raises(InputError, match=r"s\.csv: cannot be written"):
         write_summary(a_summary(), nowhere / "s.csv", nowhere / "s.json")
-    with pytest.raises(InputError, match=r"index\.html: cannot be written"):
-        write_page(a_summary(), [], nowhere / "index.html")
+    with pytest.raises(InputError, match=r"errors\.csv: cannot be written"):
+        write_errors({}, nowhere / "errors.csv")

@@ -62,6 +62,7 @@ def train_dataset(
         known = read_dataset(dataset).with_validation()
         plan = plan_for(known, dataset, result.fingerprint)
         write_bundle(output, plan if method == "cascade" else with_method(plan, method, known))
+        _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
     changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
     if device is not None:
@@ -154,6 +155,9 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
 
 def _store(path: Path, values: Mapping[str, Any]) -> None:
     """Set values of a JSON file."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({**content, **values}, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

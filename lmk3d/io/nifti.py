@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["read_nifti", "write_nifti"]
+__all__ = ["nifti_image", "read_nifti", "write_nifti"]
 
 
 def read_nifti(path: Path) -> Volume:
@@ -109,9 +109,17 @@ def _offset(header: Any, size: int, path: Path) -> int:
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write NIfTI-1 in the volume's own type with its affine as sform (in float32, as the format has it).
+    """Write NIfTI-1; see ``nifti_image``."""
+    nifti_image(volume).to_filename(path)
+
+
+def nifti_image(volume: Volume) -> Any:
+    """The volume as nibabel's ``Nifti1Image`` in its own type, its affine as sform (in float32, as the format has it).
 
     The qform is written too where the axes are at right angles, for readers that look at nothing else.
+
+    Raises:
+        InputError: if NIfTI does not know the type.
     """
     from nibabel.nifti1 import Nifti1Image
 
@@ -126,4 +134,4 @@ def write_nifti(volume: Volume, path: Path) -> None:
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner" if orthogonal else "unknown")
     image.header.set_xyzt_units("mm" if volume.unit == "mm" else "unknown")
-    image.to_filename(path)
+    return image

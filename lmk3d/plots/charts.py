@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["box_plot", "cumulative_curve", "pareto_plot"]
+__all__ = ["box_plot", "cumulative_curve", "learning_curve", "pareto_plot"]
 
 _BLUE, _GREY, _GRID = "#1f5f99", "#6b6b6b", "#e2e2e2"
 _FEW = 30
+_NARROW = 6.0  # inches; below it a legend beside the axes leaves too little of them
 # Line style and colour both change, for print and for colour-blind eyes.
 _STYLES = (("-", _BLUE), ((0, (5, 2)), "#b4540a"), ((0, (1, 1.2)), "#4f7f1f"), ((0, (5, 1.5, 1, 1.5)), "#7a3d8f"),
            ((0, (8, 2, 2, 2)), "#444444"), ((0, (3, 1)), "#a01c3f"))  # fmt: skip
 
 
-def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "") -> Figure:
+def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "", width_inch: float = 9.0) -> Figure:
     """One box for each landmark: quartiles, median, whiskers to 1.5 box lengths, and the points beyond.
 
     Up to 30 points of a landmark are all drawn: a box of so few hides more than it shows.
@@ -34,10 +35,11 @@ def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = 
         errors: distances by name; NaN is a missed point and is counted at the right edge.
         unit: what the distances count.
         title: stands on top.
+        width_inch: of the figure.
     """
     names = list(errors)
     arrays = [np.asarray(errors[name], dtype=np.float64).ravel() for name in names]
-    figure = new_figure(9.0, 1.3 + 0.25 * max(len(names), 3))
+    figure = new_figure(width_inch, 1.3 + 0.25 * max(len(names), 3))
     axes: Any = figure.add_subplot()
     for height, values in enumerate(arrays):
         _box(axes, values[~np.isnan(values)], height)
@@ -52,7 +54,9 @@ def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = 
     return figure
 
 
-def cumulative_curve(curves: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "") -> Figure:
+def cumulative_curve(
+    curves: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = "", width_inch: float = 8.6
+) -> Figure:
     """The part of the true points found within each distance.
 
     Args:
@@ -60,8 +64,9 @@ def cumulative_curve(curves: Mapping[str, ArrayLike], *, unit: str = "mm", title
             99th percentile. NaN is a missed point, which no distance reaches.
         unit: what the distances count.
         title: stands on top.
+        width_inch: of the figure; the legend stands below the axes where it is narrow.
     """
-    figure = new_figure(8.6, 4.8)
+    figure = new_figure(width_inch, 4.8 if width_inch >= _NARROW else 3.2 + 0.45 * len(curves))
     axes: Any = figure.add_subplot()
     arrays = {name: np.asarray(values, dtype=np.float64).ravel() for name, values in curves.items()}
     first = next(iter(arrays.values()), np.empty(0))
@@ -82,8 +87,39 @@ def cumulative_curve(curves: Mapping[str, ArrayLike], *, unit: str = "mm", title
     axes.set_xlabel(f"error ({unit})")
     axes.set_ylabel("points within that error (%)")
     if axes.lines:
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelspacing=1.0)
+        _legend(axes, width_inch)
     _finish(figure, axes, title, "both")
+    return figure
+
+
+def learning_curve(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, across: str, up: str, width_inch: float = 8.6
+) -> Figure:
+    """How a training went: values over steps or epochs; from zero, logarithmic where they fell more than thirtyfold.
+
+    Args:
+        curves: steps and values by what the legend calls them.
+        across, up: what the axes count.
+        width_inch: of the figure, as in ``cumulative_curve``.
+    """
+    figure = new_figure(width_inch, 3.0 if width_inch >= _NARROW else 2.7 + 0.22 * len(curves))
+    axes: Any = figure.add_subplot()
+    for number, (name, (steps, values)) in enumerate(curves.items()):
+        style, color = _STYLES[number % len(_STYLES)]
+        look = {"linestyle": style, "color": color, "linewidth": 1.8, "label": name}
+        axes.plot(steps, values, marker="o" if len(np.atleast_1d(steps)) <= _FEW else "", markersize=3.5, **look)
+    everything = np.concatenate([np.asarray(values, dtype=np.float64).ravel() for _, values in curves.values()])
+    known = everything[np.isfinite(everything)]
+    if len(known) and known.min() > 0 and known.max() > 30 * known.min():
+        axes.set_yscale("log")
+    elif len(known) and known.min() >= 0:
+        axes.set_ylim(0, 1.05 * max(float(known.max()), 1e-9))
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(curves) > 1:
+        _legend(axes, width_inch)
+    _finish(figure, axes, "", "both")
     return figure
 
 
@@ -115,6 +151,14 @@ def _scale(axes: Any, values: FloatArray) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axes.set_xlim(0, 1.05 * measured.max() if len(positive) else 1.0)
+
+
+def _legend(axes: Any, width_inch: float) -> None:
+    look = {"frameon": False, "fontsize": 9}
+    if width_inch >= _NARROW:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelspacing=1.0, **look)
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), labelspacing=0.6, **look)
 
 
 def _finish(figure: Figure, axes: Any, title: str, grid: str) -> None:

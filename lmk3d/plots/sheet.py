@@ -54,14 +54,19 @@ def new_figure(width_inch: float, height_inch: float, color: str = "white") -> F
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, title: str = "") -> None:
     """Write a PNG that appears whole or not at all.
 
+    Args:
+        figure, path: what, and where to.
+        title: what the picture shows in words; kept in the file, for those who do not see it.
     Raises:
         InputError: if the folder does not exist or cannot be written.
     """
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor())
+        figure.savefig(
+            temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Title": title} if title else None
+        )
 
 
 def text_width(text: str, size: float = 9) -> float:

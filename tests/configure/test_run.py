@@ -66,6 +66,8 @@ def test_a_data_set_becomes_a_bundle_within_its_budget(tmp_path, tiny_dataset, c
     assert LandmarkDetector.from_bundle(tmp_path / "bundle").names == ("left", "right", "top")
     config = json.loads((tmp_path / "bundle" / "train.json").read_text(encoding="utf-8"))
     assert config["epochs"] % config["validate_every"] == 0
+    fingerprint = json.loads((tmp_path / "bundle" / "fingerprint.json").read_text(encoding="utf-8"))
+    assert fingerprint["median_shape"] == [20, 22, 18]
     text = capsys.readouterr().out
     assert "median 20 x 22 x 18" in text  # the fingerprint
     assert "train.json: every setting stands there" in text

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from numpy.testing import assert_allclose
 
-from lmk3d.plots import box_plot, cumulative_curve, pareto_plot
+from lmk3d.plots import box_plot, cumulative_curve, learning_curve, pareto_plot
 
 
 def texts(figure):
@@ -81,3 +81,29 @@ def test_the_front_is_joined_and_numbered():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("mean error (mm)", "mean dice")
     alone = pareto_plot({"mean_error_mm": [3.0, 1.0]}, [False, True]).axes[0]
     assert (alone.get_xlabel(), alone.get_ylabel()) == ("trial", "mean error (mm)")
+
+
+def test_a_learning_curve_begins_at_zero_and_counts_whole_epochs():
+    figure = learning_curve(
+        {"mean": ([1, 2, 3], [4.0, 2.0, 1.0]), "median": ([1, 3], [3.0, 1.0])}, across="epoch", up="mm"
+    )
+    axes = figure.axes[0]
+    assert axes.get_ylim() == (0, 1.05 * 4)
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mean", "median"]
+
+
+def test_a_loss_that_falls_far_is_shown_on_a_logarithmic_scale():
+    axes = learning_curve({"loss": (range(1, 101), np.geomspace(100, 0.1, 100))}, across="step", up="loss").axes[0]
+    assert axes.get_yscale() == "log"
+    assert axes.get_legend() is None
+
+
+def test_the_legend_of_a_narrow_chart_stands_below_it():
+    curves = {"result": [1.0, 2.0], "mean shape": [3.0]}
+    for width, below in ((8.6, False), (4.6, True)):
+        figure = cumulative_curve(curves, width_inch=width)
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        legend = axes.get_legend().get_window_extent()
+        assert (legend.y1 < axes.get_window_extent().y0) == below

@@ -42,3 +42,11 @@ def test_the_width_of_texts_is_not_guessed_too_small():
         sheet.text((0, 50), text)
         drawn = sheet.axes.texts[-1].get_window_extent(sheet.figure.canvas.get_renderer()).width / 1.2
         assert 0.7 * text_width(text) < drawn < 1.02 * text_width(text)
+
+
+def test_a_picture_says_in_words_what_it_shows(tmp_path):
+    from PIL import Image
+
+    save_figure(Sheet(100, 100).figure, tmp_path / "a.png", title="case 1, apex: 2.50 mm apart")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["Title"] == "case 1, apex: 2.50 mm apart"

@@ -1,0 +1,60 @@
+"""The list of landmarks beside a scan."""
+
+import numpy as np
+import pytest
+
+from lmk3d.geometry import Grid, Volume
+from lmk3d.landmarks import Landmarks
+from lmk3d.metrics import compare
+from lmk3d.pages.listing import color_of, landmark_list, legend, lies_outside
+
+VOLUME = Volume(np.zeros((10, 10, 10), np.int16), Grid((10, 10, 10), np.eye(4)))
+NOTHING = Landmarks((), np.empty((0, 3)))
+
+
+def rows(points, truth=NOTHING):
+    return compare(truth, points, dict.fromkeys((*truth.names, *points.names)))
+
+
+def test_colours_run_from_red_over_yellow_to_blue():
+    assert [color_of(value) for value in (0.0, 0.25, 0.5, 1.0)] == ["#ff5c39", "#ff9a43", "#ffd84d", "#5cbeff"]
+    assert color_of(float("nan")) is None
+    assert color_of(1.2) == color_of(1.0)
+
+
+def test_what_is_missing_or_outside_is_said():
+    points = Landmarks(("a", "b", "c"), [[1, 2, 3], [np.nan] * 3, [-20, 0, 0]])
+    html = landmark_list(rows(points), VOLUME, several=False)
+    assert html.count('<span class="status">missing</span>') == 1
+    assert html.count('<span class="status">outside the image</span>') == 1
+    assert "error mm" not in html
+
+
+def test_errors_and_differences_of_two_files_are_said():
+    truth = Landmarks(("a", "b"), [[1, 2, 3], [5, 5, 5]])
+    points = Landmarks(("a", "c"), [[1, 5, 7], [4, 4, 4]], confidence=[0.25, 1.0])
+    html = landmark_list(rows(points, truth), VOLUME, several=True)
+    assert '<td data-value="5.0">5.00</td><td data-value="0.25">0.25</td>' in html
+    assert "not found" in html
+    assert "not in the truth" in html
+
+
+def test_several_points_of_one_name_are_numbered():
+    html = landmark_list(rows(Landmarks(("s", "s"), [[1, 1, 1], [2, 2, 2]])), VOLUME, several=False)
+    assert 'data-value="s"' in html
+    assert 'data-value="s 2"' in html
+
+
+@pytest.mark.parametrize(("depth", "outside"), [(10, True), (1, False)])
+def test_before_or_behind_the_plane_of_a_film_is_inside(depth, outside):
+    volume = Volume(np.zeros((10, 10, depth), np.int16), Grid((10, 10, depth), np.eye(4)))
+    (row,) = rows(Landmarks(("a",), [[2, 2, 50]]))
+    assert lies_outside(row, volume) == outside
+
+
+def test_the_legend_shows_only_what_is_there():
+    of_a_film = legend(["a < b"], several=False, sure=False, film=True)
+    assert not [word for word in ("truth", "confidence", "slice") if word in of_a_film]
+    assert "a &lt; b" in of_a_film
+    of_all = legend([], several=True, sure=True, film=False)
+    assert [word for word in ("truth", "confidence", "slice") if word in of_all] == ["truth", "confidence", "slice"]
