@@ -30,6 +30,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"
 # A toctree may name pages that are not there yet; suppress_warnings does not know this one.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda line: vars(line).get("subtype") != "empty_glob")
 exclude_patterns = ["_build"]
+highlight_language = "none"  # most of what is shown is typed into a terminal
 
 html_theme = "pydata_sphinx_theme"
 html_title = "lmk3d"
@@ -45,8 +46,9 @@ html_theme_options = {
     "pygments_light_style": "a11y-light",
     "pygments_dark_style": "a11y-dark",
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "tutorial": []}  # nothing to navigate there
 
+autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
@@ -105,6 +107,8 @@ def link_pages(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if match and match[1] in app.env.found_docs:
             node["refuri"] = app.builder.get_relative_uri(docname, match[1]) + (match[2] or "")
             node["internal"] = True
+            if node.astext() == match[0]:
+                node.children = [nodes.Text(app.env.titles[match[1]].astext())]
 
 
 def setup(app: Sphinx) -> None:

@@ -85,6 +85,8 @@ def test_pages_are_built_without_a_warning(tmp_path):
     rooms = (ROOT / "tests" / "public_names.txt").read_text(encoding="utf-8").split()
     reference = " ".join(path.read_text(encoding="utf-8") for path in (tmp_path / "html" / "api").glob("*.html"))
     for name in rooms:
+        if name.startswith("lmk3d.cli."):
+            continue  # cli.rst
         assert f'id="{name}"' in reference or f">{name.rpartition('.')[2]}<" in reference, f"{name} is not described"
 
 

@@ -87,6 +87,7 @@ def test_a_bad_scan_does_not_stop_the_others(scan, fake_bundle, tmp_path, bright
     assert [result.landmarks is None for result in results] == [True, True, False]
     assert "broken.nii.gz" in str(results[0].error)
     assert str(results[1].error) == f"{scan.parent / 'constant.nii.gz'}: the image is constant; is it the right file?"
+    assert results[1].error.__traceback__ is results[1].error.__cause__.__traceback__ is None  # they hold the volume
     assert listed(tmp_path / "out") == ["scan.manifest.json", "scan.mrk.json"]
 
 
