@@ -120,6 +120,9 @@ def _evidence(image: Path, series: str | None) -> list[Any]:
         first, *others = entries
         evidence = [pydicom_dataset(first), *(pydicom_dataset(entry, tags=_EVIDENCE) for entry in others)]
     for entry, dataset in zip(entries, evidence, strict=True):
+        for tag in ("SOPClassUID", "SOPInstanceUID"):  # anonymisers may empty these, and leave them before the data set
+            if not dataset.get(tag):
+                setattr(dataset, tag, dataset.file_meta.get(f"MediaStorage{tag}"))
         if lacking := next((tag for tag in _EVIDENCE if not dataset.get(tag)), None):
             raise InputError(f"{entry}: has no {lacking}, so a DICOM report cannot refer to it; choose another format")
     evidence[0].decode()

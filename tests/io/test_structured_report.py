@@ -72,6 +72,18 @@ def test_report_is_tid_1500_in_the_study_and_frame_of_its_images(series, tmp_pat
     assert frames == {image.FrameOfReferenceUID}
 
 
+def test_uids_that_an_anonymiser_has_emptied_come_from_before_the_data_set(series, tmp_path):
+    uids = set()
+    for path in series.iterdir():
+        image = pydicom.dcmread(path)
+        uids.add(str(image.SOPInstanceUID))
+        image.SOPClassUID = image.SOPInstanceUID = ""
+        image.save_as(path, enforce_file_format=False)
+    write_points(POINTS, tmp_path / "points.dcm", image=series)
+    report = pydicom.dcmread(tmp_path / "points.dcm")
+    assert {str(item.value) for item in report.iterall() if item.keyword == "ReferencedSOPInstanceUID"} == uids
+
+
 def test_highdicom_reads_the_report(series, tmp_path):
     from highdicom.sr import srread
 
@@ -94,6 +106,8 @@ def test_what_no_report_can_refer_to_is_refused(series, write_series, tmp_path, 
     refused("its points are in px", Landmarks(("a",), [[1, 2, 3]], unit="px"))
     refused("there are no points", POINTS.rows([]))
     refused("say which the points lie in", image=None)
+    emptied = write_series(tmp_path / "emptied", StudyInstanceUID="")
+    refused(r"0\.dcm: has no StudyInstanceUID", image=emptied)
     lost = write_series(tmp_path / "lost", FrameOfReferenceUID=None)
     refused(r"0\.dcm: has no FrameOfReferenceUID", image=lost)
     real = builtins.__import__
