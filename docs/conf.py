@@ -77,6 +77,23 @@ def public(path: Path) -> list[str]:
     return []
 
 
+def page_of(room: str) -> str:
+    """The page of a room: its functions and classes, then its values, described in the file that assigns them."""
+    module = import_module(room)
+    files = [Path(str(module.__file__))]
+    if files[0].name == "__init__.py":
+        files += sorted(files[0].parent.glob("*.py"))
+    values = {}
+    for file in files:
+        inner = room if file == files[0] else f"{room}.{file.stem}"
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            values |= {one.id: inner for one in targets if isinstance(one, ast.Name) and one.id in module.__all__}
+    lines = [room, "=" * len(room), "", f".. automodule:: {room}", "   :members:", "   :imported-members:"]
+    lines += [f"   :exclude-members: {', '.join(values)}"] if values else []
+    return "\n".join([*lines, "", *(f".. autodata:: {inner}.{name}" for name, inner in values.items())]) + "\n"
+
+
 def write_api(_app: Sphinx) -> None:
     """A page for each room, and the page that lists them; written anew where they have changed."""
     API.mkdir(exist_ok=True)
@@ -87,7 +104,7 @@ def write_api(_app: Sphinx) -> None:
         module = import_module(room)
         for name in module.__all__:  # those that a room imports when they are first used
             setattr(module, name, getattr(module, name))
-        pages[room] = f"{room}\n{'=' * len(room)}\n\n.. automodule:: {room}\n   :members:\n   :imported-members:\n"
+        pages[room] = page_of(room)
         what = (module.__doc__ or "").strip().splitlines()[0].split(": ")[0].rstrip(".")
         lines += [f"   * - :doc:`{room} <{room}>`", f"     - {what}"]
     lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {room}" for room in pages)]
