@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Turns LPS (ITK, DICOM) into RAS (NIfTI, this package) and back: it is its own inverse."""
+"""Turns LPS (ITK, DICOM) into RAS (NIfTI, this package) and back; it is its own inverse."""
 
 
 @dataclass(frozen=True, eq=False)

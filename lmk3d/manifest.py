@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import platform
+import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,28 @@ if TYPE_CHECKING:
     from lmk3d.geometry import Volume
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["describe_bundle", "describe_input", "sha256", "versions", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "bundle_digests",
+    "describe_bundle",
+    "describe_input",
+    "digest_input",
+    "read_manifest",
+    "sha256",
+    "versions",
+    "write_manifest",
+]
+
+MANIFEST = ".manifest.json"
+"""What the name of a manifest ends in."""
+
 
 _PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "pillow")
 _HEADERS = (".mhd", ".nhdr")
 _WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
+_CONFIG = "inference.json"
+# What a prediction writes, and its folder while it does.
+_OUTPUT = re.compile(r"\.(manifest\.json|mrk\.json|fcsv|csv|json|sr\.dcm|preview(-\d+)?\.png)$|\.part/")
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
 
 
@@ -37,18 +55,12 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
     """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient.
 
     Returns:
-        JSON values. "sha256" is the file's digest; where the image is made of several "files", it is the digest of
-        their lines "digest  relative path" in the order of the paths.
+        JSON values; see ``digest_input`` for "files" and "sha256".
     """
-    files = _files_of(image, volume)
-    digest = sha256(files[0])
-    if len(files) > 1:
-        root = image if image.is_dir() else image.parent
-        lines = [f"{sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files]
-        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    files, digest = digest_input(image, depth=volume.grid.shape[2])
     return {
         "path": str(image),
-        "files": len(files),
+        "files": files,
         "sha256": digest,
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
@@ -56,20 +68,60 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
     }
 
 
-def _files_of(image: Path, volume: Volume) -> list[Path]:
+def digest_input(image: Path, *, depth: int) -> tuple[int, str]:
+    """How many files an image may have been read from, and their digest.
+
+    Args:
+        image: the file or folder.
+        depth: of the image in voxels; one file of a series of DICOM slices stands for all of them.
+    Returns:
+        The number of files, and the SHA-256 of the only one or, where there are several, of their lines
+        "digest  relative path" in the order of the paths. What predictions left beside them does not count.
+    """
+    files = _files_of(image, depth)
+    if len(files) == 1:
+        return 1, sha256(files[0])
+    root = image if image.is_dir() else image.parent
+    lines = [f"{sha256(file)}  {file.relative_to(root).as_posix()}\n" for file in files]
+    return len(files), hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _files_of(image: Path, depth: int) -> list[Path]:
     """The files that an image may have been read from, in the order of their names."""
     if image.is_dir():
-        return sorted(file for file in image.rglob("*") if file.is_file())
-    if image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
-        return sorted(file for file in image.parent.glob(f"{glob.escape(image.stem)}.*") if file.is_file())
-    if volume.grid.shape[2] > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
-        return sorted(file for file in image.parent.iterdir() if file.is_file())
-    return [image]
+        near = image.rglob("*")
+    elif image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
+        near = image.parent.glob(f"{glob.escape(image.stem)}.*")
+    elif depth > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
+        near = image.parent.iterdir()
+    else:
+        return [image]
+    return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.as_posix()))
 
 
 def describe_bundle(folder: Path, version: str) -> dict[str, object]:
-    """Name, version and digest of the weights of a bundle."""
-    return {"name": folder.resolve().name, "version": version, "sha256": sha256(folder / "models" / "model.pt")}
+    """Name, version and digests of a bundle."""
+    return {"name": folder.resolve().name, "version": version, **bundle_digests(folder)}
+
+
+def bundle_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of a bundle's weights and of the configuration that prediction reads ("" where it has none)."""
+    config = next((file for file in (folder / _CONFIG, folder / "configs" / _CONFIG) if file.is_file()), None)
+    return {
+        "sha256": sha256(folder / "models" / "model.pt"),
+        "config_sha256": "" if config is None else sha256(config),
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a manifest holds; empty where there is none, or one that ``write_manifest`` did not write."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        image, bundle, outputs = content["input"], content["bundle"], content["outputs"]
+        whole = len(image["shape"]) == 3 and {"files", "sha256"} <= image.keys() and isinstance(outputs, list)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return content if whole and isinstance(bundle, dict) else {}
 
 
 def write_manifest(

@@ -51,7 +51,7 @@ def sliding_peaks(  # noqa: PLR0913 - what is looked at, by what, and how
     """The peaks of a network's maps over a whole volume at its own resolution, in memory for one window.
 
     Args:
-        network: images (1, 1, *roi) of 0 to 1 to logits (1, N or N + 1, ...), which may be coarser; in eval mode.
+        network: images ``(1, 1, *roi)`` of 0 to 1 to logits (1, N or N + 1, ...), which may be coarser; in eval mode.
         data: (I, J, K) stored numbers of any real type; a film has K = 1.
         window: how stored numbers become 0 to 1.
         limits: the window of this image, from ``window.limits``.
@@ -86,7 +86,7 @@ def peaks_by_windows(
 
     Args:
         network, codec, roi, overlap: as there.
-        read: gives the (*roi) input of the window that begins at a voxel, on the network's device; the voxel lies
+        read: gives the ``(*roi)`` input of the window that begins at a voxel, on the network's device; the voxel lies
             outside where the image is smaller than the window.
         shape: (I, J, K) of the image.
     """

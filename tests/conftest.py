@@ -80,6 +80,36 @@ def bright_volume() -> Volume:
 
 
 @pytest.fixture(scope="session")
+def write_series() -> Callable[..., Path]:
+    """Writes a folder of CT slices of 4 rows and 5 columns, the brightest voxel at LPS (3, 2, 2) mm."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    def write(folder: Path, *, slices: int = 3, **fields: object) -> Path:
+        folder.mkdir(parents=True)
+        one = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+        common = {"Modality": "CT", "Rows": 4, "Columns": 5, "PixelSpacing": [1, 1], "SliceThickness": 2}
+        common |= {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "PixelRepresentation": 0}
+        common |= {"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
+        common |= {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SpecificCharacterSet": "ISO_IR 100"}
+        for place in range(slices):
+            pixels = np.arange(20, dtype="<u2").reshape(4, 5)
+            pixels[2, 3] = 100 if place == 1 else 7
+            header = pydicom.Dataset()
+            own = {"SOPInstanceUID": generate_uid(), "ImagePositionPatient": [0, 0, 2 * place]}
+            own |= {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "PixelData": pixels.tobytes()}
+            for name, value in (common | one | own | fields).items():
+                if value is not None:
+                    setattr(header, name, value)
+            header.file_meta = pydicom.dataset.FileMetaDataset()
+            header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            header.save_as(folder / f"{place}.dcm", enforce_file_format=True)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def draw_grid() -> Callable[..., Grid]:
     """Draws a grid as no scanner would refuse to make it: oblique, flipped, anisotropic, far from the origin."""
 

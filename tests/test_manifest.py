@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from lmk3d.landmarks import Landmarks
-from lmk3d.manifest import describe_bundle, describe_input, sha256, write_manifest
+from lmk3d.manifest import bundle_digests, describe_bundle, describe_input, read_manifest, sha256, write_manifest
 
 
 def test_digest_of_a_file_is_that_of_its_bytes(tmp_path):
@@ -76,8 +76,31 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
         "name": "mine",
         "version": "0.3",
         "sha256": hashlib.sha256(b"weights").hexdigest(),
+        "config_sha256": "",
     }
     assert content["landmarks"] == {"found": ["root"], "missing": ["tip"]}
     assert content["outputs"] == ["scan.fcsv"]
     assert content["device"] == "cpu"
     assert content["versions"]["numpy"] == np.__version__
+
+
+def test_configuration_of_a_bundle_counts_wherever_it_stands(tmp_path):
+    folder_of(tmp_path, {"a/models/model.pt": "w", "a/inference.json": "{}"})
+    folder_of(tmp_path, {"b/models/model.pt": "w", "b/configs/inference.json": "{}"})
+    assert bundle_digests(tmp_path / "a") == bundle_digests(tmp_path / "b")
+    assert bundle_digests(tmp_path / "a")["config_sha256"] == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_what_is_no_manifest_reads_as_empty(tmp_path):
+    assert read_manifest(tmp_path / "nowhere.json") == {}
+    for content in ("no json", "[]", '{"input": {}, "bundle": {}, "outputs": []}', '{"input": 1}'):
+        (tmp_path / "m.json").write_text(content, encoding="utf-8")
+        assert read_manifest(tmp_path / "m.json") == {}
+
+
+def test_what_predictions_left_in_a_folder_is_no_part_of_its_image(tmp_path, bright_volume):
+    folder_of(tmp_path, {"1": "slice", "2": "slice"})
+    described = describe_input(tmp_path, bright_volume)
+    endings = ("manifest.json", "mrk.json", "fcsv", "csv", "json", "sr.dcm", "preview.png", "preview-2.png")
+    folder_of(tmp_path, {f"scan.{ending}": "" for ending in endings} | {".scan.x.part/scan.dcm": ""})
+    assert describe_input(tmp_path, bright_volume) == described

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lmk3d import prediction
+from lmk3d import predictor
 from lmk3d.errors import InputError
 from lmk3d.geometry import Volume
 from lmk3d.io import read_points, write_image
@@ -58,15 +58,19 @@ def test_preview_pages_are_outputs_too(scan, fake_bundle, tmp_path, monkeypatch)
     names = ["scan.mrk.json", "scan.preview-1.png", "scan.preview-2.png", "scan.manifest.json"]
     assert [path.name for path in result.outputs] == names
     assert all(path.is_file() for path in result.outputs)
-    with pytest.raises(InputError, match=r"scan\.mrk\.json: exists already \(as do 2 more outputs\)"):
-        predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(preview=True))
+    (again,) = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(preview=True))
+    assert again.skipped
+    assert [path.name for path in again.outputs] == names
 
 
 def test_existing_outputs_are_kept_unless_overwrite_is_asked_for(scan, fake_bundle, tmp_path):
     mine = tmp_path / "scan.mrk.json"
     mine.write_text("corrected by hand", encoding="utf-8")
-    with pytest.raises(InputError, match=r"scan\.mrk\.json: exists already; give another --output, or --overwrite"):
-        predict_files([scan], fake_bundle, output=tmp_path)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path)
+    assert str(result.error) == (
+        f"{scan}: {mine} exists already, and no manifest says what it was made from; "
+        "give another --output, or --overwrite to replace it"
+    )
     assert mine.read_text(encoding="utf-8") == "corrected by hand"
     predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(overwrite=True))
     assert len(read_points(mine)) == 3
@@ -78,10 +82,12 @@ def test_a_bad_scan_does_not_stop_the_others(scan, fake_bundle, tmp_path, bright
     seen = []
     results = predict_files([scan.parent], fake_bundle, output=tmp_path / "out", report=seen.append)
     assert seen == results
+    assert [(result.finished, result.total) for result in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [result.image.name for result in results] == ["broken.nii.gz", "constant.nii.gz", "scan.nii.gz"]
     assert [result.landmarks is None for result in results] == [True, True, False]
     assert "broken.nii.gz" in str(results[0].error)
     assert str(results[1].error) == f"{scan.parent / 'constant.nii.gz'}: the image is constant; is it the right file?"
+    assert results[1].error.__traceback__ is results[1].error.__cause__.__traceback__ is None  # they hold the volume
     assert listed(tmp_path / "out") == ["scan.manifest.json", "scan.mrk.json"]
 
 
@@ -89,7 +95,7 @@ def test_nothing_is_left_of_a_prediction_that_fails_while_writing(scan, fake_bun
     def full(*_args, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(prediction, "write_manifest", full)
+    monkeypatch.setattr(predictor, "write_manifest", full)
     (result,) = predict_files([scan], fake_bundle, output=tmp_path / "new" / "out")
     assert "No space left" in str(result.error)
     assert not (tmp_path / "new").exists()  # it was made for this run
@@ -116,7 +122,7 @@ def test_ctrl_c_while_writing_leaves_nothing(scan, fake_bundle, tmp_path, monkey
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, "write_manifest", interrupted)
+    monkeypatch.setattr(predictor, "write_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict_files([scan], fake_bundle, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -151,6 +157,96 @@ def test_manifest_says_what_was_computed_from_what(scan, fake_bundle, tmp_path):
     assert content["landmarks"] == {"found": ["brightest", "beside"], "missing": ["absent"]}
     assert content["outputs"] == ["scan.mrk.json"]
     assert set(content["seconds"]) == {"load bundle", "read", "hash", "detect", "write"}
+
+
+@pytest.fixture
+def cohort(scan, bright_volume):
+    """Three scans in one folder."""
+    for number in (2, 3):
+        write_image(bright_volume, scan.parent / f"scan{number}.nii.gz")
+    return scan.parent
+
+
+def states(results):
+    return ["skipped" if result.skipped else "failed" if result.error else "done" for result in results]
+
+
+def test_a_batch_that_was_interrupted_goes_on_where_it_stopped(cohort, fake_bundle, tmp_path, monkeypatch):
+    detector = sys.modules["lmk3d.inference"].LandmarkDetector
+    detect, seen = detector.detect, []
+
+    def detect_two(self, volume):
+        seen.append(volume)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return detect(self, volume)
+
+    monkeypatch.setattr(detector, "detect", detect_two)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files([cohort], fake_bundle, output=tmp_path / "out")
+    assert len(listed(tmp_path / "out")) == 4
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert states(predict_files([cohort], fake_bundle, output=tmp_path / "out")) == ["skipped", "skipped", "done"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert states(predict_files([cohort], fake_bundle, output=tmp_path / "out")) == ["skipped"] * 3
+    assert len(seen) == 4  # a batch that is done computes nothing, and does not even load the bundle
+
+
+def test_points_corrected_by_hand_stay_when_a_batch_goes_on(scan, fake_bundle, tmp_path):
+    predict_files([scan], fake_bundle, output=tmp_path)
+    (tmp_path / "scan.mrk.json").write_text("corrected by hand", encoding="utf-8")
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(formats=("mrk.json", "csv")))
+    assert result.landmarks is not None  # it was computed again, for the table
+    assert (tmp_path / "scan.mrk.json").read_text(encoding="utf-8") == "corrected by hand"
+    assert len(read_points(tmp_path / "scan.csv")) == 3
+    manifest = json.loads((tmp_path / "scan.manifest.json").read_text(encoding="utf-8"))
+    assert manifest["outputs"] == ["scan.mrk.json", "scan.csv"]
+
+
+def test_a_killed_run_leaves_a_folder_that_the_next_one_clears(scan, fake_bundle, tmp_path):
+    predict_files([scan], fake_bundle, output=tmp_path)
+    (tmp_path / "scan.mrk.json").unlink()  # as if killed while the files were moved, the manifest first
+    (tmp_path / ".scan.x1y2.part").mkdir()
+    (tmp_path / ".scan.x1y2.part" / "scan.mrk.json").write_text("{", encoding="utf-8")
+    assert states(predict_files([scan], fake_bundle, output=tmp_path)) == ["done"]
+    assert len(read_points(tmp_path / "scan.mrk.json")) == 3
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("scan", "made before the scan was changed"),
+        ("weights", "made with another bundle or other weights"),
+        ("configuration", "made with another bundle or other weights"),
+        ("options", "made with another --series or --spacing"),
+        ("manifest", "and no manifest says what it was made from"),
+    ],
+)
+def test_outputs_made_from_something_else_are_named_and_kept(change, reason, scan, fake_bundle, tmp_path):
+    (fake_bundle / "inference.json").write_text("{}", encoding="utf-8")
+    predict_files([scan], fake_bundle, output=tmp_path)
+    before = (tmp_path / "scan.mrk.json").read_bytes()
+    changed = {
+        "scan": scan,
+        "weights": fake_bundle / "models" / "model.pt",
+        "configuration": fake_bundle / "inference.json",
+        "manifest": tmp_path / "scan.manifest.json",
+    }
+    if change in changed:
+        changed[change].write_bytes(b"[1]")
+    options = PredictOptions(spacing_mm=2.0 if change == "options" else None)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
+    assert reason in str(result.error)
+    assert (tmp_path / "scan.mrk.json").read_bytes() == before
+
+
+def test_outputs_beside_their_scan_are_no_part_of_it(scan, fake_bundle, bright_volume, tmp_path):
+    write_image(bright_volume, tmp_path / "scan.nrrd")
+    header = tmp_path / "scan.nhdr"
+    header.write_bytes((tmp_path / "scan.nrrd").read_bytes())
+    for expected in ("done", "skipped"):
+        assert states(predict_files([header], fake_bundle, output=tmp_path)) == [expected]
 
 
 @pytest.mark.parametrize(

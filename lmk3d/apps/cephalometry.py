@@ -41,7 +41,7 @@ POINTS = {
     "PNS": "posterior_nasal_spine",
     "ANS": "anterior_nasal_spine",
 }
-"""The points that the measures are made of, by abbreviation: 14 of the 19 of ISBI 2015."""
+"""The points that the measures are made of, by abbreviation; 14 of the 19 of ISBI 2015."""
 
 
 @dataclass(frozen=True)

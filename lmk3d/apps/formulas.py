@@ -57,7 +57,7 @@ def height_above(point: FloatArray, plane: Plane) -> FloatArray:
 
 
 def angle_between(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Angle of two directions, 0 to 180 degrees: atan2(|u x v|, u . v), which is exact also near 0 and 180.
+    """Angle of two directions, 0 to 180 degrees: ``atan2(|u x v|, u . v)``, which is exact also near 0 and 180.
 
     >>> float(np.round(angle_between(np.array([1.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0])), 9))
     45.0

@@ -18,7 +18,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     convert = subparsers.add_parser(
         "convert",
         help="convert files of points",
-        description="Convert a file of points; the endings say the formats: .mrk.json, .fcsv, .csv, .tsv, .txt, .json.",
+        description="Convert a file of points; the endings say the formats: .mrk.json, .fcsv, .csv, .tsv, .txt, .json, "
+        ".dcm (DICOM structured report).",
     )
     convert.add_argument("source", type=Path, metavar="FROM", help="the file to read")
     convert.add_argument("target", type=Path, metavar="TO", help="the file to write")
@@ -28,6 +29,10 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         choices=("RAS", "LPS"),
         help="frame of a table or .json that does not say its own (default: RAS)",
     )
+    convert.add_argument(
+        "--image", type=Path, metavar="DICOM", help="the images the points lie in; a structured report refers to them"
+    )
+    convert.add_argument("--series", metavar="UID", help="which series of --image, if it holds several")
     convert.add_argument("--overwrite", action="store_true", help="replace TO if it exists (default: refuse to)")
     convert.set_defaults(run=_convert)
 
@@ -47,7 +52,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     landmarks = read_points(arguments.source, frame=arguments.frame)
     _refuse_existing(arguments.target, overwrite=arguments.overwrite)
-    write_points(landmarks, arguments.target)
+    write_points(landmarks, arguments.target, image=arguments.image, series=arguments.series)
     missing = len(landmarks) - int(landmarks.present.sum())
     print(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
     return 0

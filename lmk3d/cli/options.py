@@ -28,8 +28,8 @@ __all__ = [
     "use_device",
 ]
 
-FORMATS = ("mrk.json", "fcsv", "csv", "json")
-"""What ``predict`` can write."""
+FORMATS = ("mrk.json", "fcsv", "csv", "json", "sr")
+"""What ``predict`` can write; "sr" is a DICOM structured report."""
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -64,14 +64,14 @@ def duration_s(text: str) -> float:
 
 
 def formats(text: str) -> tuple[str, ...]:
-    """The formats of points in a comma-separated list, each once."""
+    """The endings of the formats of points in a comma-separated list, each once."""
     names = [name.strip().lstrip(".") for name in text.split(",")]
     for name in names:
         if name not in FORMATS:
             raise argparse.ArgumentTypeError(
                 f"unknown format {name!r}{nearest(name, FORMATS)}; use {', '.join(FORMATS)}"
             )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys("sr.dcm" if name == "sr" else name for name in names))
 
 
 def positive(text: str) -> float:

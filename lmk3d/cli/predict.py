@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
+from lmk3d.cli.progress import Progress, duration
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from lmk3d.prediction import Prediction
 
@@ -46,7 +53,17 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist (default: refuse to)")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="do all scans again and replace files that exist (default: skip what is done, keep what is there)",
+    )
+    parser.add_argument(
+        "--names", action="store_true", help="leave patients' names and ids in file names, manifests and messages"
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="do the scans on a Ray cluster: its address, auto, or local to start one here"
+    )
     parser.set_defaults(run=_predict)
 
 
@@ -61,14 +78,14 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 def describe(prediction: Prediction) -> str:
     """What the table of a prediction is about: the image, its size, and the frame its points are in."""
     if prediction.grid is None or prediction.landmarks is None:
-        return str(prediction.image)
+        return _shown(prediction)
     unit = prediction.landmarks.unit
     shape = " x ".join(str(side) for side in prediction.grid.shape)
     spacing = " x ".join(f"{step:.3g}" for step in prediction.grid.spacing_mm)
     frame = "world RAS in mm" if unit == "mm" else "in pixels, since the file tells no spacing (give --spacing)"
     found = len({name for name in prediction.landmarks.names if len(prediction.landmarks[name])})
     return (
-        f"{prediction.image}: {shape} voxels of {spacing} {unit}; "
+        f"{_shown(prediction)}: {shape} voxels of {spacing} {unit}; "
         f"{found} of {len(set(prediction.landmarks.names))} landmarks, {frame}"
     )
 
@@ -79,7 +96,8 @@ def _problem(prediction: Prediction) -> str:
 
     error = prediction.error or RuntimeError("no landmarks came out")
     text = wrong_input(error) or " ".join(f"{type(error).__name__}: {error}".split())
-    return text if str(prediction.image) in text else f"{prediction.image}: {text}"
+    text = text if str(prediction.image) in text else f"{prediction.image}: {text}"
+    return prediction.patient.hide(text)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -87,37 +105,105 @@ def _predict(arguments: argparse.Namespace) -> int:
     # torch is imported, which has not happened yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lmk3d.cli.shell import WRONG_INPUT
-    from lmk3d.cli.table import landmark_table
     from lmk3d.prediction import PredictOptions, predict_files
+    from lmk3d.predictor import predict_here
 
-    def report(prediction: Prediction) -> None:
-        if prediction.landmarks is None:
-            if arguments.debug and prediction.error is not None:
-                raise prediction.error
-            sys.stdout.flush()
-            print(f"lmk3d: error: {_problem(prediction)}", file=sys.stderr, flush=True)
-            return
-        print(describe(prediction))
-        print(landmark_table(prediction.landmarks))
-        print(f"wrote {', '.join(str(path) for path in prediction.outputs)}\n", flush=True)
+    engine = predict_here
+    if arguments.ray is not None:
+        from lmk3d.cluster import RayEngine
 
-    results = predict_files(
-        [Path(text) for text in arguments.inputs],
-        bundle_folder(arguments.bundle),
-        output=arguments.output,
-        options=PredictOptions(
-            formats=arguments.formats,
-            preview=arguments.preview,
-            # Whether CUDA is there only torch can tell, which takes seconds to import: meanwhile the image is read.
-            device=arguments.device if arguments.device == "auto" else use_device(arguments.device),
-            series=arguments.series,
-            spacing_mm=arguments.spacing,
-            overwrite=arguments.overwrite,
-        ),
-        report=report,
-    )
-    failed = sum(result.landmarks is None for result in results)
-    if failed and len(results) > 1:
-        print(f"{len(results) - failed} of {len(results)} scans done, {failed} could not be used")
+        engine = RayEngine(arguments.ray)
+    printer = _Printer(debug=arguments.debug)
+    with _terminated_like_ctrl_c():
+        results = predict_files(
+            [Path(text) for text in arguments.inputs],
+            bundle_folder(arguments.bundle),
+            output=arguments.output,
+            options=PredictOptions(
+                formats=arguments.formats,
+                preview=arguments.preview,
+                # Whether CUDA is there only torch can tell, which takes seconds to import: meanwhile the image is
+                # read. With a cluster, it is a worker's question.
+                device=_device(arguments),
+                series=arguments.series,
+                spacing_mm=arguments.spacing,
+                overwrite=arguments.overwrite,
+                patient_names=arguments.names,
+            ),
+            report=printer,
+            engine=engine,
+        )
+    printer.sum_up(results)
     gc.freeze()  # or the interpreter looks through a million of torch's objects before it ends
-    return WRONG_INPUT if failed else 0
+    return WRONG_INPUT if any(result.error is not None for result in results) else 0
+
+
+def _device(arguments: argparse.Namespace) -> str:
+    elsewhere = arguments.device == "auto" or arguments.ray is not None
+    return str(arguments.device) if elsewhere else use_device(arguments.device)
+
+
+@contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """Let ``kill`` end the block as Ctrl-C does, so that temporary files go."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main one may change it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Printer:
+    """Prints each result as it comes: a table for a single scan, a line for each of several."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self.debug, self.failed, self.start = debug, 0, time.monotonic()
+        self.progress = Progress()
+
+    def __call__(self, result: Prediction) -> None:
+        self.progress.clear()
+        if result.error is not None:
+            self.failed += 1
+            sys.stdout.flush()
+            if self.debug:
+                traceback.print_exception(result.error)
+            print(f"lmk3d: error: {_problem(result)}", file=sys.stderr, flush=True)
+        elif result.skipped:
+            print(f"{_shown(result)}: done already, skipped", flush=True)
+        elif result.total == 1:
+            self._print_table(result)
+        else:
+            print(f"{describe(result)}, {result.seconds['detect']:.1f} s", flush=True)
+        self.progress.draw(result.finished, result.total, self.failed, quick=result.skipped)
+
+    def _print_table(self, result: Prediction) -> None:
+        from lmk3d.cli.table import landmark_table
+
+        print(describe(result))
+        if result.landmarks is not None:
+            print(landmark_table(result.landmarks))
+        print(f"wrote {', '.join(str(path) for path in result.outputs)}", flush=True)
+
+    def sum_up(self, results: list[Prediction]) -> None:
+        """The end of a batch: how many were done, and which could not be used and why."""
+        if len(results) < 2:
+            return
+        skipped = sum(result.skipped for result in results)
+        before = f" ({skipped} of them by an earlier run)" if skipped else ""
+        done = len(results) - self.failed
+        print(f"{done} of {len(results)} scans done{before}, {self.failed} could not be used; ", end="")
+        print(f"{duration(time.monotonic() - self.start)}")
+        for result in results:
+            if result.error is not None:
+                print(f"  {_problem(result)}")
+
+
+def _shown(prediction: Prediction) -> str:
+    return prediction.patient.hide(str(prediction.image))

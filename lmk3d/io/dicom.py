@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["Series", "find_series", "is_dicom", "read_dicom"]
+__all__ = ["Series", "choose_series", "entries_in", "find_series", "is_dicom", "read_dicom"]
 
 # What telling apart, ordering and choosing need; pixels are read later, and only those of the chosen series.
 _TAGS = [
     *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames"),
+    "SOPClassUID",
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -69,16 +70,28 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def find_series(entries: Iterable[Entry]) -> list[Series]:
+def find_series(entries: Iterable[Entry], *, damaged: list[Entry] | None = None) -> list[Series]:
     """The series among these files, by number; files that hold no image are passed over.
 
+    Args:
+        entries: the files.
+        damaged: gets the files whose header cannot be read, or does not even say what they are; without it the
+            first one that cannot be read is an error.
     Raises:
         InputError: for a damaged file.
     """
     found: dict[str, Series] = {}
     for entry in entries:
-        dataset = pydicom_dataset(entry, tags=_TAGS)
-        frames = frames_of(dataset, entry)
+        try:
+            dataset = pydicom_dataset(entry, tags=_TAGS)
+            frames = frames_of(dataset, entry)
+        except InputError:
+            if damaged is None:
+                raise
+            damaged.append(entry)
+            continue
+        if damaged is not None and not (frames or dataset.get("SOPClassUID") or dataset.file_meta):
+            damaged.append(entry)
         uid = str(dataset.get("SeriesInstanceUID") or "")
         if frames:
             number = dataset.get("SeriesNumber")
@@ -109,10 +122,7 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         InputError: if there is no series, several without a choice, or one that is no uniform stack of slices.
     """
     with ExitStack() as stack:
-        found, single = _find(path, stack)
-        if not found:
-            raise InputError(f"{path}: holds no DICOM images; give a folder, zip or file with a series")
-        chosen = _choose(found, series, path)
+        chosen, single = choose_series(path, series, stack)
         if chosen.is_volume:
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; leave spacing_mm out")
@@ -123,6 +133,21 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         if len(frames) > 1:
             raise InputError(f"{path}: series {chosen} are several radiographs; give one file")
         return read_radiograph(frames[0], path, spacing_mm=spacing_mm)
+
+
+def choose_series(path: Path, series: str | None, stack: ExitStack) -> tuple[Series, bool]:
+    """The series that ``read_dicom`` reads, and whether ``path`` is a single DICOM file.
+
+    Args:
+        path, series: as ``read_dicom`` has them.
+        stack: keeps an archive open.
+    Raises:
+        InputError: if there is no series, or several without a choice.
+    """
+    found, single = _find(path, stack)
+    if not found:
+        raise InputError(f"{path}: holds no DICOM images; give a folder, zip or file with a series")
+    return _choose(found, series, path), single
 
 
 def _find(path: Path, stack: ExitStack) -> tuple[list[Series], bool]:

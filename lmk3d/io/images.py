@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lmk3d.geometry import Volume
+    from lmk3d.io.dicom_frames import Entry
 
 __all__ = ["find_images", "read_image", "write_image"]
 
@@ -107,7 +108,8 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
     A folder's own images are one scan each; pictures beside volumes are taken for previews and left out. DICOM files,
     also those in its subfolders, are one scan a series: the folder itself stands for its only series, a file for each
-    of several. Files that belong to one series count once. Hidden files are left out.
+    of several. Files that belong to one series count once. A damaged DICOM file is a scan of its own, which cannot be
+    read. Hidden files are left out.
 
     Args:
         inputs: files and folders; a file is taken as it is if it exists.
@@ -134,10 +136,12 @@ def _in_folder(folder: Path) -> list[Path]:
     from lmk3d.io.dicom import entries_in, find_series
 
     entries = entries_in(folder)
-    series = find_series(entries) if entries else []
-    if not images and len(series) == 1 and series[0].is_volume:
+    damaged: list[Entry] = []
+    series = find_series(entries, damaged=damaged) if entries else []
+    if not images and not damaged and len(series) == 1 and series[0].is_volume:
         return [folder]
     scans = [path for one in series for path in (one.paths[:1] if one.is_volume else one.paths)]
+    scans += [entry.path for entry in damaged]  # each is an error of its own when it is read
     if not images and not scans:
         raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
     return sorted({*images, *scans})
@@ -151,11 +155,13 @@ def _once_a_series(paths: list[Path]) -> list[Path]:
     kept, seen = [], set()
     for path in paths:
         if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
-            for series in find_series([Entry(path)]):
+            damaged: list[Entry] = []
+            for series in find_series([Entry(path)], damaged=damaged):
                 key = (path.parent, series.uid) if series.is_volume and len(series.frames) == 1 else path
                 if key not in seen:
                     kept.append(path)
                 seen.add(key)
+            kept += [entry.path for entry in damaged]
         else:
             kept.append(path)
     return kept

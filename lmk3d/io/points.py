@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["POINT_FORMATS", "read_points", "write_points"]
 
+REPORT = "sr.dcm"
+"""What the name of a DICOM structured report ends in where this package chooses it."""
+
+
+def _read_report(path: Path, *, frame: str | None = None) -> Landmarks:
+    if frame not in (None, "LPS"):
+        raise InputError(f"{path}: DICOM is always LPS; leave frame out")
+    from lmk3d.io.structured_report import read_points_sr
+
+    return read_points_sr(path)
+
+
 _READERS: dict[str, Callable[..., Landmarks]] = {
     ".mrk.json": read_points_markups,
     ".fcsv": read_points_fcsv,
@@ -28,6 +40,7 @@ _READERS: dict[str, Callable[..., Landmarks]] = {
     ".tsv": read_points_csv,
     ".txt": read_points_csv,
     ".json": read_points_json,
+    ".dcm": _read_report,
 }
 _WRITERS: dict[str, Callable[..., None]] = {
     ".mrk.json": write_points_markups,
@@ -38,12 +51,14 @@ _WRITERS: dict[str, Callable[..., None]] = {
     ".json": write_points_json,
 }
 
-POINT_FORMATS = tuple(_READERS)
-"""Endings of the files of points that can be read and written."""
+POINT_FORMATS = tuple(_WRITERS)
+"""Endings of the files of points that need nothing else; a DICOM report (.dcm) needs its images to be written."""
 
 
 def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> Landmarks:
-    """Read a file of points: 3D Slicer's .mrk.json and .fcsv, tables (.csv, .tsv, .txt), this package's .json.
+    """Read a file of points.
+
+    3D Slicer's .mrk.json and .fcsv, tables (.csv, .tsv, .txt), this package's .json, DICOM structured reports (.dcm).
 
     Args:
         path: the file.
@@ -59,23 +74,41 @@ def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> La
     return _READERS[ending](path, frame=frame)
 
 
-def write_points(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
+def write_points(
+    landmarks: Landmarks,
+    path: str | os.PathLike[str],
+    *,
+    image: str | os.PathLike[str] | None = None,
+    series: str | None = None,
+) -> None:
     """Write points in the format of the file's name; see ``read_points``. An existing file is replaced.
 
+    Args:
+        landmarks: the points.
+        path: the file.
+        image: the DICOM images the points lie in; only a structured report (.dcm) needs and uses them.
+        series: which of them, if there are several series.
     Raises:
         InputError: if no format has this ending, a landmark has no name, or the file cannot be written.
     """
     path = Path(path)
-    write = _WRITERS[_ending(path)]
+    ending = _ending(path)
     if not all(name.strip() for name in landmarks.names):
         raise InputError(f"{path}: a landmark has no name; give each one before writing")
     with atomic_path(path) as temporary:
-        write(landmarks, temporary)
+        if ending != ".dcm":
+            _WRITERS[ending](landmarks, temporary)
+        elif image is None:
+            raise InputError(f"{path}: a DICOM report refers to its images; say which the points lie in (--image)")
+        else:
+            from lmk3d.io.structured_report import write_points_sr
+
+            write_points_sr(landmarks, temporary, image=Path(image), series=series)
 
 
 def _ending(path: Path) -> str:
     name = path.name.lower()
-    for ending in POINT_FORMATS:  # .mrk.json comes before .json
+    for ending in _READERS:  # .mrk.json comes before .json
         if name.endswith(ending):
             return ending
-    raise InputError(f"{path}: is no file of points; its name must end in {', '.join(POINT_FORMATS)}")
+    raise InputError(f"{path}: is no file of points; its name must end in {', '.join(_READERS)}")

@@ -93,3 +93,19 @@ def test_check_lists_every_problem_and_ends_with_2(dataset, tmp_path, capsys):
 def test_check_does_not_replace_the_data_set_by_its_own_report(dataset, capsys):
     assert main(["check", "dataset.json", "--json", "dataset.json"]) == 2
     assert "dataset.json: exists already; choose another name" in capsys.readouterr().err
+
+
+def test_convert_makes_a_dicom_report_and_reads_it(tmp_path, write_series, capsys):
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "ct")
+    landmarks = Landmarks(("apex", "gone"), [[1.5, -2, 3], [np.nan] * 3], confidence=[0.9, 0.1])
+    write_points(landmarks, tmp_path / "a.mrk.json")
+    words = ["convert", str(tmp_path / "a.mrk.json"), str(tmp_path / "a.dcm")]
+    assert main(words) == 2
+    assert "a DICOM report refers to its images; say which the points lie in (--image)" in capsys.readouterr().err
+    assert main([*words, "--image", str(tmp_path / "ct")]) == 0
+    assert main(["convert", str(tmp_path / "a.dcm"), str(tmp_path / "b.mrk.json")]) == 0
+    found = read_points(tmp_path / "b.mrk.json")
+    assert found.names == landmarks.names
+    np.testing.assert_allclose(found.points_mm, landmarks.points_mm, atol=1e-3)
+    np.testing.assert_allclose(found.confidence, landmarks.confidence, atol=1e-6)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -29,15 +33,35 @@ def test_predict_writes_markups_into_the_current_folder_and_a_table(scan, capsys
     assert len(read_points(tmp_path / "scan.mrk.json")["brightest"]) == 1
 
 
-def test_predict_again_refuses_to_overwrite_and_says_how(scan, capsys):
+def test_predict_again_says_that_it_is_done_and_replaces_only_when_told_to(scan, capsys):
     assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 0
     capsys.readouterr()
-    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 2
-    message = (
-        "scan.mrk.json: exists already (as do 1 more outputs); give another --output, or --overwrite to replace it"
-    )
-    assert capsys.readouterr().err == f"lmk3d: error: {message}\n"
+    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "scan.nii.gz: done already, skipped\n"
     assert main(["predict", "scan.nii.gz", "--device", "cpu", "--overwrite"]) == 0
+    assert "wrote scan.mrk.json" in capsys.readouterr().out
+
+
+def test_a_batch_of_100_with_10_broken_files_gives_90_results_and_10_named_failures(scan, capsys, tmp_path):
+    broken = {f"scan_{number:03}.nii.gz": number for number in range(3, 100, 10)}
+    (tmp_path / "cohort").mkdir()
+    whole = scan.read_bytes()
+    for number in range(100):
+        name = f"scan_{number:03}.nii.gz"
+        damaged = [b"", b"no image", whole[: len(whole) // 2]][number % 3]
+        (tmp_path / "cohort" / name).write_bytes(damaged if name in broken else whole)
+    assert main(["predict", "cohort", "--device", "cpu", "--output", "out"]) == 2
+    out, err = capsys.readouterr()
+    assert len(list((tmp_path / "out").glob("*.mrk.json"))) == 90
+    assert len(list((tmp_path / "out").iterdir())) == 180
+    lines = err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == [f"cohort/{name}" for name in sorted(broken)]
+    assert "90 of 100 scans done, 10 could not be used; " in out
+    assert [line.removeprefix("lmk3d: error: ") for line in lines] == [line[2:] for line in out.splitlines()[-10:]]
+    assert main(["predict", "cohort", "--device", "cpu", "--output", "out"]) == 2
+    out, err = capsys.readouterr()
+    assert "90 of 100 scans done (90 of them by an earlier run), 10 could not be used; " in out
+    assert err.splitlines() == lines
 
 
 def test_a_batch_goes_on_after_a_bad_scan_and_ends_with_2(scan, capsys, tmp_path):
@@ -46,8 +70,22 @@ def test_a_batch_goes_on_after_a_bad_scan_and_ends_with_2(scan, capsys, tmp_path
     out, err = capsys.readouterr()
     assert err.startswith("lmk3d: error: broken.nii.gz: ")
     assert err.count("\n") == 1
-    assert "1 of 2 scans done, 1 could not be used" in out
+    assert "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 2 of 3 landmarks, world RAS in mm, 0.0 s\n" in out
+    assert "1 of 2 scans done, 1 could not be used; " in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scan.csv", "scan.fcsv", "scan.manifest.json"]
+
+
+def test_terminated_is_as_clean_as_ctrl_c(scan, capsys, tmp_path, monkeypatch):
+    def terminated(*_args, **_options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("lmk3d.predictor.write_points", terminated)
+    assert main(["predict", "scan.nii.gz", "--device", "cpu", "--output", "out"]) == 130
+    assert capsys.readouterr().err == "lmk3d: interrupted; no half-written file is left\n"
+    assert not (tmp_path / "out").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
@@ -113,7 +151,51 @@ def test_film_without_spacing_is_reported_in_pixels(scan, capsys, tmp_path, monk
     film = np.zeros((4, 5, 1), np.uint8)
     film[2, 3] = 9
     volume = Volume(film, Grid((4, 5, 1), np.eye(4)), unit="px")
-    monkeypatch.setattr("lmk3d.prediction.read_image", lambda *_args, **_options: volume)
+    monkeypatch.setattr("lmk3d.predictor.read_image", lambda *_args, **_options: volume)
     assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 0
     assert "in pixels, since the file tells no spacing (give --spacing)" in capsys.readouterr().out
     assert json.loads((tmp_path / "scan.manifest.json").read_text(encoding="utf-8"))["input"]["unit"] == "px"
+
+
+def test_a_patient_shows_nowhere_unless_asked_for(tmp_path, write_series, fake_bundle, capsys, monkeypatch):
+    pytest.importorskip("highdicom")
+    monkeypatch.chdir(tmp_path)
+    doe = {"PatientName": "Doe^Jane", "PatientID": "4711", "SeriesDescription": "thorax of Doe"}
+    write_series(tmp_path / "cohort" / "Doe_Jane" / "4711", **doe)
+    write_series(tmp_path / "cohort" / "ROE_Jim", **{**doe, "PatientName": "Roe^Jim"})
+    bad = write_series(tmp_path / "cohort" / "Doe_Jane" / "second", slices=4, **doe)
+    (bad / "1.dcm").unlink()  # the stack has a hole
+    (tmp_path / "cohort" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 20)
+    words = ["predict", "cohort", "--device", "cpu", "--output", "out", "--format", "mrk.json,csv,sr", "--preview"]
+    monkeypatch.setattr("lmk3d.plots.save_preview", draw_title)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert "2 of 4 scans done, 2 could not be used" in out
+    assert "cohort/broken.dcm: holds no DICOM images" in err
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == 10  # points in three formats, preview and manifest, twice
+    texts = [out, err, *(path.name for path in written)]
+    texts += [path.read_text(encoding="utf-8") for path in written if path.suffix != ".dcm"]
+    for text in texts:
+        assert not re.search("doe|jane|roe|jim|4711", text, re.IGNORECASE), text
+    (report, _) = (path for path in written if path.suffix == ".dcm")  # which belongs into the patient's study
+    assert_found = read_points(report)["brightest"]
+    np.testing.assert_allclose(assert_found, [[-3, -2, 2]], atol=1e-4)
+    assert main(words) == 2
+    assert "2 of 4 scans done (2 of them by an earlier run)" in capsys.readouterr().out
+    assert main([*words, "--names"]) == 2
+    assert "cohort/Doe_Jane/4711/0.dcm" in capsys.readouterr().out
+    assert (tmp_path / "out" / "ROE_Jim_0.csv").exists()
+
+
+def draw_title(_volume, _landmarks, path, *, title):
+    path.write_text(title, encoding="utf-8")
+    return [path]
+
+
+def test_a_dicom_report_of_what_is_no_dicom_is_one_line(scan, capsys, tmp_path):
+    pytest.importorskip("highdicom")
+    assert main(["predict", "scan.nii.gz", "--device", "cpu", "--format", "sr", "--output", "out"]) == 2
+    line = "scan.nii.gz: is no DICOM, so a DICOM report has nothing to refer to; choose another --format"
+    assert capsys.readouterr().err == f"lmk3d: error: {line}\n"
+    assert not (tmp_path / "out").exists()

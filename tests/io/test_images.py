@@ -158,3 +158,15 @@ def test_real_folder_is_found(real_files):
     names = [path.name for path in find_images([real_files])]
     assert "ct_example_3mm.nii.gz" in names
     assert sum(name.startswith("CT.") for name in names) == 1
+
+
+def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_path, write_series):
+    write_series(tmp_path / "cohort" / "a")
+    write_series(tmp_path / "cohort" / "b")
+    damaged = tmp_path / "cohort" / "c.dcm"
+    damaged.write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 20)
+    found = find_images([tmp_path / "cohort"])
+    assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a/0.dcm", "b/0.dcm", "c.dcm"]
+    assert find_images([damaged]) == [damaged]
+    with pytest.raises(InputError, match=r"c\.dcm: holds no DICOM images"):
+        read_image(damaged)
