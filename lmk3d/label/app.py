@@ -18,13 +18,14 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 
 from lmk3d.components import build, read_config
-from lmk3d.configure import train_dataset
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
 from lmk3d.label.labelmap import label_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monailabel.interfaces.datastore import Datastore
 
     from lmk3d.landmarks import Landmarks
@@ -46,10 +47,10 @@ class _Bundle:
         self.names = tuple(build(config, "names", path))
         self.description = str(read_config(folder, "metadata.json")[1].get("description", folder.name))
         self.weights, self.scores = folder / "models" / "model.pt", folder / "scores.json"
-        self._loaded: tuple[int, LandmarkDetector] | None = None
+        self._loaded: tuple[LandmarkDetector, int] | None = None
 
-    def detector(self) -> LandmarkDetector:
-        """The detector with the weights as they are now.
+    def detector(self) -> tuple[LandmarkDetector, int]:
+        """The detector with the weights as they are now, and a number that is theirs alone.
 
         Raises:
             InputError: if there are none yet.
@@ -57,9 +58,15 @@ class _Bundle:
         if not self.weights.is_file():
             raise InputError(f"{self.name}: has no weights yet; mark some images and train it")
         stamp = self.weights.stat().st_mtime_ns
-        if self._loaded is None or self._loaded[0] != stamp:
-            self._loaded = stamp, LandmarkDetector.from_bundle(self.folder, device="auto")
-        return self._loaded[1]
+        if self._loaded is None or self._loaded[1] != stamp:
+            self._loaded = LandmarkDetector.from_bundle(self.folder, device="auto"), stamp
+        return self._loaded
+
+    def errors_of(self, stamp: int | None) -> dict[str, float]:
+        """The expected error of each image that was scored; those of these weights alone where a stamp is given."""
+        content = json.loads(self.scores.read_text(encoding="utf-8")) if self.scores.is_file() else {}
+        errors: dict[str, float] = content.get("errors", {})
+        return errors if stamp in (None, content.get("weights")) else {}
 
 
 class LandmarkApp(MONAILabelApp):
@@ -86,7 +93,7 @@ class LandmarkApp(MONAILabelApp):
         return {f"{bundle.name}_error": LargestError(bundle) for bundle in self.bundles} | {"random": Random()}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        return {f"{bundle.name}_error": ExpectedError(bundle) for bundle in self.bundles}
+        return {"expected_error": ExpectedError(self.bundles)}
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Refuse points that no training could read, while the one who marked them is still there."""
@@ -119,10 +126,12 @@ class LandmarkInfer(InferTask):
 
     def __call__(self, request: Answer) -> tuple[str, Answer]:
         """The file of the label map, and the markups with the label of each name."""
+        if not request["image"]:
+            raise HTTPException(404, "there is no such image; GET /datastore/?output=all lists them")
         image = Path(request["image"])
         try:
             volume = read_image(image)
-            landmarks = self.bundle.detector().detect(volume)
+            landmarks = self.bundle.detector()[0].detect(volume)
         except InputError as error:
             raise HTTPException(400, str(error)) from error
         with tempfile.TemporaryDirectory() as folder:
@@ -159,9 +168,11 @@ class LandmarkTrain(TrainTask):
         Raises:
             InputError: if no image has points.
         """
-        cases = _marked(datastore)
+        from lmk3d.configure import train_dataset  # slow to import: the server itself never trains
+
+        cases = _marked(datastore, self.bundle.names)
         if not cases:
-            raise InputError("no image has points; save some as labels/final/NAME.mrk.json")
+            raise InputError(f"no image has points of {self.bundle.name}; save some as labels/final/NAME.mrk.json")
         held = min(max(1, round(float(request.get("val_split", _VAL_SPLIT)) * len(cases))), len(cases) - 1)
         training, validation = cases[held:], cases[:held] or cases
         if not held:
@@ -188,48 +199,53 @@ class LandmarkTrain(TrainTask):
 
 
 class ExpectedError(ScoringMethod):
-    """What the bundle says of its own errors, for each image without points.
+    """What each bundle with weights says of its own errors, for every image without points.
 
-    The mean of the expected errors of the points it finds; an image in which it finds none comes first of all.
+    The mean of the expected errors of the points it finds; an image in which it finds none counts as infinite. What
+    was scored with the same weights is not scored again: MONAI Label asks after every training and every sample.
     """
 
-    def __init__(self, bundle: _Bundle) -> None:
-        super().__init__("Mean expected error of the points, of each image that nobody has marked")
-        self.bundle = bundle
+    def __init__(self, bundles: Sequence[_Bundle]) -> None:
+        super().__init__("Mean expected error of the points of each image that nobody has marked")
+        self.bundles = bundles
 
     def __call__(self, request: Answer, datastore: Datastore) -> Answer:
-        scores = {}
+        return {bundle.name: _score(bundle, datastore) for bundle in self.bundles if bundle.weights.is_file()}
+
+
+def _score(bundle: _Bundle, datastore: Datastore) -> int:
+    """Score the images that lack a score of the weights as they are now; how many those were."""
+    detector, stamp = bundle.detector()
+    known = bundle.errors_of(stamp)
+    images = [image for image in _unmarked(datastore) if image not in known]
+    for image in images:
         try:
-            detector = self.bundle.detector()
-        except InputError as error:  # no weights yet
-            return {"scored": 0, "why": str(error)}
-        for image in _unmarked(datastore):
-            try:
-                errors = detector.detect(read_image(datastore.get_image_uri(image))).error_mm
-            except InputError as error:  # not an image for this bundle: others are scored all the same
-                print(f"{image}: {error}", flush=True)
-                continue
-            known = np.array([]) if errors is None else errors[np.isfinite(errors)]
-            scores[image] = float(known.mean()) if len(known) else math.inf
-        with atomic_path(self.bundle.scores) as path:
-            path.write_text(json.dumps(scores), encoding="utf-8")
-        return {"scored": len(scores)}
+            errors = detector.detect(read_image(datastore.get_image_uri(image))).error_mm
+        except InputError as error:  # not an image for this bundle: the last to be marked for it
+            print(f"{image}: {error}", flush=True)
+            known[image] = -1.0
+            continue
+        found = np.array([]) if errors is None else errors[np.isfinite(errors)]
+        known[image] = float(found.mean()) if len(found) else math.inf
+    with atomic_path(bundle.scores) as path:
+        path.write_text(json.dumps({"weights": stamp, "errors": known}), encoding="utf-8")
+    return len(images)
 
 
 class LargestError(Strategy):
-    """The image without points whose expected error is largest; one that was not scored yet comes last."""
+    """The image without points whose expected error is largest; one that was not scored yet comes after those."""
 
     def __init__(self, bundle: _Bundle) -> None:
         super().__init__(f"Where {bundle.name} expects the largest error")
         self.bundle = bundle
 
     def __call__(self, request: Answer, datastore: Datastore) -> Answer | None:
-        scores = json.loads(self.bundle.scores.read_text(encoding="utf-8")) if self.bundle.scores.is_file() else {}
-        images = _unmarked(datastore)
+        errors, images = self.bundle.errors_of(None), _unmarked(datastore)
         if not images:
             return None
-        image = max(images, key=lambda name: scores.get(name, -1.0))
-        return {"id": image, "weight": scores.get(image, 0.0)}
+        image = max(images, key=lambda name: errors.get(name, 0.0))
+        error = errors.get(image, 0.0)
+        return {"id": image, "weight": error if math.isfinite(error) else None}  # JSON knows no infinity
 
 
 def _case(image: Path) -> str:
@@ -246,9 +262,14 @@ def _points(datastore: Datastore, image: str) -> Path | None:
     return next((path for path in (saved, Path(stored)) if path.is_file() and path.name.endswith(".json")), None)
 
 
-def _marked(datastore: Datastore) -> list[dict[str, str]]:
+def _marked(datastore: Datastore, names: tuple[str, ...]) -> list[dict[str, str]]:
+    """The images that have points of these names."""
     pairs = [(image, _points(datastore, image)) for image in sorted(datastore.list_images())]
-    return [{"image": datastore.get_image_uri(image), "points": str(path)} for image, path in pairs if path is not None]
+    return [
+        {"image": datastore.get_image_uri(image), "points": str(path)}
+        for image, path in pairs
+        if path is not None and set(read_points(path).names) & set(names)
+    ]
 
 
 def _unmarked(datastore: Datastore) -> list[str]:

@@ -88,9 +88,8 @@ def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000) -> None:
         raise InputError("MONAI Label is not installed; run pip install 'lmk3d[label]' in an environment of its own")
     _check_port(port)
     app = prepare(images, bundles)
-    # Read when MONAI Label is imported. A page of the web that is open in a browser on this machine may not ask.
+    # Read when MONAI Label is imported.
     os.environ.setdefault("MONAI_LABEL_DATASTORE_FILE_EXT", json.dumps([f"*{ending}" for ending in IMAGES]))
-    os.environ.setdefault("MONAI_LABEL_CORS_ORIGINS", json.dumps([f"http://{_HOST}:{port}"]))
     from monailabel.main import Main
 
     places = ["--app", str(app), "--studies", str(images), "--host", _HOST, "--port", str(port)]

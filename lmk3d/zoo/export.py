@@ -70,7 +70,7 @@ def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No word of MONAI's about its arguments, nor of torch's about the heir of TorchScript: the zoo still asks for it."""
+    """No word of MONAI's about its arguments, nor of torch's about the heir of TorchScript, which the zoo asks for."""
     logger = logging.getLogger("monai.bundle.scripts")
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -27,7 +27,7 @@ def with_weights(name: str, folder: Path) -> Path:
         torch.manual_seed(0)
         network = build(config, "network_def", path)
         network.mean_shape.normal_(std=50)
-        # Maps begin nearly flat, and chance would choose among voxels that are all but alike: what is read is made plain.
+        # Maps begin nearly flat, and chance would choose among voxels that are all but alike: make it plain.
         if name == "denseseg":
             config["codec"] |= {"neighbours": 1_000_000, "temperature": 3.0}
             torch.nn.init.constant_(network.heatmap.network.mask[-1].bias, 20.0)
