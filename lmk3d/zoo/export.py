@@ -10,7 +10,7 @@ import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -116,7 +116,8 @@ def _write_torchscript(folder: Path) -> None:
 def _write_onnx(folder: Path) -> None:
     detector = LandmarkDetector.from_bundle(folder)
     sides = read_config(folder, "metadata.json")[1]["network_data_format"]["inputs"]["image"]["spatial_shape"]
-    flat, divisor = isinstance(detector.network.heatmap, FlatDepth), int(detector.network.heatmap.divisor)
+    flat = isinstance(detector.network.heatmap, FlatDepth)
+    divisor: Any = detector.network.heatmap.divisor
     axes = {0: "batch", 2: "i", 3: "j", **({} if flat else {4: "k"})}
     larger = [side if flat and axis == 2 else side + divisor * (2 - axis % 2) for axis, side in enumerate(sides)]
     _write_network(
