@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from lmk3d.configure.shipped import CASCADE, SHIPPED
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
+from lmk3d.io import read_image, read_points, write_image
 from lmk3d.synthetic import cta_phantom, film_phantom
 from lmk3d.zoo import export, export_bundle
 
@@ -82,6 +85,19 @@ def test_the_cascade_goes_into_onnx_with_open_sizes(exported):
     )
     (maps,) = session.run(None, {"image": np.zeros((2, 1, 64, 80, 48), np.float32)})
     assert maps.shape == (2, 14, 32, 40, 24)
+
+
+@pytest.mark.slow
+def test_an_exported_bundle_predicts_with_monais_own_command(exported, volumes, tmp_path):
+    write_image(volumes["cascade"], tmp_path / "scan.nii.gz")
+    config = exported("cascade") / "configs" / "inference.json"
+    words = ["monai.bundle", "run", "--config_file", config, "--image", tmp_path / "scan.nii.gz", "--device", "cpu"]
+    command = [sys.executable, "-m", *map(str, words), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = read_points(tmp_path / "out" / "scan.mrk.json")
+    expected = LandmarkDetector.from_bundle(exported("cascade")).detect(read_image(tmp_path / "scan.nii.gz"))
+    np.testing.assert_allclose(found.points_mm, expected.points_mm, atol=0.01)
 
 
 def test_the_layout_is_that_of_the_zoo(exported):
