@@ -23,7 +23,7 @@ Config = dict[str, Any]
 
 # MONAI's way to predict: `monai.bundle run --config_file inference.json --image scan.nii.gz`, with the shell behind it.
 _INFERENCE: Config = {
-    "imports": ["$import sys", "$import lmk3d.cli", "$import lmk3d.training"],
+    "imports": ["$import sys", "$import lmk3d", "$import lmk3d.cli", "$import lmk3d.training"],
     "bundle_root": "$lmk3d.training.bundle_root()",
     "image": "",
     "output_dir": ".",
