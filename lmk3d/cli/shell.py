@@ -11,7 +11,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from lmk3d.cli import demo, files, learn, look, measure, predict, register
+from lmk3d.cli import bundle, demo, files, label, learn, look, measure, predict, register
 from lmk3d.cli.options import Parser, nearest
 from lmk3d.errors import InputError
 
@@ -100,7 +100,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for room in (demo, predict, look, learn, register, measure, files):
+    for room in (demo, predict, look, learn, register, measure, files, label, bundle):
         room.add_commands(subparsers)
     return parser, dict(subparsers.choices)
 

@@ -108,12 +108,16 @@ def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to 
         "pytorch_version": "2.13.0",
         "numpy_version": "2.3.5",
         "required_packages_version": {"lmk3d": "0.1.0"},
+        "supported_apps": {},
         "name": plan.name,
         "task": "anatomical landmark detection",
         "description": plan.description,
         "authors": "The lmk3d developers",
         "copyright": "The lmk3d developers, Apache-2.0",
         "intended_use": "research; not a medical device",
+        "data_source": "a data set of one's own" if plan.dataset else "phantoms that lmk3d.synthetic draws",
+        "data_type": "film" if plan.flat else "volume",
+        "references": [],
         "network_data_format": {
             "inputs": {
                 "image": {
@@ -129,6 +133,7 @@ def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to 
                 "pred": {
                     **image,
                     "format": "heatmaps",
+                    "modality": "n/a",
                     "num_channels": len(channels),
                     "spatial_shape": [max(1, side // plan.stride) for side in plan.sides],
                     "value_range": [],

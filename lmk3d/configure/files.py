@@ -21,6 +21,17 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
+# MONAI's way to predict: `monai.bundle run --config_file inference.json --image scan.nii.gz`, with the shell behind it.
+_INFERENCE: Config = {
+    "imports": ["$import sys", "$import lmk3d", "$import lmk3d.cli", "$import lmk3d.training"],
+    "bundle_root": "$lmk3d.training.bundle_root()",
+    "image": "",
+    "output_dir": ".",
+    "device": "auto",
+    "predict": ["predict", "@image", "--bundle", "@bundle_root", "--output", "@output_dir", "--device", "@device"],
+    "run": ["$sys.exit(lmk3d.cli.main(@predict))"],
+}
+
 _EVALUATE: Config = {
     "run": [
         "$lmk3d.weights.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
@@ -78,14 +89,14 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
     Raises:
         InputError: if the plan names a method that does not go with its images or landmarks.
     """
-    train, inference, paper = _train_config(plan), _detector(plan), {}
+    train, inference, paper = _train_config(plan), {**_INFERENCE, **_detector(plan)}, {}
     if plan.method == "cascade":
         paper = paper_overrides(plan)
     else:
         method = method_of(plan)
         plan = replace(plan, levels=(), stride=method.stride)
         train = _train_as(method, _with_method(method, _train_config(plan), plan), plan)
-        inference, paper = _with_method(method, _detector(plan), plan), dict(method.paper)
+        inference, paper = _with_method(method, {**_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
         inference["report"] = dict(method.report)
     return {
         "train.json": train,

@@ -13,7 +13,7 @@ from lmk3d.cli import main, predict
 from lmk3d.cli.shell import wrong_input
 from lmk3d.errors import InputError
 
-COMMANDS = ("demo", "predict", "train", "evaluate", "register", "measure", "convert", "check")
+COMMANDS = ("demo", "predict", "train", "evaluate", "register", "measure", "convert", "check", "label", "bundle")
 
 
 def fails_with(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2) -> str:

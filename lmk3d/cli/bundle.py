@@ -1,0 +1,64 @@
+"""``lmk3d bundle``: a bundle for MONAI's model zoo, and what the zoo would say of one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lmk3d.cli.options import bundle_folder
+from lmk3d.errors import InputError
+
+__all__ = ["add_commands"]
+
+Subparsers = argparse._SubParsersAction  # argparse gives its type no public name
+
+
+def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the group to the shell."""
+    group = subparsers.add_parser(
+        "bundle", help="export a bundle for MONAI's model zoo, and verify one", description="Bundles for the model zoo."
+    )
+    actions = group.add_subparsers(dest="action", metavar="WHAT", title="what to do", required=True)
+    export = actions.add_parser(
+        "export",
+        help="write a bundle in the zoo's layout",
+        description="Write a bundle in the layout of MONAI's model zoo: configs/, models/, docs/, LICENSE.",
+    )
+    export.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    export.add_argument("target", type=Path, metavar="DIR", help="the new folder")
+    export.add_argument("--torchscript", action="store_true", help="also write models/model.ts")
+    export.add_argument(
+        "--onnx", action="store_true", help="also write models/model.onnx and one file for each refiner"
+    )
+    export.set_defaults(run=_export)
+    verify = actions.add_parser(
+        "verify",
+        help="check what the zoo will check",
+        description="Check offline everything that the model zoo and MONAI check of a bundle; list all problems.",
+    )
+    verify.add_argument("folder", type=Path, metavar="DIR", help="the bundle, in the zoo's layout")
+    verify.set_defaults(run=_verify)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    source = bundle_folder(arguments.bundle)
+    from lmk3d.zoo import export_bundle
+
+    files = export_bundle(source, arguments.target, torchscript=arguments.torchscript, onnx=arguments.onnx)
+    print(f"wrote {len(files)} files to {arguments.target}")
+    if not (arguments.target / "models" / "model.pt").is_file():
+        print("the bundle has no weights yet; the zoo takes none without: train it first")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from lmk3d.zoo import verify_bundle
+
+    problems = verify_bundle(arguments.folder)
+    for problem in problems:
+        print(f"problem     {problem}")
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise InputError(f"{arguments.folder}: {count}, listed above; correct them and verify again")
+    print("no problems")
+    return 0

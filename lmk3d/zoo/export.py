@@ -1,0 +1,202 @@
+"""A bundle as MONAI's model zoo lays it out, with its networks as TorchScript and ONNX on request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lmk3d.components import read_config
+from lmk3d.errors import InputError
+from lmk3d.inference import LandmarkDetector
+from lmk3d.manifest import sha256
+from lmk3d.networks.blocks import FlatDepth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor, nn
+
+__all__ = ["LARGE_BYTES", "export_bundle", "quiet"]
+
+LARGE_BYTES = 25_000_000
+"""The zoo keeps no larger file in its repository."""
+
+_TOLERANCE = 1e-4  # of the largest number: far above the rounding of another library, far below what moves a point
+
+
+def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx: bool = False) -> list[Path]:
+    """Write a bundle in the zoo's layout: configs/, models/, docs/, LICENSE, large_files.yml where a file needs it.
+
+    Args:
+        source: the bundle, in its own layout or the zoo's.
+        target: the new folder; it appears whole or not at all.
+        torchscript: also write models/model.ts, the whole network with all its submodules.
+        onnx: also write models/model.onnx, the first stage, and models/refiner_1.onnx and so on. A network whose sizes
+            cannot be left open is written for those of the metadata.
+    Returns:
+        The files written.
+    Raises:
+        InputError: if the source is no bundle, the target exists, or what an export needs is missing.
+    """
+    read_config(source, "inference.json")
+    if target.exists():
+        raise InputError(f"{target}: exists already; choose another folder, or remove it first")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; make it first")
+    if (torchscript or onnx) and not (source / "models" / "model.pt").is_file():
+        raise InputError(f"{source / 'models' / 'model.pt'}: no such file; train the bundle before its export")
+    if onnx and (lacking := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]):
+        raise InputError(f"--onnx: the package {lacking[0]} is not installed; run pip install 'lmk3d[onnx]'")
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as staging:
+        folder = Path(staging) / target.name
+        _copy(source, folder)
+        if torchscript:
+            _write_torchscript(folder)
+        if onnx:
+            _write_onnx(folder)
+        _list_large_files(folder)
+        folder.rename(target)
+    return sorted(path for path in target.rglob("*") if path.is_file())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No word of MONAI's about its arguments, nor of torch's about the heir of TorchScript, which the zoo asks for."""
+    logger = logging.getLogger("monai.bundle.scripts")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    configs = source / "configs" if (source / "configs").is_dir() else source
+    for name in ("configs", "models", "docs"):
+        (folder / name).mkdir(parents=True)
+    for path in sorted([*configs.glob("*.json"), *configs.glob("*.yaml"), *configs.glob("logging.conf")]):
+        shutil.copy(path, folder / "configs")
+    train = folder / "configs" / "train.json"
+    if train.is_file():  # where its data lie is nobody else's business, and may name a patient
+        config = {**json.loads(train.read_text(encoding="utf-8")), "dataset": ""}
+        train.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for path in sorted((source / "docs").glob("*")):
+        shutil.copy(path, folder / "docs")
+    for name in ("LICENSE", "models/model.pt"):
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / name)
+
+
+def _write_torchscript(folder: Path) -> None:
+    """What the zoo's own check makes of the weights: metadata and configuration travel inside the file."""
+    from monai.bundle import ckpt_export
+
+    with quiet():
+        ckpt_export(
+            net_id="network_def",
+            filepath=str(folder / "models" / "model.ts"),
+            ckpt_file=str(folder / "models" / "model.pt"),
+            meta_file=str(folder / "configs" / "metadata.json"),
+            config_file=str(folder / "configs" / "inference.json"),
+        )
+
+
+def _write_onnx(folder: Path) -> None:
+    detector = LandmarkDetector.from_bundle(folder)
+    sides = read_config(folder, "metadata.json")[1]["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    flat = isinstance(detector.network.heatmap, FlatDepth)
+    divisor: Any = detector.network.heatmap.divisor
+    axes = {0: "batch", 2: "i", 3: "j", **({} if flat else {4: "k"})}
+    larger = [side if flat and axis == 2 else side + divisor * (2 - axis % 2) for axis, side in enumerate(sides)]
+    _write_network(
+        detector.network,
+        folder / "models" / "model.onnx",
+        names=(["image"], ["pred"]),
+        axes={"image": axes},
+        examples=[(torch.rand(1, 1, *sides),), (torch.rand(2, 1, *larger),)],
+    )
+    count = len(detector.names)
+    for number, (level, refiner) in enumerate(zip(detector.levels, detector.network.refiners, strict=True), start=1):
+        patch = [level.size, level.size, 1 if flat else level.size]
+        _write_network(
+            refiner,
+            folder / "models" / f"refiner_{number}.onnx",
+            names=(["patches", "landmarks"], ["moves", "log_variance"]),
+            axes={"patches": {0: "patch"}, "landmarks": {0: "patch"}},
+            examples=[(torch.rand(some, 1, *patch), torch.arange(some) % count) for some in (3, 5)],
+        )
+
+
+def _write_network(
+    network: nn.Module,
+    path: Path,
+    *,
+    names: tuple[list[str], list[str]],
+    axes: dict[str, dict[int, str]],
+    examples: Sequence[tuple[Tensor, ...]],
+) -> None:
+    """Write one network with open sizes; where ONNX cannot express it, or says other things, with fixed ones.
+
+    Raises:
+        InputError: if it cannot be written with fixed sizes either.
+    """
+    for open_axes in (axes, {}):
+        with quiet():  # about sizes that become constants: whether they may is tried right below
+            try:
+                torch.onnx.export(
+                    network,
+                    examples[0],
+                    str(path),
+                    input_names=names[0],
+                    output_names=names[1],
+                    dynamic_axes=open_axes,
+                    dynamo=False,  # its heir takes 20 times as long and bakes sizes in without a word
+                )
+            except (torch.onnx.errors.OnnxExporterError, RuntimeError):
+                continue
+        if all(_agrees(network, path, inputs) for inputs in (examples if open_axes else examples[:1])):
+            return
+    raise InputError(f"{path.name}: ONNX cannot express this network; export without --onnx")
+
+
+def _agrees(network: nn.Module, path: Path, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether the file says what the network says."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = network(*inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    fed = {given.name: value.numpy() for given, value in zip(session.get_inputs(), inputs, strict=True)}
+    try:
+        outputs = session.run(None, fed)
+    except Exception:  # of its own kinds, for sizes it does not take
+        return False
+    return all(
+        output.shape == tuple(wanted.shape)
+        and float(abs(wanted.numpy() - output).max()) <= _TOLERANCE * float(wanted.abs().max())
+        for output, wanted in zip(outputs, expected, strict=True)
+    )
+
+
+def _list_large_files(folder: Path) -> None:
+    """Name what the zoo fetches instead of keeping; where it will lie only the one who uploads it can say."""
+    large = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size > LARGE_BYTES]
+    if large:
+        lines = ["large_files:"]
+        for path in large:
+            lines += [f'- path: "{path.relative_to(folder).as_posix()}"', '  url: ""']
+            lines += [f'  hash_val: "{sha256(path)}"', '  hash_type: "sha256"']
+        (folder / "large_files.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,234 @@
+"""The real server of MONAI Label with the project's app, driven over HTTP as 3D Slicer does."""
+
+from __future__ import annotations
+
+import email
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from lmk3d.components import build, default_bundle, read_config
+from lmk3d.configure import LevelPlan, Plan, write_bundle
+from lmk3d.configure.shipped import SHIPPED
+from lmk3d.inference import LandmarkDetector
+from lmk3d.io import read_image, read_points, write_image
+from lmk3d.prediction import predict_files
+from lmk3d.synthetic import cta_phantom
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 900  # of a busy machine; on an idle one nothing here takes more than half a minute
+
+
+class Server:
+    """What a client sees of it."""
+
+    def __init__(self, address, images):
+        self.address, self.images = address, images
+
+    def ask(self, method, path, body=b"", kind="application/json"):
+        """The body and the content type of an answer."""
+        request = urllib.request.Request(self.address + path, data=body or None, method=method)
+        request.add_header("Content-Type", kind)
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return answer.read(), answer.headers["Content-Type"]
+
+    def json(self, method, path, content=None):
+        return json.loads(self.ask(method, path, b"" if content is None else json.dumps(content).encode())[0])
+
+    def put_label(self, image, file):
+        body = b'--x\r\nContent-Disposition: form-data; name="label"; filename="%s"\r\n\r\n' % file.name.encode()
+        body += file.read_bytes() + b"\r\n--x--\r\n"
+        return json.loads(
+            self.ask("PUT", f"/datastore/label?image={image}", body, "multipart/form-data; boundary=x")[0]
+        )
+
+    def infer(self, model, image):
+        """The markups and the bytes of the label map."""
+        body, kind = self.ask("POST", f"/infer/{model}?image={image}")
+        message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+        parts = {part.get_param("name", header="content-disposition"): part for part in message.get_payload()}
+        return json.loads(parts["params"].get_payload(decode=True)), parts["image"].get_payload(decode=True)
+
+    def wait(self, path, status):
+        """The task of that path once it has that status."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            task = self.json("GET", path)
+            if task["status"] == status:
+                return task
+            assert task["status"] != "ERROR", task["details"]
+            time.sleep(0.2)
+        pytest.fail(f"{path} was never {status}: {task}")
+
+
+def tiny_bundle(folder):
+    """A small bundle with its network's first weights."""
+    plan = Plan(
+        "tiny",
+        "for tests",
+        names=("left", "right", "top"),
+        pairs=(("left", "right"),),
+        low=0.0,
+        high=600.0,
+        spacing_mm=2.0,
+        sides=(16, 16, 16),
+        levels=(LevelPlan(1.0, 8, 1.0, (4, 4, 4), count=2),),
+        channels=(4, 8),
+        min_presence=0.0,
+        epochs=2,
+    )
+    write_bundle(folder, plan)
+    path, config = read_config(folder, "inference.json")
+    torch.manual_seed(0)
+    (folder / "models").mkdir()
+    torch.save(build(config, "network_def", path).state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(label_python, tmp_path_factory, tiny_dataset):
+    """A server on three tiny images and a phantom's heart, with all bundles of the project and a tiny one."""
+    images = tmp_path_factory.mktemp("images")
+    for number in range(3):
+        shutil.copy(tiny_dataset.parent / f"{number}.nii.gz", images / f"tiny{number}.nii.gz")
+    write_image(cta_phantom(900_001, spacing_mm=1.5, shape=(96, 96, 96)).volume, images / "heart.nii.gz")
+    tiny = tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["label", str(images), "--port", str(port)]
+    for bundle in (tiny, *(plan.name for plan in SHIPPED)):
+        words += ["--bundle", str(bundle)]
+    code = f"import sys; from lmk3d.cli import main; sys.exit(main({words!r}))"
+    log = images.parent / "server.log"
+    own = {**os.environ, "HOME": str(images.parent), "OMP_NUM_THREADS": "1"}
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [label_python, "-c", code], stdout=stream, stderr=subprocess.STDOUT, env=own, cwd=images.parent
+        )
+    started = Server(f"http://127.0.0.1:{port}", images)
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                started.json("GET", "/info/")
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.5)
+        yield started
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_every_bundle_of_the_project_loads(server):
+    info = server.json("GET", "/info/")
+    names = {"tiny", *(plan.name for plan in SHIPPED)}
+    assert set(info["models"]) == set(info["trainers"]) == names
+    assert set(info["strategies"]) == {f"{name}_error" for name in names} | {"random"}
+    assert list(info["models"]["cascade"]["labels"]) == list(SHIPPED[0].names)
+
+
+def test_infer_gives_the_points_of_predict_and_a_label_map_over_them(server, tmp_path):
+    image = server.images / "heart.nii.gz"
+    (prediction,) = predict_files([image], default_bundle("cascade"), output=tmp_path)
+    assert prediction.landmarks is not None
+    markups, label_map = server.infer("cascade", "heart")
+    (tmp_path / "served.mrk.json").write_text(json.dumps(markups), encoding="utf-8")
+    served = read_points(tmp_path / "served.mrk.json")
+    assert served.names == prediction.landmarks.names
+    assert served.present.sum() >= 3
+    np.testing.assert_allclose(served.points_mm, prediction.landmarks.points_mm, atol=0.01)
+    np.testing.assert_allclose(
+        read_points(server.images / "labels" / "original" / "heart.mrk.json").points_mm, served.points_mm
+    )
+
+    (tmp_path / "map.nii.gz").write_bytes(label_map)
+    found, stored = nib.load(tmp_path / "map.nii.gz"), nib.load(image)
+    assert found.shape == stored.shape
+    np.testing.assert_allclose(found.affine, stored.affine, atol=1e-5)
+    data, labels = np.asarray(found.dataobj), markups["label_names"]
+    assert set(labels) == {name for name in served.names if len(served[name])}
+    assert sorted(labels.values()) == sorted(set(np.unique(data)) - {0}) == list(range(1, len(labels) + 1))
+    for name, label in labels.items():
+        voxels = np.argwhere(data == label)
+        middle = nib.affines.apply_affine(found.affine, voxels.mean(0))
+        assert np.linalg.norm(middle - served[name][0]) < 1.5  # a voxel; a ball at the rim would be cut
+
+
+def test_corrected_points_are_stored_and_unreadable_ones_refused(server, tiny_dataset, tmp_path):
+    corrected = tiny_dataset.parent / "0.mrk.json"
+    assert server.put_label("tiny0", corrected)["label"] == "tiny0"
+    assert (server.images / "labels" / "final" / "tiny0.mrk.json").read_bytes() == corrected.read_bytes()
+    (tmp_path / "broken.mrk.json").write_text("{", encoding="utf-8")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        server.put_label("tiny2", tmp_path / "broken.mrk.json")
+    assert not (server.images / "labels" / "final" / "tiny2.mrk.json").exists()
+
+
+def test_training_runs_and_the_next_prediction_uses_its_weights(server, tiny_dataset, tmp_path):
+    def points():
+        (tmp_path / "tiny.mrk.json").write_text(json.dumps(server.infer("tiny", "tiny2")[0]), encoding="utf-8")
+        return read_points(tmp_path / "tiny.mrk.json").points_mm
+
+    # One was put there over HTTP; the other one Slicer saves there itself.
+    server.put_label("tiny0", tiny_dataset.parent / "0.mrk.json")
+    shutil.copy(tiny_dataset.parent / "1.mrk.json", server.images / "labels" / "final" / "tiny1.mrk.json")
+    before = points()
+    assert server.json("POST", "/train/tiny", {"max_epochs": 2})["status"] == "SUBMITTED"
+    server.wait("/train/", "RUNNING")
+    task = server.wait("/train/", "DONE")
+    assert "epoch 2/2: loss heatmap" in "\n".join(task["details"])
+    after = points()
+    assert np.nanmax(np.abs(after - before)) > 0.1
+    trained = LandmarkDetector.from_bundle(server.images / "lmk3d_label" / "model" / "tiny")
+    expected = trained.detect(read_image(server.images / "tiny2.nii.gz"))
+    np.testing.assert_allclose(after, expected.points_mm, atol=0.01)
+
+
+def test_the_next_sample_is_the_one_with_the_largest_expected_error(server):
+    server.wait("/scoring/", "DONE")
+    server.json("POST", "/scoring/expected_error", {})
+    server.wait("/scoring/", "DONE")
+    detector = LandmarkDetector.from_bundle(default_bundle("cascade"))
+    marked = {path.name.removesuffix(".mrk.json") for path in (server.images / "labels" / "final").glob("*.mrk.json")}
+    files = {path.name.removesuffix(".nii.gz"): path for path in server.images.glob("*.nii.gz")}
+    errors = {}
+    for name in sorted(set(files) - marked):
+        found = detector.detect(read_image(files[name])).error_mm
+        errors[name] = float(np.mean(found[np.isfinite(found)])) if np.isfinite(found).any() else np.inf
+    sample = server.json("POST", "/activelearning/cascade_error", {})
+    assert errors[sample["id"]] == max(errors.values())
+    assert sample["weight"] == (
+        pytest.approx(max(errors.values()), rel=1e-3) if max(errors.values()) < np.inf else None
+    )
+    assert Path(sample["path"]) == files[sample["id"]].resolve()
+
+
+def test_what_cannot_be_done_is_said_in_one_line(server):
+    for path, part in (
+        ("/infer/cascade?image=nobody", "no such image"),
+        ("/infer/denseseg?image=heart", "films" if default_has_weights("denseseg") else "has no weights yet"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            server.ask("POST", path)
+        assert raised.value.code in (400, 404)
+        assert part in json.loads(raised.value.read())["detail"]
+
+
+def default_has_weights(name):
+    return (default_bundle(name) / "models" / "model.pt").is_file()
