@@ -154,6 +154,7 @@ def test_without_ray_or_a_cluster_one_line_says_so(fake_bundle, bright_volume, t
 def test_a_batch_survives_the_loss_of_one_of_two_machines(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # at Ray's own 15 a busy machine would let them wait for minutes
     from ray.cluster_utils import Cluster
 
     from lmk3d.synthetic import cta_phantom
