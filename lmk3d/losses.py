@@ -19,6 +19,7 @@ __all__ = [
     "exponential_mse",
     "map_cross_entropy",
     "map_mse",
+    "patch_cross_entropy",
     "spatial_cross_entropy",
     "total_variation",
     "uv_distance",
@@ -53,6 +54,19 @@ def spatial_cross_entropy(
     total = torch.logsumexp(functional.pad(logits.flatten(2), (1, 0)), dim=2)
     counts = torch.ones_like(inside) if known is None else known
     return ((total - expected) * counts).sum() / counts.sum().clamp_min(1)
+
+
+def patch_cross_entropy(logits: Tensor, moves: Tensor, sigma_vox: float) -> Tensor:
+    """Cross entropy of refiners' heatmaps (P, 1, I, J, K), each voxel two patch voxels wide, round the patch's middle.
+
+    Args:
+        logits: "nowhere", the truth of a landmark that lies beside the heatmap, has the logit 0.
+        moves: (P, 3) patch voxels from the middle to the landmark; NaN rows do not count.
+        sigma_vox: of the target, in the heatmap's voxels.
+    """
+    middle = (torch.tensor(logits.shape[2:], device=moves.device) - 1) / 2
+    points = moves / 2 + middle
+    return spatial_cross_entropy(logits, points[:, None], sigma_vox, known=~points[:, None].isnan().any(-1))
 
 
 def exponential_mse(output: Tensor, target: Tensor) -> Tensor:

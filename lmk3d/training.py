@@ -21,7 +21,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, read_dataset
 from lmk3d.landmarks import Landmarks
-from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy, spatial_cross_entropy
 from lmk3d.metrics import compare
 from lmk3d.transforms.loading import LoadCased, points_of
 from lmk3d.transforms.registration import Template
@@ -132,7 +132,7 @@ class CascadeObjective(nn.Module):
                 moves, log_variance = refiner(patches, numbers)
             else:
                 moves, log_variance, logits = refiner.with_heat(patches, numbers)  # type: ignore[operator]
-                losses[f"heat {level + 1}"] = _patch_loss(logits, truth, self.patch_sigma_vox)
+                losses[f"heat {level + 1}"] = patch_cross_entropy(logits, truth, self.patch_sigma_vox)
             losses[f"refined {level + 1}"] = (
                 displacement_loss(moves * spacing, truth * spacing)
                 if self._plain
@@ -161,19 +161,6 @@ class CascadeObjective(nn.Module):
             grown = functional.interpolate(side, size=shape, mode="trilinear", align_corners=False)
             loss = loss + weight * exponential_mse(grown, target)
         return loss
-
-
-def _patch_loss(logits: Tensor, moves: Tensor, sigma_vox: float) -> Tensor:
-    """Cross entropy of refiners' heatmaps (P, 1, I, J, K), each voxel two patch voxels wide, round the patch's middle.
-
-    Args:
-        logits: "nowhere", the truth of a landmark that lies beside the heatmap, has the logit 0.
-        moves: (P, 3) patch voxels from the middle to the landmark; NaN rows do not count.
-        sigma_vox: of the target, in the heatmap's voxels.
-    """
-    middle = (torch.tensor(logits.shape[2:], device=moves.device) - 1) / 2
-    points = moves / 2 + middle
-    return spatial_cross_entropy(logits, points[:, None], sigma_vox, known=~points[:, None].isnan().any(-1))
 
 
 def prepare_batch(
@@ -343,10 +330,8 @@ class ClipGradients:
         norm = nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
         # A scaler leaves such a step out and goes on with smaller gradients; without one the weights would be lost.
         if getattr(engine, "scaler", None) is None and not norm.isfinite():
-            raise InputError(
-                f"epoch {engine.state.epoch}: a gradient is NaN or infinite; lower learning_rate,"
-                " or set objective#bfloat16 to false"
-            )
+            epoch = f"epoch {engine.state.epoch}"
+            raise InputError(f"{epoch}: a gradient is NaN or infinite; lower learning_rate, or set bfloat16 to false")
 
 
 class Resume:

@@ -148,3 +148,15 @@ def test_a_landmark_nobody_looked_for_leaves_its_map_alone():
     spatial_cross_entropy(logits, points, 1.0, known=~points.isnan().any(-1)).backward()
     assert not logits.grad[0, 1].any()
     assert logits.grad[0, 0].any()
+
+
+def test_a_refiners_heatmap_is_told_where_its_landmark_lies():
+    # Heatmap voxel v of 4 lies 2 v - 3 patch voxels from the middle: a move of (1, -1, 0) is voxel (2, 1).
+    moves = torch.tensor([[1.0, -1.0, 0.0], [torch.nan] * 3])
+    logits = torch.zeros(2, 1, 4, 4, 1)
+    logits[0, 0, 2, 1] = 20.0
+    right = patch_cross_entropy(logits, moves, 0.3)
+    assert right < 0.4  # what the target's own width costs; the row of NaN does not count
+    assert patch_cross_entropy(logits.flip(2), moves, 0.3) > 15
+    beside = torch.tensor([[9.0, 0.0, 0.0]] * 2)
+    assert patch_cross_entropy(torch.full_like(logits, -20.0), beside, 0.3) == pytest.approx(0.0, abs=1e-3)  # nowhere

@@ -29,7 +29,6 @@ from lmk3d.training import (
     KeepWithin,
     ProgressLine,
     Resume,
-    _patch_loss,
     bundle_root,
     datalist,
     learn_shape,
@@ -570,18 +569,6 @@ def test_a_progress_line_of_films_without_a_spacing_counts_pixels(capsys):
     line.fresh = True
     line(SimpleNamespace(state=SimpleNamespace(epoch=1, max_epochs=1, output=None)))
     assert "heatmap 4.000 px" in capsys.readouterr().out
-
-
-def test_a_refiners_heatmap_is_told_where_its_landmark_lies():
-    # Heatmap voxel v of 4 lies 2 v - 3 patch voxels from the middle: a move of (1, -1, 0) is voxel (2, 1).
-    moves = torch.tensor([[1.0, -1.0, 0.0], [torch.nan] * 3])
-    logits = torch.zeros(2, 1, 4, 4, 1)
-    logits[0, 0, 2, 1] = 20.0
-    right = _patch_loss(logits, moves, 0.3)
-    assert right < 0.4  # what the target's own width costs; the row of NaN does not count
-    assert _patch_loss(logits.flip(2), moves, 0.3) > 15
-    beside = torch.tensor([[9.0, 0.0, 0.0]] * 2)
-    assert _patch_loss(torch.full_like(logits, -20.0), beside, 0.3) == pytest.approx(0.0, abs=1e-3)  # nowhere
 
 
 def test_the_objective_trains_the_refiners_heatmaps_where_it_is_asked_to():

@@ -145,8 +145,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))
     spacing = _rounded(max(extents.max() / most, native))
     fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
-    block = 2 ** len(channels)
-    sides = np.ceil((extents.max().repeat(3) if any_pose else extents) / spacing / block) * block
+    sides = _whole_blocks(extents.max().repeat(3) if any_pose else extents, spacing, channels)
     levels = [fine]
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
@@ -158,7 +157,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         high=window[1],
         percentiles=window[2],
         spacing_mm=spacing,
-        sides=tuple(int(side) for side in sides),  # type: ignore[arg-type]
+        sides=(sides[0], sides[1], sides[2]),
         levels=tuple(levels),
         channels=channels,
         any_pose=any_pose,
@@ -197,7 +196,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     close = _rounded(max(longest / 500, pixel))
     fine = LevelPlan(close, 64, round(4.5 * spacing, 3), channels=(16, 32, 96), count=16, passes=2, share=0.5)
     extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
-    blocks = np.ceil(extents / spacing / 2 ** len(channels)).astype(int) * 2 ** len(channels)
+    blocks = _whole_blocks(extents, spacing, channels)
     reach = max(_reach(shapes), 0.2 * longest)
     return Plan(
         **_about(dataset, path),
@@ -205,7 +204,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         high=PERCENTILES[-1],
         percentiles=True,
         spacing_mm=spacing,
-        sides=(int(blocks[0]), int(blocks[1]), 1),
+        sides=(blocks[0], blocks[1], 1),
         levels=(fine,),
         channels=channels,
         shift_mm=round(0.08 * longest, 3),
@@ -236,6 +235,12 @@ def _common_side(dataset: Dataset, fingerprint: Fingerprint, shapes: list[FloatA
 def _rounded(spacing: float) -> float:
     """Up to a thousandth: a configuration is read by people."""
     return float(np.ceil(1e3 * spacing) / 1e3)
+
+
+def _whole_blocks(extents_mm: FloatArray, spacing_mm: float, channels: Sequence[int]) -> list[int]:
+    """Voxels that cover these sides, in multiples of what a U-Net of so many levels and a stride of 2 can halve."""
+    block = 2 ** len(channels)
+    return [int(np.ceil(extent / spacing_mm / block)) * block for extent in extents_mm]
 
 
 def _marked(dataset: Dataset, path: Path, section: str, least: int) -> list[Any]:
