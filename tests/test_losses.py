@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
+from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy, spatial_cross_entropy
 
 GONE = [math.nan] * 3
 SHAPE = (6, 5, 4)
