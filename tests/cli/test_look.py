@@ -49,7 +49,9 @@ def test_view_says_what_lies_outside(scan, capsys):
 
 
 def test_view_serves_until_it_is_interrupted(scan):
-    code = "import sys; from lmk3d.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A gate that runs in the background has its children ignore interrupts.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code += "; from lmk3d.cli import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, "view", "scan.mha", "truth.mrk.json", "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
