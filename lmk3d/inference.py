@@ -148,6 +148,8 @@ class LandmarkDetector:
             raise ValueError(f"the network finds {len(network.mean_shape)} landmarks, but {len(names)} names came")
         if len(levels) != len(network.refiners):
             raise ValueError(f"the network has {len(network.refiners)} refiners, but {len(levels)} levels came")
+        if wrong := [size for level in levels if (size := np.size(level.share)) not in (1, len(names))]:
+            raise ValueError(f"a level's share must be one number or {len(names)}, got {wrong[0]}")
         if pose not in ("world", "any"):
             raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
         if sliding is not None and (len(sliding) != 3 or min(sliding) < 1):

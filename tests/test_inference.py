@@ -251,6 +251,7 @@ def test_volumes_are_refused_where_films_are_expected():
     [
         ({"names": ("a", "b")}, "the network finds 4 landmarks, but 2 names came"),
         ({"levels": []}, "the network has 1 refiners, but 0 levels came"),
+        ({"levels": [Level(1.0, 12, share=(1.0, 0.5))]}, "share must be one number or 4, got 2"),
         ({"pose": "anny"}, "pose must be 'world' or 'any', got 'anny'"),
         ({"sliding": (8, 8)}, r"sliding must be three sides of at least 1 voxel, got \[8, 8\]"),
     ],

@@ -341,7 +341,8 @@ def prepare(job: Job) -> Result:
         write_image(cta_phantom(1, region="aorta", shape=shape, spacing_mm=EXTENT_MM / job.size).volume, job.image)
     if not job.bundle.is_dir():
         names = tuple(f"landmark {number}" for number in range(job.landmarks))
-        write_bundle(job.bundle, replace(CASCADE, names=names, phantoms={}))
+        levels = tuple(replace(level, share=1.0) for level in CASCADE.levels)
+        write_bundle(job.bundle, replace(CASCADE, names=names, levels=levels, phantoms={}))
         config = json.loads((job.bundle / "inference.json").read_text(encoding="utf-8"))
         config["detector"]["min_presence"] = 0.0  # random weights see nothing, and every landmark is to be refined
         (job.bundle / "inference.json").write_text(json.dumps(config), encoding="utf-8")

@@ -83,8 +83,8 @@ def test_the_cascade_goes_into_onnx_with_open_sizes(exported):
     session = onnxruntime.InferenceSession(
         str(exported("cascade") / "models" / "model.onnx"), providers=["CPUExecutionProvider"]
     )
-    (maps,) = session.run(None, {"image": np.zeros((2, 1, 64, 80, 48), np.float32)})
-    assert maps.shape == (2, 14, 32, 40, 24)
+    (maps,) = session.run(None, {"image": np.zeros((2, 1, 64, 96, 32), np.float32)})
+    assert maps.shape == (2, 14, 32, 48, 16)
 
 
 @pytest.mark.slow

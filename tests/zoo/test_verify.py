@@ -64,7 +64,7 @@ def test_a_listed_file_needs_a_place_to_be_fetched_from(bundle):
     [
         ("num_channels", 13, "output channel number `14` doesn't match: `13`"),
         ("dtype", "float16", "dtype of output data"),
-        ("spatial_shape", [16, 16, 16], "spatial_shape is [16, 16, 16], the network's [32, 32, 32]"),
+        ("spatial_shape", [16, 16, 16], "spatial_shape is [16, 16, 16], the network's [32, 32, 48]"),
     ],
 )
 def test_a_network_that_gives_other_than_the_metadata_says_is_named(bundle, entry, value, problem):
