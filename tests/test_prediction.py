@@ -101,18 +101,24 @@ def test_nothing_is_left_of_a_prediction_that_fails_while_writing(scan, fake_bun
     assert not (tmp_path / "new").exists()  # it was made for this run
 
 
-def test_ctrl_c_leaves_whole_scans_and_nothing_else(scan, fake_bundle, tmp_path, bright_volume, monkeypatch):
-    write_image(bright_volume, scan.parent / "second.nii.gz")
+def interrupted_at(scan, monkeypatch):
+    """Ctrl-C while the detector looks at so manyth a scan; the list that each volume it looks at is put into."""
     detector = sys.modules["lmk3d.inference"].LandmarkDetector
-    detect, calls = detector.detect, []
+    detect, seen = detector.detect, []
 
-    def interrupted(self, volume):
-        calls.append(volume)
-        if len(calls) == 2:
+    def detect_some(self, volume):
+        seen.append(volume)
+        if len(seen) == scan:
             raise KeyboardInterrupt
         return detect(self, volume)
 
-    monkeypatch.setattr(detector, "detect", interrupted)
+    monkeypatch.setattr(detector, "detect", detect_some)
+    return seen
+
+
+def test_ctrl_c_leaves_whole_scans_and_nothing_else(scan, fake_bundle, tmp_path, bright_volume, monkeypatch):
+    write_image(bright_volume, scan.parent / "second.nii.gz")
+    interrupted_at(2, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predict_files([scan.parent], fake_bundle, output=tmp_path / "out")
     assert listed(tmp_path / "out") == ["scan.manifest.json", "scan.mrk.json"]
@@ -172,16 +178,7 @@ def states(results):
 
 
 def test_a_batch_that_was_interrupted_goes_on_where_it_stopped(cohort, fake_bundle, tmp_path, monkeypatch):
-    detector = sys.modules["lmk3d.inference"].LandmarkDetector
-    detect, seen = detector.detect, []
-
-    def detect_two(self, volume):
-        seen.append(volume)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return detect(self, volume)
-
-    monkeypatch.setattr(detector, "detect", detect_two)
+    seen = interrupted_at(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predict_files([cohort], fake_bundle, output=tmp_path / "out")
     assert len(listed(tmp_path / "out")) == 4

@@ -13,7 +13,7 @@ import numpy as np
 from lmk3d.apps.plan import Scene, read_plan
 from lmk3d.apps.sides import read_side
 from lmk3d.errors import InputError
-from lmk3d.io import atomic_path
+from lmk3d.io import atomic_path, refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,9 +125,7 @@ def measure_files(
         raise InputError("two files of points have one name; measure them into different folders")
     files = ["measures.csv", "measures.json", *pictures]
     written = [] if output is None else [output / name for name in files]
-    for path in written:
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
+    refuse_existing(written, overwrite=overwrite)
     results, figures = {}, []
     for side in sides:
         landmarks, volume = read_side(side)

@@ -13,7 +13,7 @@ from lmk3d.apps.registration import RegisterOptions, fitting_axes, register_poin
 from lmk3d.apps.sides import Side, read_side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid
-from lmk3d.io import atomic_path, write_image, write_points
+from lmk3d.io import atomic_path, refuse_existing, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def register_files(
     names = [f"transform.{'h5' if options.kind == 'tps' else 'tfm'}", "registration.json", "pairs.csv"]
     names += ["moved.mrk.json", "points.png", *(["moved.nii.gz", "checkerboard.png"] if both else [])]
     paths = {} if output is None else {name: output / name for name in names}
-    for path in paths.values():
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
+    refuse_existing(paths.values(), overwrite=overwrite)
     (near, near_image), (far, far_image) = read_side(moving), read_side(fixed)
     grids = [None if image is None else image.grid for image in (near_image, far_image)]
     try:

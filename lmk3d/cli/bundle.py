@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import bundle_folder
 from lmk3d.errors import InputError
 
+if TYPE_CHECKING:
+    import argparse
+
 __all__ = ["add_commands"]
 
-Subparsers = argparse._SubParsersAction  # argparse gives its type no public name
 
-
-def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the group to the shell."""
     group = subparsers.add_parser(
         "bundle", help="export a bundle for MONAI's model zoo, and verify one", description="Bundles for the model zoo."

@@ -106,9 +106,9 @@ def _outputs(arguments: argparse.Namespace) -> list[Path]:
     name = arguments.points.name.removesuffix(".json").removesuffix(".mrk")
     name = Path(name).stem if name == arguments.points.name else name
     paths = [arguments.output / f"{name}.{arguments.measure}.{ending}" for ending in ("json", "csv", "png")]
-    for path in paths:
-        if path.exists() and not arguments.overwrite:
-            raise InputError(f"{path}: exists already; choose another folder, or --overwrite to replace it")
+    from lmk3d.io import refuse_existing
+
+    refuse_existing(paths, overwrite=arguments.overwrite)
     return paths
 
 

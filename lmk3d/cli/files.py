@@ -48,10 +48,10 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from lmk3d.io import read_points, write_points
+    from lmk3d.io import read_points, refuse_existing, write_points
 
     landmarks = read_points(arguments.source, frame=arguments.frame)
-    _refuse_existing(arguments.target, overwrite=arguments.overwrite)
+    refuse_existing([arguments.target], overwrite=arguments.overwrite)
     write_points(landmarks, arguments.target, image=arguments.image, series=arguments.series)
     missing = len(landmarks) - int(landmarks.present.sum())
     print(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
@@ -61,10 +61,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     import json
 
-    from lmk3d.io import atomic_path, check_dataset
+    from lmk3d.io import atomic_path, check_dataset, refuse_existing
 
     if arguments.json is not None:
-        _refuse_existing(arguments.json, overwrite=arguments.overwrite)
+        refuse_existing([arguments.json], overwrite=arguments.overwrite)
     result = check_dataset(arguments.dataset)
     if arguments.json is not None:
         content = {"problems": result.problems, "fingerprint": result.fingerprint.to_dict()}
@@ -78,8 +78,3 @@ def _check(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
     print("no problems")
     return 0
-
-
-def _refuse_existing(path: Path, *, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name, or --overwrite to replace it")

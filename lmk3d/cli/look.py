@@ -90,8 +90,9 @@ def _check_output(path: Path | None, *, overwrite: bool) -> None:
         return
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{path}: is a web page; end its name in .html")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name, or --overwrite to replace it")
+    from lmk3d.io import refuse_existing
+
+    refuse_existing([path], overwrite=overwrite)
 
 
 def _write(page: str, path: Path) -> None:

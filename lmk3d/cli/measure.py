@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +11,14 @@ from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
+    import argparse
+
     from lmk3d.apps.measure import Measure
 
 __all__ = ["add_commands"]
 
-Subparsers = argparse._SubParsersAction  # argparse gives its type no public name
 
-
-def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the group to the shell, and to it each module's commands."""
     group = subparsers.add_parser(
         "measure", help="measure distances and angles between points", description="Measure between landmarks."
@@ -29,7 +28,7 @@ def add_commands(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         add(measures)
 
 
-def _add_plan(measures: Subparsers[argparse.ArgumentParser]) -> None:
+def _add_plan(measures: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = measures.add_parser(
         "plan",
         help="distances, heights, angles and ratios that a plan names",

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmk3d.io.atomic import atomic_path
+    from lmk3d.io.atomic import atomic_path, refuse_existing
     from lmk3d.io.check import CheckResult, Fingerprint, check_dataset
     from lmk3d.io.datasets import Case, Dataset, read_dataset
     from lmk3d.io.images import find_images, read_image, write_image
@@ -24,12 +24,13 @@ __all__ = [
     "read_dataset",
     "read_image",
     "read_points",
+    "refuse_existing",
     "write_image",
     "write_points",
 ]
 
 _ROOMS = {
-    "atomic": ("atomic_path",),
+    "atomic": ("atomic_path", "refuse_existing"),
     "check": ("CheckResult", "Fingerprint", "check_dataset"),
     "datasets": ("Case", "Dataset", "read_dataset"),
     "images": ("find_images", "read_image", "write_image"),

@@ -13,9 +13,9 @@ from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "refuse_existing"]
 
 # Not every platform knows a disk quota.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -49,6 +49,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or write elsewhere") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """See that nothing is replaced that nobody said may be, before anything is computed.
+
+    Raises:
+        InputError: naming the first of the paths that exists, unless ``overwrite``.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; choose another place, or --overwrite to replace it")
 
 
 def _rename(temporary: Path, path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["Series", "choose_series", "entries_in", "find_series", "is_dicom", "read_dicom"]
+__all__ = ["BAD_ARCHIVE", "Series", "choose_series", "entries_in", "find_series", "is_dicom", "read_dicom"]
 
 # What telling apart, ordering and choosing need; pixels are read later, and only those of the chosen series.
 _TAGS = [
@@ -27,6 +27,9 @@ _TAGS = [
     *("NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
+BAD_ARCHIVE = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError)
+"""What reading a zip archive raises: no archive, a damaged or encrypted member, a compression nobody here knows."""
+
 _ENDINGS = (".dcm", ".dicom", ".ima")
 # A one-line error can list a few series.
 _LISTED = 8
@@ -174,7 +177,7 @@ def _members(path: Path, stack: ExitStack) -> list[Entry]:
             with archive.open(name) as file:
                 if file.read(132)[128:] == b"DICM" or name.lower().endswith(_ENDINGS):
                     members.append(Entry(path, name, archive))
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError) as error:
+    except BAD_ARCHIVE as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); give a zip archive without password") from None
     return members
 

@@ -55,6 +55,7 @@ def patient_of(image: Path) -> Patient:
 
     The pseudonym is made from the series' UID: the same in each run, and of no use to who does not have the images.
     """
+    from lmk3d.io.dicom import BAD_ARCHIVE
     from lmk3d.io.dicom_frames import pydicom_dataset
 
     try:
@@ -63,8 +64,8 @@ def patient_of(image: Path) -> Patient:
             if entry is None:
                 return Patient()
             header = pydicom_dataset(entry, tags=[*_NAMES, *_IDS, "SeriesInstanceUID"])
-    except (InputError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
-        return Patient()
+    except (InputError, *BAD_ARCHIVE):
+        return Patient()  # whatever is wrong with the file, reading the image says it; here it only names nobody
     words: set[str] = set()
     for tag in _NAMES:
         for name in _values(header, tag):

@@ -56,7 +56,7 @@ def test_points_alone_and_a_spline_give_a_field(sides, tmp_path):
     _, written = register_files(*alone, tmp_path / "out", options=RegisterOptions("tps"))
     assert [path.name for path in written] == ["transform.h5", "registration.json", "pairs.csv", "moved.mrk.json",
                                                "points.png"]  # fmt: skip
-    with pytest.raises(InputError, match=r"transform\.h5: exists already; choose another folder, or --overwrite"):
+    with pytest.raises(InputError, match=r"transform\.h5: exists already; choose another place, or --overwrite"):
         register_files(*alone, tmp_path / "out", options=RegisterOptions("tps"))
     register_files(*alone, tmp_path / "out", options=RegisterOptions("tps"), overwrite=True)
 

@@ -45,7 +45,7 @@ def test_ceph_writes_result_and_picture(folder, capsys):
     assert [own["measure"] for own in measures] == ["ANB", "SNB", "SNA", "ODI", "APDI", "FHI", "FMA", "MW"]
     assert (folder / "out" / names[2]).read_bytes().startswith(b"\x89PNG")
     assert main(["measure", "ceph", "face.mrk.json", "--output", "out"]) == 2
-    assert "face.ceph.json: exists already; choose another folder, or --overwrite" in capsys.readouterr().err
+    assert "face.ceph.json: exists already; choose another place, or --overwrite" in capsys.readouterr().err
     assert main(["measure", "ceph", "face.mrk.json", "--output", "out", "--overwrite"]) == 0
 
 

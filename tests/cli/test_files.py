@@ -27,7 +27,7 @@ def test_convert_keeps_the_points(points, capsys):
 
 def test_convert_refuses_to_overwrite(points, capsys):
     assert main(["convert", "points.fcsv", "points.fcsv"]) == 2
-    error = "points.fcsv: exists already; choose another name, or --overwrite to replace it"
+    error = "points.fcsv: exists already; choose another place, or --overwrite to replace it"
     assert capsys.readouterr().err == f"lmk3d: error: {error}\n"
     assert main(["convert", "points.fcsv", "points.fcsv", "--overwrite"]) == 0
 

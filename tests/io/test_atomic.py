@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from lmk3d.errors import InputError
-from lmk3d.io import atomic_path
+from lmk3d.io import atomic_path, refuse_existing
 
 
 def test_file_appears_when_the_block_ends(tmp_path):
@@ -74,3 +74,12 @@ def test_target_that_is_a_folder_is_refused(tmp_path):
 def test_block_that_writes_nothing_is_a_mistake_of_the_program(tmp_path):
     with pytest.raises(FileNotFoundError, match="wrote nothing"), atomic_path(tmp_path / "a.txt"):
         pass
+
+
+def test_what_exists_is_refused_before_anything_is_computed(tmp_path):
+    there = tmp_path / "points.csv"
+    there.touch()
+    with pytest.raises(InputError, match=r"points\.csv: exists already; choose another place, or --overwrite"):
+        refuse_existing([tmp_path / "new.csv", there], overwrite=False)
+    refuse_existing([there], overwrite=True)
+    refuse_existing([tmp_path / "new.csv"], overwrite=False)
