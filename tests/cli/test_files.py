@@ -92,7 +92,7 @@ def test_check_lists_every_problem_and_ends_with_2(dataset, tmp_path, capsys):
 
 def test_check_does_not_replace_the_data_set_by_its_own_report(dataset, capsys):
     assert main(["check", "dataset.json", "--json", "dataset.json"]) == 2
-    assert "dataset.json: exists already; choose another name" in capsys.readouterr().err
+    assert "dataset.json: exists already; choose another place" in capsys.readouterr().err
 
 
 def test_convert_makes_a_dicom_report_and_reads_it(tmp_path, write_series, capsys):
