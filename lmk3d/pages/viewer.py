@@ -46,7 +46,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     Returns:
         The page, and notes on what it shows, a sentence each, that stand on it too.
     Raises:
-        InputError: if two sets of points have no name in common, or points are in px and the scan in mm.
+        InputError: if two sets of points have no name in common, not one point lies in the scan, or points are in px
+            and the scan in mm.
     """
     if volume.unit == "mm" and any(own.unit == "px" for own in points):
         raise InputError(f"{title}: has a spacing, but points are in px; write them in mm")
@@ -55,6 +56,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
     shown, notes = reduced(volume)
     outside = [row.name for row in rows if lies_outside(row, volume)]
+    if outside and len(outside) == sum(row.has_truth or row.has_prediction for row in rows):
+        raise InputError(f"{title}: not one of the points lies in the image; are they those of another one?")
     if outside:
         notes.append(f"Outside the image: {', '.join(outside)}.")
     grid = volume.grid

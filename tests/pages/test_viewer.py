@@ -208,5 +208,7 @@ def test_points_that_cannot_belong_together_are_refused(oblique_scan):
     other = Landmarks(("x", "y"), truth.points_mm[:2])
     with pytest.raises(InputError, match=r"no name in common \(upper_tip, lower<tip>, gone, .* and x, y"):
         view_page(volume, [truth, other], title="s")
+    with pytest.raises(InputError, match="s: not one of the points lies in the image; are they those"):
+        view_page(volume, [Landmarks(("a", "b"), [[1e4, 0, 0], [0, -1e4, 0]])], title="s")
     with pytest.raises(InputError, match="points are in px; write them in mm"):
         view_page(volume, [replace(other, unit="px")], title="s")
