@@ -14,7 +14,7 @@ import pytest
 
 from lmk3d.cli import main
 from lmk3d.evaluation import evaluate_points
-from lmk3d.io import write_image, write_points
+from lmk3d.io import read_points, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 
@@ -43,7 +43,8 @@ def test_view_writes_one_page_of_any_format(name, scan, capsys):
 
 
 def test_view_says_what_lies_outside(scan, capsys):
-    write_points(Landmarks(("far",), [[900.0, 0, 0]]), scan / "far.csv")
+    near = read_points("truth.mrk.json").points_mm[0]
+    write_points(Landmarks(("near", "far"), [near, [900.0, 0, 0]]), scan / "far.csv")
     assert main(["view", "scan.mha", "far.csv", "--output", "page.html"]) == 0
     assert "Outside the image: far.\n" in capsys.readouterr().out
 
