@@ -16,15 +16,16 @@ from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name
 from lmk3d.manifest import versions
+from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from lmk3d.geometry import Volume
+    from lmk3d.geometry import Grid, Volume
     from lmk3d.io import Case, Dataset
     from lmk3d.landmarks import Landmarks
     from lmk3d.metrics import PointError, Summary
@@ -225,7 +226,7 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
     results = []
     for number, case in enumerate(cases, start=1):
         start = time.perf_counter()
-        result = _detected(detector, case)
+        result = _detected(detector, case, task.dataset.structures)
         results.append(result)
         errors = metrics.errors_by_name(
             metrics.compare(result.truth, result.predicted, names, limit_mm=task.limit_mm), names
@@ -237,7 +238,7 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
     return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
 
 
-def _detected(detector: Detector, case: Case) -> _Compared:
+def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
     volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
     truth = read_points(_points_of(case))
     if truth.unit == "px" and volume.unit == "mm":
@@ -251,7 +252,25 @@ def _detected(detector: Detector, case: Case) -> _Compared:
     earlier = {name: replace(points, unit=volume.unit) for name, points in list(stages.items())[:-1]}
     truth, predicted = replace(truth, unit=volume.unit), replace(predicted, unit=volume.unit)
     overlaps = detector.compare_masks(volume, truth) if isinstance(detector, OutliningDetector) else {}
+    overlaps = overlaps or _outlined(volume.grid, truth, predicted, structures)
     return _Compared(case, truth, predicted, earlier, overlaps)
+
+
+def _outlined(
+    grid: Grid, truth: Landmarks, predicted: Landmarks, structures: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """How well the contours through found points cover the true ones, where the detector outlines nothing itself."""
+    if grid.shape[2] != 1:
+        return {}
+    from lmk3d.codecs import contour_masks  # which imports torch, and points alone need none
+
+    drawn, found = (
+        contour_masks(
+            {name: grid.to_vox(points.ordered(rows).points_mm) for name, rows in structures.items()}, grid.shape
+        )
+        for points in (truth, predicted)
+    )
+    return compare_masks(drawn, found, grid.spacing_mm)
 
 
 def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:

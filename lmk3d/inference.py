@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks.blocks import FlatDepth, lay_out_for_cpu
-from lmk3d.overlap import dice, surface_distance
+from lmk3d.overlap import compare_masks
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 from lmk3d.weights import find_device, load_weights
@@ -59,13 +59,26 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A volume made ready: everything both stages read from, and nothing of native size but the volume itself."""
+    """A volume made ready: everything both stages read from, and nothing of native size but the volume itself.
+
+    ``means`` holds block means for refiners of many landmarks, by the blocks' sides; see ``source``.
+    """
 
     data: Tensor
     grid: Grid
     coarse: Tensor
     coarse_grid: Grid
     limits: tuple[float, ...]
+    means: dict[tuple[int, int, int], tuple[Tensor, Grid]] = field(default_factory=dict)
+
+    def source(self, like: Grid, patches: int) -> tuple[Tensor, Grid]:
+        """What so many patches are cut from: the volume, or its block means where they would read all of it anyway."""
+        factors = block_factors(self.grid, float(like.spacing_mm.min()))
+        block = int(np.prod(factors))
+        # Of eight voxels and more the means are small beside the volume; a patch sees the same numbers either way.
+        if block >= 8 and factors not in self.means and patches * block * np.prod(like.shape) > self.data.numel():
+            self.means[factors] = block_means(self.data, factors), self.grid.coarsened(factors)
+        return self.means.get(factors, (self.data, self.grid))
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,12 +251,8 @@ class LandmarkDetector:
         if not isinstance(self.codec, DenseCodec):
             return {}
         points_vox = volume.grid.to_vox(truth.ordered(self.names).points_mm)
-        drawn, found = self.codec.outlined(points_vox, volume.grid.shape), self.detect_masks(volume)
-        spacing = volume.grid.spacing_mm
-        return {
-            name: {"dice": dice(mask, found[name]), "asd": surface_distance(mask, found[name], spacing)}
-            for name, mask in drawn.items()
-        }
+        drawn = self.codec.outlined(points_vox, volume.grid.shape)
+        return compare_masks(drawn, self.detect_masks(volume), volume.grid.spacing_mm)
 
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
@@ -413,10 +422,11 @@ class LandmarkDetector:
         pose = guess.pose[:3, :3] @ scan.grid.upright
         step = pose * level.spacing_mm
         targets = [patch_grid(scan.grid, point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
+        source = scan.source(targets[0], len(rows) * level.passes)
         points, scale = guess.points_mm.copy(), guess.scale_mm.copy()
         share = np.broadcast_to(level.share, len(self.names))[guess.numbers, None]
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
-            patches = cut_patches(scan.data, scan.grid, [targets[row] for row in some], self.window, scan.limits)
+            patches = cut_patches(*source, [targets[row] for row in some], self.window, scan.limits)
             moves, log_variance = self.network.refiners[number](
                 patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
             )

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["dice", "surface_distance"]
+__all__ = ["compare_masks", "dice", "surface_distance"]
+
+
+def compare_masks(
+    truth: Mapping[str, NDArray[np.bool_]], found: Mapping[str, NDArray[np.bool_]], spacing_mm: ArrayLike
+) -> dict[str, dict[str, float]]:
+    """The "dice" and the surface distance "asd" of each mask of the truth; one that was not found counts as empty."""
+    scores = {}
+    for name, mask in truth.items():
+        other = found.get(name, np.zeros_like(mask))
+        scores[name] = {"dice": dice(mask, other), "asd": surface_distance(mask, other, spacing_mm)}
+    return scores
 
 
 def dice(one: ArrayLike, other: ArrayLike) -> float:
@@ -34,6 +47,12 @@ def surface_distance(one: ArrayLike, other: ArrayLike, spacing_mm: ArrayLike) ->
     first, second = _surface(one), _surface(other)
     if not first.any() or not second.any():
         return float("nan")
+    low, high = np.inf * np.ones(3), np.zeros(3)
+    for surface in (first, second):
+        places = np.argwhere(surface)
+        low, high = np.minimum(low, places.min(0)), np.maximum(high, places.max(0) + 1)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))  # which holds both: distances stay
+    first, second = first[box], second[box]
     spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), 3)
     there = distance_transform_edt(~second, sampling=spacing)[first]
     back = distance_transform_edt(~first, sampling=spacing)[second]

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
+from lmk3d import inference
 from lmk3d.codecs import DenseCodec, HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
@@ -20,6 +21,7 @@ from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.transforms.intensity import Window
+from lmk3d.transforms.sampling import block_means
 
 NAMES = ("bright", "dimmer", "dim", "faint")
 HEIGHTS = (1.0, 0.6, 0.36, 0.2)  # far enough apart that a blob sampled beside its peak is not taken for the next one
@@ -101,6 +103,21 @@ def test_a_share_of_each_move_is_made():
         first, last = (found.points_mm for found in finder.detect_stages(volume).values())
         moves.append(last - first)
     assert_allclose(moves[1], [[0.25], [0.25], [0.5], [0.25]] * moves[0], atol=1e-6)
+
+
+def test_many_patches_are_cut_from_block_means_and_see_the_same(monkeypatch):
+    grid = Grid.around([3.0, 2, 1], (96, 92, 90), 0.5)
+    volume, finder = draw(grid, grid.center_mm + SHAPE_MM + 0.4), detector(spacing_mm=2.0)
+    calls = []
+    monkeypatch.setattr(inference, "block_means", lambda *given: calls.append(given[1]) or block_means(*given))
+    finder.levels = (Level(1.0, 12, passes=2),)
+    finder.detect(volume)
+    assert calls == [(4, 4, 4)]  # the first stage's
+    finder.levels = (Level(1.0, 12, passes=20),)
+    from_means = finder.detect(volume)
+    assert calls[1:] == [(4, 4, 4), (2, 2, 2)]
+    monkeypatch.setattr(inference._Scan, "source", lambda scan, *_: (scan.data, scan.grid))
+    assert_allclose(from_means.points_mm, finder.detect(volume).points_mm, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(2))

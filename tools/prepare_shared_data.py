@@ -40,6 +40,7 @@ class Source:
         second: its second raters' tables by the name that the case's key gets; the first becomes ``second_points``.
         spacing_mm: pixel spacing where points are pixel indices; None leaves them in px.
         pairs: how left and right are found: "symmetry", "names" or "none".
+        corners: four of one structure, as the ends of their names in order round it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source:
     second: tuple[str, ...] = ()
     spacing_mm: float | None = None
     pairs: str = "none"
+    corners: tuple[str, ...] = ()
 
 
 SOURCES = (
@@ -63,7 +65,12 @@ SOURCES = (
         second=("landmarks_senior.csv", "landmarks_junior.csv"),
         spacing_mm=0.2,
     ),
-    Source("spine_aasce2019", "481 frontal spine films, four corners of 17 vertebrae, in pixels", pairs="names"),
+    Source(
+        "spine_aasce2019",
+        "481 frontal spine films, four corners of 17 vertebrae, in pixels",
+        pairs="names",
+        corners=("_top_left", "_top_right", "_bottom_right", "_bottom_left"),
+    ),
 )
 
 
@@ -184,6 +191,12 @@ def drop_outside(shape: Shape, image: Path, spacing_mm: float | None) -> None:
             print(f"{image}: {name} lies outside the picture; taken as missing")
 
 
+def find_structures(source: Source, names: list[str]) -> dict[str, list[str]]:
+    """The corners of each structure, in order round it; none where the source names no corners."""
+    whole = [name.removesuffix(end) for end in source.corners[:1] for name in names if name.endswith(end)]
+    return {name: [name + corner for corner in source.corners] for name in whole}
+
+
 def prepare(source: Source, data: Path, out: Path) -> str:
     """Write one set; a line that sums it up."""
     folder, target = data / source.name, out / source.name
@@ -197,16 +210,15 @@ def prepare(source: Source, data: Path, out: Path) -> str:
             drop_outside(shape, images[case], source.spacing_mm)
     unit = "px" if source.spacing_mm is None and next(iter(images.values())).suffix == ".jpg" else "mm"
     pairs, one_sided = find_pairs(source, names, [shapes[case] for case in splits["training"]])
-    content: dict[str, Any] = {
+    about = {
         "name": source.name,
         "description": source.description,
         "landmarks": names,
-        "pairs": pairs,
+        "one_sided": one_sided,
+        "spacing_mm": source.spacing_mm,
+        "structures": find_structures(source, names),
     }
-    if one_sided:
-        content["one_sided"] = one_sided
-    if source.spacing_mm is not None:
-        content["spacing_mm"] = source.spacing_mm
+    content: dict[str, Any] = {key: value for key, value in about.items() if value} | {"pairs": pairs}
     tables = {"points": shapes} | {table.removesuffix(".csv"): found for table, found in seconds.items()}
     for table in tables:
         (target / table).mkdir(parents=True, exist_ok=True)

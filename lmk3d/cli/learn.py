@@ -30,6 +30,7 @@ _METHODS = (
     "landmarknet",
     "heatmap_coordinate",
     "denseseg",
+    "residual_heatmap",
 )
 
 

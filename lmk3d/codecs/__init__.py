@@ -1,7 +1,7 @@
 """Codecs: landmarks to what a network predicts and back, encode and decode of one representation in one file."""
 
-from lmk3d.codecs.dense import DenseCodec
+from lmk3d.codecs.dense import DenseCodec, contour_masks
 from lmk3d.codecs.heatmap import HeatmapCodec, Peaks
 from lmk3d.codecs.shape import ShapeModel
 
-__all__ = ["DenseCodec", "HeatmapCodec", "Peaks", "ShapeModel"]
+__all__ = ["DenseCodec", "HeatmapCodec", "Peaks", "ShapeModel", "contour_masks"]

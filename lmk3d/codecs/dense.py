@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["DenseCodec", "polygon_mask"]
+__all__ = ["DenseCodec", "contour_masks", "polygon_mask"]
 
 _CHUNK_NUMBERS = 2**24  # distances worked out at once
 
@@ -113,13 +113,9 @@ class DenseCodec:
         return torch.from_numpy(target)
 
     def outlined(self, points_vox: FloatArray, shape: tuple[int, int, int]) -> dict[str, NDArray[np.bool_]]:
-        """The (I, J, 1) mask of each structure whose contour (N, 3) points hold in full."""
-        contours = {name: points_vox[rows, :2] for name, rows in zip(self.structures, self.rows, strict=True)}
-        return {
-            name: polygon_mask(contour, shape[:2])[:, :, None]
-            for name, contour in contours.items()
-            if np.isfinite(contour).all()
-        }
+        """The mask of each structure whose contour (N, 3) points hold in full; see ``contour_masks``."""
+        contours = {name: points_vox[rows] for name, rows in zip(self.structures, self.rows, strict=True)}
+        return contour_masks(contours, shape)
 
     def masks(self, logits: Tensor) -> Tensor:
         """(S, ...) True inside each structure, of (3 S, ...) logits."""
@@ -159,6 +155,15 @@ class DenseCodec:
             weights = torch.softmax(-near.values / self.temperature, dim=1)
             parts.append((weights[..., None] * pixels[near.indices]).sum(1))
         return torch.cat(parts).cpu()
+
+
+def contour_masks(contours: Mapping[str, FloatArray], shape: tuple[int, int, int]) -> dict[str, NDArray[np.bool_]]:
+    """The (I, J, 1) mask inside each contour, (M, 3) sub-voxel indices in order; one that lacks a point has none."""
+    return {
+        name: polygon_mask(contour[:, :2], shape[:2])[:, :, None]
+        for name, contour in contours.items()
+        if np.isfinite(contour).all()
+    }
 
 
 def polygon_mask(contour: FloatArray, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -110,16 +110,20 @@ def _spatial_configuration(plan: Plan) -> Method:
         "width": 32,
         "kernel": 7,
         "stride": 2 ** (len(plan.channels) - 1),
+        "local_stride": 2,
         "spatial_dims": plan.dims,
     }
-    paper = {
+    paper: Config = {
         "codec": _paper_heights(3.0),
         "network_def#heatmap#network#channels" if plan.flat else "network_def#heatmap#channels": [128] * 4,
         "network_def#heatmap#network#width" if plan.flat else "network_def#heatmap#width": 128,
         "network_def#heatmap#network#kernel" if plan.flat else "network_def#heatmap#kernel": 11,
     }
+    if plan.flat:  # a volume's maps would be too large as fine as its image
+        spacing = _spacing(plan, 512)
+        paper |= {"network_def#heatmap#network#local_stride": 1, **_posed(plan, 512, spacing, {"max_angle": 0.2})}
     first = {"_target_": _MAPS, "codec": "@codec", "missing": plan.missing}
-    return Method(network, _heights(2.0), first, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
+    return Method(network, _heights(1.5), first, stride=2, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
 
 
 def _appearance_context(plan: Plan) -> Method:
@@ -131,6 +135,7 @@ def _appearance_context(plan: Plan) -> Method:
         "width": 64,
         "kernel": [3] * plan.dims,
         "stride": [8] * plan.dims,
+        "local_stride": 2,
         "spatial_dims": plan.dims,
         "logits": True,
     }
@@ -141,7 +146,7 @@ def _appearance_context(plan: Plan) -> Method:
         "objective#first#loss": "mse",
         "network_def#heatmap": _flat(
             plan,
-            {**network, "channels": [64, 128, 256, 512], **wide, "logits": False},
+            {**network, "channels": [64, 128, 256, 512], **wide, "local_stride": 1, "logits": False},
         ),
         **_posed(
             plan, 512, spacing, {"max_angle": 0.035, "zoom": 0.1, "shift_mm": round(10 * spacing, 3)}, laid=plan.flat
@@ -161,7 +166,7 @@ def _appearance_context(plan: Plan) -> Method:
             ],
         }
     codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2}
-    return Method(network, codec, first, laid=True, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
+    return Method(network, codec, first, stride=2, laid=True, paper=paper, report={"sdr_mm": [2.0, 2.5, 3.0, 4.0]})
 
 
 def _landmarknet(plan: Plan) -> Method:
@@ -252,18 +257,32 @@ def _denseseg(plan: Plan) -> Method:
     structures = {name: list(members) for name, members in plan.structures.items()}
     codec = {"_target_": "lmk3d.codecs.DenseCodec", "names": "@names", "structures": structures, "temperature": 0.02}
     first = {"_target_": "lmk3d.objectives.DenseObjective", "codec": "@codec", "mask": 0.13, "uv": 0.66, "smooth": 0.2}
-    spacing = _spacing(plan, 256)
     paper = {
         "codec": {**codec, "temperature": 1.0},
-        "network_def#heatmap": _flat(plan, {**network, "channels": [64, 128, 256, 512], "units": 2, "norm": "batch"}),
-        **_posed(
-            plan, 256, spacing, {"max_angle": 0.175, "zoom": 0.16, "shift_mm": round(25.6 * spacing, 3)}, dense=True
-        ),
-        **_adam(1e-3, cosine=True),
-        "epochs": 100,
-        "train#dataloader#batch_size": 8,
+        "network_def#heatmap": _flat(plan, {**network, **_DENSE_WIDTHS}),
+        **_dense_training(plan, dense=True),
     }
     return Method(network, codec, first, template=True, dense=True, paper=paper, report={"sdr_mm": [2.0, 4.0, 6.0]})
+
+
+def _residual_heatmap(plan: Plan) -> Method:
+    """DenseSeg's own baseline: heatmaps of the same U-Net, of height 44 and sigma 8; else as ``_denseseg``."""
+    network: Config = {
+        "_target_": "lmk3d.networks.ResidualHeatmapNet",
+        "num_landmarks": len(plan.names),
+        "channels": [24, 48, 64, 96],
+        "units": 1,
+        "spatial_dims": plan.dims,
+    }
+    first = {"_target_": _MAPS, "codec": "@codec", "loss": "softmax", "missing": plan.missing}
+    paper = {
+        "codec": _paper_heights(8.0, peak=44.0),
+        "objective#first#loss": "mse",
+        "network_def#heatmap": _flat(plan, {**network, **_DENSE_WIDTHS}),
+        **_dense_training(plan, dense=False),
+    }
+    codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2}
+    return Method(network, codec, first, paper=paper, report={"sdr_mm": [2.0, 4.0, 6.0]})
 
 
 _VOLUMES = ("plain", "spatial_configuration", "appearance_context")
@@ -275,6 +294,7 @@ METHODS = {
     "landmarknet": _landmarknet,
     "heatmap_coordinate": _heatmap_coordinate,
     "denseseg": _denseseg,
+    "residual_heatmap": _residual_heatmap,
 }
 """From a plan to what each method makes of it."""
 
@@ -317,6 +337,21 @@ def targets(*, dense: bool) -> list[Config]:
         "shape": "@shape_model",
     }
     return [encode, {"_target_": "SelectItemsd", "keys": ["input", "points_vox", "target", "template_uv"]}]
+
+
+_DENSE_WIDTHS: Config = {"channels": [64, 128, 256, 512], "units": 2, "norm": "batch"}
+
+
+def _dense_training(plan: Plan, *, dense: bool) -> Config:
+    """How the DenseSeg paper trains its network and the one it compares with."""
+    spacing = _spacing(plan, 256)
+    pose = {"max_angle": 0.175, "zoom": 0.16, "shift_mm": round(25.6 * spacing, 3)}
+    return {
+        **_posed(plan, 256, spacing, pose, dense=dense),
+        **_adam(1e-3, cosine=True),
+        "epochs": 100,
+        "train#dataloader#batch_size": 8,
+    }
 
 
 def _adam(rate: float, *, cosine: bool = False) -> Config:

@@ -3,7 +3,7 @@
 from lmk3d.networks.appearance_context import AppearanceContextNet
 from lmk3d.networks.bone_age import BoneAgeEnsemble, BoneAgeMLP
 from lmk3d.networks.cascade import Cascade
-from lmk3d.networks.dense_shape import DenseShapeNet
+from lmk3d.networks.dense_shape import DenseShapeNet, ResidualHeatmapNet
 from lmk3d.networks.heatmap_coordinate import HeatmapCoordinateNet
 from lmk3d.networks.landmarknet import LandmarkNet
 from lmk3d.networks.refiners import HeatmapRefiner, RegressionRefiner
@@ -21,5 +21,6 @@ __all__ = [
     "HeatmapUNet",
     "LandmarkNet",
     "RegressionRefiner",
+    "ResidualHeatmapNet",
     "SpatialConfigurationNet",
 ]

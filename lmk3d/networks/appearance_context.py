@@ -29,6 +29,7 @@ class AppearanceContextNet(nn.Module):
         width: filters of the seven dilated convolutions (128 in the paper).
         kernel: their sides (3 x 3; 5 x 3 for spines).
         stride: how many times coarser the context is, along each axis (16 gives the paper's 32 x 32 for 512 x 512).
+        local_stride: how many times coarser the maps are, as ``stride`` of ``HeatmapUNet`` (1 in the paper).
         spatial_dims: 2 or 3.
         norm: behind every convolution ("batch" in the paper).
         logits: both parts are logits and are added, which multiplies the probabilities of a softmax; else they are
@@ -45,6 +46,7 @@ class AppearanceContextNet(nn.Module):
         width: int = 64,
         kernel: Sequence[int] = (3, 3),
         stride: Sequence[int] = (16, 16),
+        local_stride: int = 1,
         spatial_dims: int = 2,
         norm: str = "instance",
         logits: bool = False,
@@ -52,7 +54,14 @@ class AppearanceContextNet(nn.Module):
         super().__init__()
         if not len(kernel) == len(stride) == spatial_dims:
             raise ValueError(f"kernel and stride need {spatial_dims} sides, got {list(kernel)} and {list(stride)}")
-        self.local = HeatmapUNet(num_landmarks, channels=channels, spatial_dims=spatial_dims, norm=norm, attention=True)
+        self.local = HeatmapUNet(
+            num_landmarks,
+            channels=channels,
+            spatial_dims=spatial_dims,
+            norm=norm,
+            stride=local_stride,
+            attention=True,
+        )
         self.divisor = self.local.divisor
         self.stride, self.logits = list(stride), logits
         layers: list[nn.Module] = []
@@ -66,7 +75,7 @@ class AppearanceContextNet(nn.Module):
             self.out.bias.fill_(0.0 if logits else 1.0)  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, ...) image to (B, N, ...) heights, or logits, of the product of both parts."""
+        """(B, 1, ...) image to (B, N, ...) heights, or logits, of the product, ``local_stride`` times coarser."""
         local = self.local(x)
         size: list[int] = []
         for side, stride in zip(list(x.shape[2:]), self.stride):  # noqa: B905 - TorchScript does not know strict

@@ -1,4 +1,4 @@
-"""A residual U-Net with two heads: where each structure is, and which point of the template each pixel shows."""
+"""A residual U-Net: with two heads for dense shapes, with one for heatmaps, which is what the former is measured by."""
 
 from __future__ import annotations
 
@@ -12,10 +12,53 @@ from lmk3d.networks.blocks import Upsample, conv, head, norm_layer, patchify
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DenseShapeNet"]
+__all__ = ["DenseShapeNet", "ResidualHeatmapNet"]
 
 
-class DenseShapeNet(nn.Module):
+class _ResidualUNet(nn.Module):
+    """What both networks share: from an image to as many features a pixel as the finest level has, and their heads."""
+
+    def __init__(self, channels: Sequence[int], units: int, stride: int, spatial_dims: int, norm: str) -> None:
+        super().__init__()
+        self.widths, self.units, self.stride, self.dims, self.norm = list(channels), units, stride, spatial_dims, norm
+        self.divisor = stride * 2 ** (len(channels) - 1)
+        widths = self.widths
+        self.stem = conv(spatial_dims, 1, widths[0], 3) if stride == 1 else patchify(spatial_dims, 1, widths[0], stride)
+        self.encoder = nn.ModuleList()
+        for number, (inputs, outputs) in enumerate(zip([widths[0], *widths], widths, strict=False)):
+            first = _Residual(spatial_dims, inputs, outputs, stride=2 if number else 1, norm=norm)
+            rest = [_Residual(spatial_dims, outputs, outputs, norm=norm) for _ in range(units - 1)]
+            self.encoder.append(nn.Sequential(first, *rest))
+        pairs = list(zip(widths[1:], widths, strict=False))[::-1]
+        self.grow = nn.ModuleList(Upsample(spatial_dims, deep, wide) for deep, wide in pairs)
+        self.decoder = nn.ModuleList()
+        for _, wide in pairs:
+            rest = [_Residual(spatial_dims, wide, wide, norm=norm) for _ in range(units - 1)]
+            self.decoder.append(nn.Sequential(_Residual(spatial_dims, 2 * wide, wide, norm=norm), *rest))
+
+    def make_head(self, outputs: int) -> nn.Sequential:
+        """Residual units and a convolution of one pixel, from the features to so many maps."""
+        wide = self.widths[0]
+        steps = [_Residual(self.dims, wide, wide, norm=self.norm) for _ in range(self.units)]
+        return nn.Sequential(*steps, head(self.dims, wide, outputs))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 1, ...) image to (B, C, ...), ``stride`` times coarser."""
+        sides = list(x.shape[2:])
+        if max([side % self.divisor for side in sides]) > 0:  # a list: TorchScript knows no generators
+            raise ValueError(f"every side must be a multiple of {self.divisor}, got {sides}; pad the image")
+        x = self.stem(x)
+        skips: list[Tensor] = []
+        for block in self.encoder:
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for grow, block in zip(self.grow, self.decoder):  # noqa: B905 - TorchScript does not know strict
+            x = block(torch.cat([grow(x), skips.pop()], dim=1))
+        return x
+
+
+class DenseShapeNet(_ResidualUNet):
     """One map of mask logits and two uv maps for each structure, however many landmarks lie on it.
 
     Args:
@@ -40,42 +83,41 @@ class DenseShapeNet(nn.Module):
         spatial_dims: int = 2,
         norm: str = "instance",
     ) -> None:
-        super().__init__()
-        widths, self.stride = list(channels), stride
-        self.divisor = stride * 2 ** (len(widths) - 1)
-        self.stem = conv(spatial_dims, 1, widths[0], 3) if stride == 1 else patchify(spatial_dims, 1, widths[0], stride)
-        self.encoder = nn.ModuleList()
-        for number, (inputs, outputs) in enumerate(zip([widths[0], *widths], widths, strict=False)):
-            first = _Residual(spatial_dims, inputs, outputs, stride=2 if number else 1, norm=norm)
-            rest = [_Residual(spatial_dims, outputs, outputs, norm=norm) for _ in range(units - 1)]
-            self.encoder.append(nn.Sequential(first, *rest))
-        pairs = list(zip(widths[1:], widths, strict=False))[::-1]
-        self.grow = nn.ModuleList(Upsample(spatial_dims, deep, wide) for deep, wide in pairs)
-        self.decoder = nn.ModuleList()
-        for _, wide in pairs:
-            rest = [_Residual(spatial_dims, wide, wide, norm=norm) for _ in range(units - 1)]
-            self.decoder.append(nn.Sequential(_Residual(spatial_dims, 2 * wide, wide, norm=norm), *rest))
-
-        def make_head(outputs: int) -> nn.Sequential:
-            steps = [_Residual(spatial_dims, widths[0], widths[0], norm=norm) for _ in range(units)]
-            return nn.Sequential(*steps, head(spatial_dims, widths[0], outputs))
-
-        self.mask, self.uv = make_head(num_structures), make_head(2 * num_structures)
+        super().__init__(channels, units, stride, spatial_dims, norm)
+        self.mask, self.uv = self.make_head(num_structures), self.make_head(2 * num_structures)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, ...) image to (B, 3 S, ...): S mask logits, then S maps of u and S of v, ``stride`` times coarser."""
-        sides = list(x.shape[2:])
-        if max([side % self.divisor for side in sides]) > 0:  # a list: TorchScript knows no generators
-            raise ValueError(f"every side must be a multiple of {self.divisor}, got {sides}; pad the image")
-        x = self.stem(x)
-        skips: list[Tensor] = []
-        for block in self.encoder:
-            x = block(x)
-            skips.append(x)
-        skips.pop()
-        for grow, block in zip(self.grow, self.decoder):  # noqa: B905 - TorchScript does not know strict
-            x = block(torch.cat([grow(x), skips.pop()], dim=1))
+        x = self.features(x)
         return torch.cat([self.mask(x), self.uv(x)], dim=1)
+
+
+class ResidualHeatmapNet(_ResidualUNet):
+    """The same U-Net with one head that draws a heatmap for each landmark.
+
+    Args:
+        num_landmarks: N.
+        channels, units, stride, spatial_dims, norm: as for ``DenseShapeNet``.
+    Source:
+        DenseSeg 2024, sec. 3.3, "heatmap regression": the paper's own baseline.
+    """
+
+    def __init__(
+        self,
+        num_landmarks: int,
+        *,
+        channels: Sequence[int] = (32, 64, 96, 128, 160),
+        units: int = 2,
+        stride: int = 1,
+        spatial_dims: int = 2,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__(channels, units, stride, spatial_dims, norm)
+        self.maps = self.make_head(num_landmarks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, ...) image to (B, N, ...) maps, ``stride`` times coarser."""
+        return self.maps(self.features(x))
 
 
 class _Residual(nn.Module):

@@ -24,7 +24,8 @@ class SpatialConfigurationNet(nn.Module):
         channels: widths of the local part's U-Net; every side of the input must be a multiple of ``divisor``.
         width: channels of the configuration's convolutions.
         kernel: their side in voxels of the coarse maps (11 in the paper).
-        stride: the configuration looks at the local maps this many times coarser (16 in the paper).
+        stride: the configuration's maps are this many times coarser than the image (16 in the paper).
+        local_stride: the maps themselves are, as ``stride`` of ``HeatmapUNet``; 1 in the paper.
         spatial_dims: 2 or 3.
         norm: of the U-Net; the configuration has none.
     Source:
@@ -40,11 +41,14 @@ class SpatialConfigurationNet(nn.Module):
         width: int = 64,
         kernel: int = 11,
         stride: int = 16,
+        local_stride: int = 1,
         spatial_dims: int = 2,
         norm: str = "instance",
     ) -> None:
         super().__init__()
-        self.local = HeatmapUNet(num_landmarks, channels=channels, spatial_dims=spatial_dims, norm=norm)
+        self.local = HeatmapUNet(
+            num_landmarks, channels=channels, spatial_dims=spatial_dims, norm=norm, stride=local_stride
+        )
         self.divisor = max(stride, self.local.divisor)
         self.stride = stride
         layers: list[nn.Module] = []
@@ -56,7 +60,7 @@ class SpatialConfigurationNet(nn.Module):
             self.out.bias.fill_(1.0)  # type: ignore[operator] # the product begins as the local maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, ...) image to (B, N, ...) heights, the product of both parts."""
+        """(B, 1, ...) image to (B, N, ...) heights, the product of both parts, ``local_stride`` times coarser."""
         local = self.local(x)
         coarse = shrunk(local, [side // self.stride for side in list(x.shape[2:])])
         return local * resized(torch.tanh(self.out(self.configure(coarse))), list(local.shape[2:]))
