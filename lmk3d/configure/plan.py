@@ -138,7 +138,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in cases]
     if flat.all():
         return _film_plan(dataset, path, fingerprint, shapes)
-    extents = np.median(sizes * spacings, axis=0)
+    extents = np.median([image["size_mm"] for image in fingerprint.images], axis=0)
     any_pose = _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
     # Where the world gives the axes, a fifth level sees the whole patient: far below stands which vertebra is the last.
@@ -150,6 +150,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
     window = fingerprint.window()
+    shift = 0.08 * extents.max().repeat(3) if any_pose else _shift(fingerprint, extents)
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
         **_about(dataset, path),
@@ -162,12 +163,23 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         channels=channels,
         any_pose=any_pose,
         max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
-        shift_mm=tuple((0.08 * (extents.max().repeat(3) if any_pose else extents)).round(2).tolist()),
+        shift_mm=tuple(shift.round(2).tolist()),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
     )
+
+
+def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> FloatArray:
+    """(3,) how far training moves the grid: half of how much the anatomy's place differs from image to image.
+
+    Where all scans are planned alike, their frame tells neighbours that look alike apart, such as vertebrae; where they
+    are not, it must tell nothing.
+    """
+    offsets = [image["offset_mm"] for image in fingerprint.images if image["section"] == "training"]
+    spread = np.std([offset for offset in offsets if offset is not None], axis=0)
+    return np.clip(0.5 * spread, 0.01 * extents_mm, 0.08 * extents_mm)
 
 
 def _about(dataset: Dataset, path: Path) -> dict[str, Any]:

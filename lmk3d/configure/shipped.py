@@ -91,14 +91,14 @@ APPEARANCE_CONTEXT = Plan(
     method="appearance_context",
     names=SKULL_LANDMARKS,
     spacing_mm=1.5,
-    sides=(160, 136, 1),
+    sides=(160, 144, 1),
     shift_mm=8.0,
     waves_mm=(1.5, 80.0),
     phantoms=_films("skull", 30_000, 24, 6, 320),
 )
 
 LANDMARKNET = Plan(
-    **{**_FILM, "min_presence": 0.3},
+    **{**_FILM, "min_presence": 0.3, "epochs": 40},
     name="landmarknet",
     description="Tracheal bifurcation and spinous processes in therapy films, by a double feature pyramid",
     method="landmarknet",
@@ -108,7 +108,7 @@ LANDMARKNET = Plan(
     shift_mm=10.0,
     missing="absent",
     instances=5,
-    phantoms=_films("mediastinum", 40_000, 24, 8, 320),
+    phantoms=_films("mediastinum", 40_000, 96, 12, 320),
 )
 
 HEATMAP_COORDINATE = Plan(

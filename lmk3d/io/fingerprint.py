@@ -38,6 +38,7 @@ class ImageFacts:
         section: "training", "validation" or "test".
         shape: voxels along i, j, k.
         spacing_mm: distance of voxels along i, j, k (px where ``unit`` says so).
+        size_mm: (3,) sides of the box round the image along R, A, S.
         unit: "mm" or "px".
         dtype: type of the voxels as read.
         minimum, maximum: of all voxels.
@@ -45,6 +46,7 @@ class ImageFacts:
         sample: voxels of the foreground, at most 10,000, evenly drawn.
         points: how many points each name has here.
         extent_mm: (3,) sides of the landmarks' box along R, A, S; None without points.
+        offset_mm: (3,) from the image's middle to the mean of its landmarks along R, A, S; None without points.
         box: lowest and highest place of a landmark along i, j, k, as fractions of the image (0 and 1 are its faces).
     """
 
@@ -52,6 +54,7 @@ class ImageFacts:
     section: str
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    size_mm: tuple[float, ...]
     unit: str
     dtype: str
     minimum: float
@@ -60,6 +63,7 @@ class ImageFacts:
     sample: FloatArray
     points: dict[str, int]
     extent_mm: tuple[float, ...] | None
+    offset_mm: tuple[float, ...] | None
     box: tuple[tuple[float, ...], tuple[float, ...]] | None
 
 
@@ -71,7 +75,8 @@ class Fingerprint:
         name: of the data set.
         unit: "mm", "px", "mixed", or "" without readable images.
         cases: how many readable images each section has.
-        images: for each its name, section, shape, spacing_mm, dtype, minimum, maximum and percentiles.
+        images: for each its name, section, shape, spacing_mm, size_mm, offset_mm, dtype, minimum, maximum and
+            percentiles.
         median_shape, median_spacing_mm, median_size_mm: of the images, along i, j, k.
         minimum, maximum: over all voxels of all images.
         percentiles: 0.5, 50 and 99.5 of the foreground voxels of all images, each image counting the same.
@@ -174,9 +179,10 @@ def measure_image(volume: Volume, landmarks: Landmarks | None, name: str, sectio
     sample = foreground(data)
     finite = data if data.dtype.kind != "f" or np.isfinite(data).all() else data[np.isfinite(data)]
     present = None if landmarks is None or not landmarks.present.any() else landmarks.points_mm[landmarks.present]
-    extent, box = None, None
+    extent, offset, box = None, None, None
     if present is not None:
         extent = tuple(np.ptp(present, axis=0).tolist())
+        offset = tuple((present.mean(0) - grid.center_mm).tolist())
         places = (grid.to_vox(present) + 0.5) / np.array(grid.shape)
         box = tuple(places.min(0).tolist()), tuple(places.max(0).tolist())
     names = [] if landmarks is None else landmarks.rows(landmarks.present).names
@@ -185,6 +191,7 @@ def measure_image(volume: Volume, landmarks: Landmarks | None, name: str, sectio
         section=section,
         shape=grid.shape,
         spacing_mm=tuple(grid.spacing_mm.tolist()),
+        size_mm=tuple((np.abs(grid.axes) @ grid.sides_mm).tolist()),
         unit=volume.unit,
         dtype=str(data.dtype),
         minimum=float(finite.min()),
@@ -193,6 +200,7 @@ def measure_image(volume: Volume, landmarks: Landmarks | None, name: str, sectio
         sample=sample[:: max(1, len(sample) // _POOLED)],
         points=dict(Counter(names)),
         extent_mm=extent,
+        offset_mm=offset,
         box=box,
     )
 
@@ -234,7 +242,10 @@ def summarise(name: str, landmark_names: Sequence[str], facts: list[ImageFacts])
         landmark_names: its landmarks, which give the points' order; other names follow.
         facts: its readable images; may be empty.
     """
-    keys = ("name", "section", "shape", "spacing_mm", "dtype", "minimum", "maximum", "percentiles")
+    keys = (
+        *("name", "section", "shape", "spacing_mm", "size_mm", "offset_mm"),
+        *("dtype", "minimum", "maximum", "percentiles"),
+    )
     units = {fact.unit for fact in facts}
     counts = Counter(dict.fromkeys(landmark_names, 0))
     for fact in facts:

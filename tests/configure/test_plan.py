@@ -17,7 +17,16 @@ NAMES = ("left", "right", "front", "back", "middle")
 
 
 def data_set(
-    folder, *, shape=(28, 24, 20), spacing_mm=(4.0, 4.0, 5.0), angle=0.1, count=4, scale=1.0, unit_hu=True, missing=()
+    folder,
+    *,
+    shape=(28, 24, 20),
+    spacing_mm=(4.0, 4.0, 5.0),
+    angle=0.1,
+    count=4,
+    scale=1.0,
+    unit_hu=True,
+    missing=(),
+    step_mm=(0.0, 0.0, 0.0),
 ):
     """Volumes with noise and known points; the JSON of them."""
     generator = np.random.default_rng(0)
@@ -27,7 +36,7 @@ def data_set(
         pose[:3, :3] = scale * random_rotation(generator, angle)
         points = apply_affine(pose, SHAPE_MM)
         points[[row for row in missing if number == 0]] = np.nan
-        grid = Grid.around([0, 0, 0], shape, spacing_mm)
+        grid = Grid.around(number * np.array(step_mm), shape, spacing_mm)
         level = 1 if unit_hu else 10.0**number
         data = level * generator.normal(100, 30, size=shape)
         write_image(Volume(data.astype(np.float32), grid), folder / f"{number}.nii")
@@ -51,11 +60,17 @@ def test_numbers_follow_from_the_fingerprint(tmp_path):
     assert plan.sides == (32, 32, 32)  # 28, 24 and 25 voxels in blocks of 32
     assert plan.levels == (LevelPlan(5.68, 24, 8.0, passes=2),)
     assert plan.tolerance_mm == 8.0
-    assert plan.shift_mm == (8.96, 7.68, 8.0)  # 0.08 of each side
+    assert plan.shift_mm == (1.12, 0.96, 1.0)  # 0.01 of each side: all lie in the middle
     assert (plan.any_pose, plan.max_angle, plan.validate_every, plan.epochs) == (False, 0.2, 10, 1000)
     assert (plan.names, plan.pairs, plan.one_sided) == (NAMES, (("left", "right"),), ("front",))
     assert (plan.name, plan.description, plan.dataset) == ("bones", "made up", str(path.resolve()))
     assert plan.waves_mm == pytest.approx((0.013 * 60, 0.45 * 60), rel=0.05)  # the landmarks reach 60 mm
+
+
+def test_the_grid_moves_half_as_far_as_the_anatomys_place_differs(tmp_path):
+    plan = planned(data_set(tmp_path, step_mm=(0.0, 3.0, 40.0), angle=0.0))
+    # Four cases 3 mm apart along A: a standard deviation of 3.35 mm. Along S they differ by more than 0.08 of 100 mm.
+    assert plan.shift_mm == (1.12, 1.68, 8.0)
 
 
 def test_fine_images_get_a_level_between(tmp_path):

@@ -55,6 +55,9 @@ def test_image_is_measured_by_hand():
     assert found.spacing_mm == (1, 2, 0.5)
     assert found.points == {"a": 1, "b": 1}
     assert found.extent_mm == (4.5, 19, 9.75)
+    assert found.size_mm == (10, 40, 20)
+    # The middle lies at (4.5, 19, 9.75), where the second point is; the mean of both lies half as far from the first.
+    assert found.offset_mm == (-2.25, -9.5, -4.875)
     # The first voxel's centre lies half a voxel in: 0.5 / 10; index 4.5 lies at the middle of ten voxels.
     np.testing.assert_allclose(found.box, [[0.05, 0.025, 0.0125], [0.5, 0.5, 0.5]])
 
