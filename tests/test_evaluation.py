@@ -298,6 +298,28 @@ class Outlines(Known):
         return {"box": {"dice": 0.5, "asd": 2.0}, "ball": {"dice": 1.0, "asd": float("nan")}}
 
 
+def test_contours_through_found_points_are_measured_on_films(tmp_path, capsys):
+    """A square of 8 pixels found 2 pixels to the side: three quarters in common. The triangle lacks a point."""
+    names, corners = tuple("abcd"), np.array([[3.6, 3.6, 0], [3.6, 11.6, 0], [11.6, 11.6, 0], [11.6, 3.6, 0]])
+    grid = Grid((24, 24, 1), np.diag([0.5, 0.5, 1.0, 1.0]))
+    write_image(Volume(np.arange(576, dtype=np.uint8).reshape(24, 24, 1), grid), tmp_path / "film.nrrd")
+    write_points(Landmarks((*names, "e"), [*grid.to_mm(corners), [np.nan] * 3]), tmp_path / "film.csv")
+    shapes = {"square": list(names[:4])}
+    content = {"name": "films", "landmarks": [*names, "e"], "structures": shapes}
+    content["validation"] = [{"image": "film.nrrd", "points": "film.csv"}]
+    (tmp_path / "films.json").write_text(json.dumps(content))
+
+    class Found(Known):
+        names = (*tuple("abcd"), "e")
+
+        def detect(self, volume):
+            return Landmarks(self.names, [*volume.grid.to_mm(corners + [2, 0, 0]), [1.0, 1, 0]])
+
+    found = evaluate_detector(Found(), tmp_path / "films.json")
+    assert found.structures["square"]["dice"] == pytest.approx(0.75)
+    assert "Outline of square: Dice 75.0%" in capsys.readouterr().out
+
+
 def test_outlines_are_measured_where_the_detector_draws_any(dataset, tmp_path, capsys):
     found = evaluate_detector(Outlines(), dataset, tmp_path / "out")
     assert found.structures["box"] == {"dice": 0.5, "asd": 2.0}

@@ -54,7 +54,7 @@ def parts(method: str, count: int, shape: Sequence[int]) -> tuple[Any, dict[str,
     if method == "denseseg":
         codec: Any = DenseCodec([str(row) for row in range(count)], structures)
         first: Any = DenseObjective(codec)
-        heatmap: Any = DenseShapeNet(len(structures), channels=(24, 48, 64, 96), units=1)
+        heatmap: Any = DenseShapeNet(len(structures), channels=(24, 48, 64, 96, 128), units=1)
         batch["target"] = codec.draw(points, (shape[0], shape[1], 1), points)[None]
         batch["template_uv"] = torch.as_tensor(codec.template_uv(points), dtype=torch.float32)[None]
     else:

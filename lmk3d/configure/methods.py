@@ -251,7 +251,7 @@ def _denseseg(plan: Plan) -> Method:
     network: Config = {
         "_target_": "lmk3d.networks.DenseShapeNet",
         "num_structures": len(plan.structures),
-        "channels": [24, 48, 64, 96],
+        "channels": [24, 48, 64, 96, 128],
         "units": 1,
     }
     structures = {name: list(members) for name, members in plan.structures.items()}
@@ -270,7 +270,7 @@ def _residual_heatmap(plan: Plan) -> Method:
     network: Config = {
         "_target_": "lmk3d.networks.ResidualHeatmapNet",
         "num_landmarks": len(plan.names),
-        "channels": [24, 48, 64, 96],
+        "channels": [24, 48, 64, 96, 128],
         "units": 1,
         "spatial_dims": plan.dims,
     }

@@ -98,7 +98,7 @@ APPEARANCE_CONTEXT = Plan(
 )
 
 LANDMARKNET = Plan(
-    **{**_FILM, "min_presence": 0.3, "epochs": 40},
+    **{**_FILM, "min_presence": 0.3, "epochs": 100},
     name="landmarknet",
     description="Tracheal bifurcation and spinous processes in therapy films, by a double feature pyramid",
     method="landmarknet",
@@ -120,7 +120,7 @@ HEATMAP_COORDINATE = Plan(
     spacing_mm=2.0,
     sides=(320, 128, 1),
     shift_mm=10.0,
-    phantoms=_films("spine", 50_000, 24, 6, 480),
+    phantoms=_films("spine", 50_000, 72, 6, 480),
 )
 
 DENSESEG = Plan(

@@ -78,7 +78,10 @@ class HeatmapCoordinateNet(nn.Module):
             layers.append(_Separable(inputs, outputs, depth=2, stride=2, norm=norm))
         layers += [_Separable(trunk[-1], trunk[-1], depth=3, stride=1, norm=norm) for _ in range(middle)]
         self.trunk = nn.Sequential(*layers)
-        self.regress = nn.Sequential(nn.Linear(16 * trunk[-1], hidden), nn.ReLU(), nn.Linear(hidden, 2 * num_landmarks))
+        # Leaky: a step moves a unit of so many inputs so far that plain ones all die and films get the same points.
+        self.regress = nn.Sequential(
+            nn.Linear(16 * trunk[-1], hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, 2 * num_landmarks)
+        )
         nn.init.constant_(self.regress[-1].bias, 0.5)  # type: ignore[arg-type] # points begin in the image's middle
         self.gain = _GAIN  # TorchScript knows no globals
         self.widths = nn.Parameter(torch.full((num_landmarks,), math.log(sigma) / _GAIN), requires_grad=learnt)

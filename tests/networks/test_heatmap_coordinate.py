@@ -75,3 +75,14 @@ def test_the_product_removes_the_wrong_one_of_two_peaks():
         rates[product] = wrong / 200
     assert rates[False] > 0.5  # two of three peaks are wrong
     assert rates[True] < 0.06
+
+
+def test_units_that_a_step_has_thrown_below_zero_still_tell_films_apart_and_learn():
+    """A step moves a unit of 2,048 inputs far: with plain ReLUs all of them died early, for good."""
+    torch.manual_seed(0)
+    network = HeatmapCoordinateNet(3, **SMALL)
+    network.regress[0].bias.data.fill_(-100.0)
+    points = network.with_points(torch.rand(4, 1, 32, 32))[1]
+    points.sum().backward()
+    assert network.regress[0].weight.grad.abs().sum() > 0
+    assert points.std(0).min() > 0

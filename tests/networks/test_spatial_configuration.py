@@ -20,3 +20,9 @@ def test_the_maps_are_the_product_of_both_parts():
     with torch.no_grad():
         network.out.weight.zero_()
     assert_close(network(image), network.local(image) * torch.tanh(torch.tensor(1.0)))  # its bias begins at 1
+
+
+def test_maps_may_be_coarser_than_the_image(check_network):
+    make = lambda: SpatialConfigurationNet(3, local_stride=2, **SMALL)  # noqa: E731
+    (maps,) = check_network(make, (torch.rand(2, 1, 16, 24),))
+    assert maps.shape == (2, 3, 8, 12)

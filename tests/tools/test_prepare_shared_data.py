@@ -94,3 +94,10 @@ def test_folder_without_any_set_is_refused(tool, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         tool.main()
     assert "has none of mouse_skull_ct" in capsys.readouterr().err
+
+
+def test_corners_become_structures_in_order_round_them(tool):
+    source = tool.Source("spines", "", corners=("_a", "_b", "_c"))
+    names = ["V1_a", "V1_c", "V1_b", "V2_a", "V2_b", "V2_c", "tip"]
+    assert tool.find_structures(source, names) == {"V1": ["V1_a", "V1_b", "V1_c"], "V2": ["V2_a", "V2_b", "V2_c"]}
+    assert tool.find_structures(tool.Source("skulls", ""), names) == {}
