@@ -313,7 +313,7 @@ def test_contours_through_found_points_are_measured_on_films(tmp_path, capsys):
         names = (*tuple("abcd"), "e")
 
         def detect(self, volume):
-            return Landmarks(self.names, [*volume.grid.to_mm(corners + [2, 0, 0]), [1.0, 1, 0]])
+            return Landmarks(self.names, [*volume.grid.to_mm(corners + np.array([2, 0, 0])), [1.0, 1, 0]])
 
     found = evaluate_detector(Found(), tmp_path / "films.json")
     assert found.structures["square"]["dice"] == pytest.approx(0.75)

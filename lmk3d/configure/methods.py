@@ -232,6 +232,7 @@ def _heatmap_coordinate(plan: Plan) -> Method:
                 "middle": 8,
                 "trunk_size": [299, 299],
                 "hidden": 1024,
+                "widen": 1.0,
                 "norm": "batch",
             },
         ),

@@ -34,6 +34,8 @@ class HeatmapCoordinateNet(nn.Module):
         sigma: of the coordinates' Gaussian, in image sides; where ``learnt``, what it begins at, better too wide
             than too narrow: untrained coordinates with a narrow Gaussian wipe out the right peak.
         learnt: one sigma for each landmark, learnt with the weights, instead of one fixed.
+        widen: learnt sigmas are multiplied by this in the product: coordinates err more on images that the training has
+            not seen, and too narrow a Gaussian takes the right peak away (1 in the paper).
         product: multiply; False gives the U-Net's maps alone, to compare with.
         softmax: the U-Net's logits are those of a softmax over all places; else each is that of a sigmoid, as in the
             paper. With a softmax the Gaussians weigh probabilities, and what comes out are logits again.
@@ -55,6 +57,7 @@ class HeatmapCoordinateNet(nn.Module):
         hidden: int = 128,
         sigma: float = 0.3,
         learnt: bool = True,
+        widen: float = 2.0,
         product: bool = True,
         softmax: bool = False,
         norm: str = "instance",
@@ -83,7 +86,7 @@ class HeatmapCoordinateNet(nn.Module):
             nn.Linear(16 * trunk[-1], hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, 2 * num_landmarks)
         )
         nn.init.constant_(self.regress[-1].bias, 0.5)  # type: ignore[arg-type] # points begin in the image's middle
-        self.gain = _GAIN  # TorchScript knows no globals
+        self.gain, self.widen = _GAIN, widen if learnt else 1.0  # TorchScript knows no globals
         self.widths = nn.Parameter(torch.full((num_landmarks,), math.log(sigma) / _GAIN), requires_grad=learnt)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +117,7 @@ class HeatmapCoordinateNet(nn.Module):
         j = (torch.arange(columns, device=maps.device) + 0.5) / columns
         down = ((i - points[:, :, :1]) * (rows / longer)) ** 2
         across = ((j - points[:, :, 1:]) * (columns / longer)) ** 2
-        variance = torch.exp(2 * self.log_sigma())[None, :, None, None]
+        variance = self.widen**2 * torch.exp(2 * self.log_sigma())[None, :, None, None]
         return -(down[:, :, :, None] + across[:, :, None]) / (2 * variance)
 
 

@@ -86,3 +86,10 @@ def test_units_that_a_step_has_thrown_below_zero_still_tell_films_apart_and_lear
     points.sum().backward()
     assert network.regress[0].weight.grad.abs().sum() > 0
     assert points.std(0).min() > 0
+
+
+def test_learnt_sigmas_are_widened_and_fixed_ones_are_not():
+    points, maps = torch.full((1, 1, 2), 0.5), torch.zeros(1, 1, 8, 8)
+    make = lambda **options: HeatmapCoordinateNet(1, sigma=0.2, **SMALL, **options).log_gaussians(points, maps)  # noqa: E731
+    assert_close(make(widen=3.0), make(widen=1.0) / 9)
+    assert_close(make(widen=3.0, learnt=False), make(widen=1.0))
