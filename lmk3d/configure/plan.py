@@ -150,7 +150,6 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
     window = fingerprint.window()
-    shift = 0.08 * extents.max().repeat(3) if any_pose else _shift(fingerprint, extents)
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
         **_about(dataset, path),
@@ -163,7 +162,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         channels=channels,
         any_pose=any_pose,
         max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
-        shift_mm=tuple(shift.round(2).tolist()),
+        shift_mm=(float(round(0.08 * extents.max(), 2)),) * 3 if any_pose else _shift(fingerprint, extents),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
         epochs=max(10, 4000 // len(shapes)),
@@ -171,15 +170,15 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     )
 
 
-def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> FloatArray:
-    """(3,) how far training moves the grid: half of how much the anatomy's place differs from image to image.
+def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:
+    """How far along R, A, S training moves the grid: half of how much the anatomy's place differs from image to image.
 
     Where all scans are planned alike, their frame tells neighbours that look alike apart, such as vertebrae; where they
     are not, it must tell nothing.
     """
     offsets = [image["offset_mm"] for image in fingerprint.images if image["section"] == "training"]
     spread = np.std([offset for offset in offsets if offset is not None], axis=0)
-    return np.clip(0.5 * spread, 0.01 * extents_mm, 0.08 * extents_mm)
+    return tuple(np.clip(0.5 * spread, 0.01 * extents_mm, 0.08 * extents_mm).round(2).tolist())
 
 
 def _about(dataset: Dataset, path: Path) -> dict[str, Any]:
