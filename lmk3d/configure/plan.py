@@ -171,14 +171,14 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
 
 
 def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:
-    """How far along R, A, S training moves the grid: half of how much the anatomy's place differs from image to image.
+    """How far along R, A, S training moves the grid: a third of how much the anatomy's place differs between images.
 
     Where all scans are planned alike, their frame tells neighbours that look alike apart, such as vertebrae; where they
     are not, it must tell nothing.
     """
     offsets = [image["offset_mm"] for image in fingerprint.images if image["section"] == "training"]
     spread = np.std([offset for offset in offsets if offset is not None], axis=0)
-    return tuple(np.clip(0.5 * spread, 0.01 * extents_mm, 0.08 * extents_mm).round(2).tolist())
+    return tuple(np.clip(spread / 3, 0.01 * extents_mm, 0.08 * extents_mm).round(2).tolist())
 
 
 def _about(dataset: Dataset, path: Path) -> dict[str, Any]:
