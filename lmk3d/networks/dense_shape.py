@@ -102,6 +102,7 @@ class ResidualHeatmapNet(_ResidualUNet):
         DenseSeg 2024, sec. 3.3, "heatmap regression": the paper's own baseline.
     """
 
+    # Spelled out again: a slip in a configuration is told from the network's own signature.
     def __init__(
         self,
         num_landmarks: int,
