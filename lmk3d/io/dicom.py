@@ -27,8 +27,8 @@ _TAGS = [
     *("NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
-# What zipfile raises for a damaged or odd archive: no zip or a wrong checksum; a file that cannot be read; a member with a
-# password; one cut short; a compression it does not know. Whoever catches them says in one line which file it is.
+# What zipfile raises for a damaged or odd archive: it is no zip or a checksum is wrong; it cannot be read; a member has
+# a password, is cut short, or is packed in a way it does not know. Whoever catches them names the file in one line.
 BAD_ARCHIVE = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError)
 """What reading a zip archive raises: no archive, a damaged or encrypted member, a compression nobody here knows."""
 

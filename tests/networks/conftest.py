@@ -42,7 +42,8 @@ def check_contract(
 
     loop = [as_tuple(network(*(each[[row]] for each in inputs))) for row in range(len(inputs[0]))]
     for output, rows in zip(outputs, zip(*loop, strict=True), strict=True):
-        assert_close(output, torch.cat(rows), msg="a batch is no loop over its images")
+        # Sums in another order differ by some 1e-5 behind many norms; a norm over the batch would by 1e-2.
+        assert_close(output, torch.cat(rows), rtol=1e-4, atol=1e-4, msg="a batch is no loop over its images")
     for output, again in zip(outputs, as_tuple(network.train()(*inputs)), strict=True):
         assert_close(output, again, msg="training changes what the network says")
 
