@@ -12,7 +12,7 @@ import numpy as np
 from monai.bundle import ComponentLocator, ConfigParser
 
 from lmk3d.components import check, hint, read_config
-from lmk3d.configure.files import write_bundle
+from lmk3d.configure.files import bundle_files, write_bundle
 from lmk3d.configure.methods import with_method
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
@@ -53,6 +53,9 @@ def train_dataset(
     begun = time.monotonic()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; give the folder of a bundle, or of one to be made")
+    changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
+    if device is not None:
+        changes["device"] = f"$torch.device('{find_device(device)}')"
     if not (output / "train.json").is_file():
         result = check_dataset(dataset)
         if result.problems:
@@ -61,12 +64,12 @@ def train_dataset(
         print(result.fingerprint.table(), flush=True)
         known = read_dataset(dataset).with_validation()
         plan = plan_for(known, dataset, result.fingerprint)
-        write_bundle(output, plan if method == "cascade" else with_method(plan, method, known))
+        plan = plan if method == "cascade" else with_method(plan, method, known)
+        # A slip among the changes is told before a file is written.
+        _changed(bundle_files(plan)["train.json"], output / "train.json", changes)
+        write_bundle(output, plan)
         _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
-    changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
-    if device is not None:
-        changes["device"] = f"$torch.device('{find_device(device)}')"
     closing = 0.0
     if budget_s is not None and not (output / "models" / "last.pt").is_file():
         found, closing = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
@@ -90,6 +93,11 @@ def parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
         InputError: if the file or a change has a slip: see ``lmk3d.components.check``.
     """
     path, config = read_config(folder, "train.json")
+    return _changed(config, path, changes)
+
+
+def _changed(config: Mapping[str, Any], path: Path, changes: Mapping[str, Any]) -> ConfigParser:
+    """A configuration of this path with some values changed, and checked."""
     parser = ConfigParser(config)
     for name, value in changes.items():
         if name.replace("::", "#").split("#")[0] not in config:

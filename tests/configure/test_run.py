@@ -135,6 +135,12 @@ def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides,
     assert "\n" not in str(caught.value)
 
 
+def test_a_slip_leaves_no_bundle_behind(tiny_dataset, tmp_path):
+    with pytest.raises(InputError, match=r"new/train.json: it has no 'epoch'; did you mean 'epochs'\?"):
+        train_dataset(tiny_dataset, tmp_path / "new", device="cpu", overrides={"epoch": 3})
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_device_that_is_not_there_is_named(bundle, tiny_dataset):
     with pytest.raises(InputError, match="unknown device 'coda'"):
         train_dataset(tiny_dataset, bundle, device="coda")
