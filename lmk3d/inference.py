@@ -221,7 +221,7 @@ class LandmarkDetector:
         looks = [self._look(scan, self._laid_grid(scan))]
         if self.pose == "any" and shape is not None:
             looks = self._searched(scan, shape)
-        stages = {"heatmap": self._first_guess(looks[0])}
+        stages = {"heatmap": self._first_guess(looks[0], scan.grid.upright)}
         guess = stages["heatmap"]
         if shape is not None and looks[0].pose is not None:
             guess = stages["shape"] = self._fitted(looks[0], looks[0].pose, shape)
@@ -397,8 +397,12 @@ class LandmarkDetector:
         nearest = points_mm[np.arange(len(expected)), distance.argmin(1)]
         return np.where(distance.min(1)[:, None] < 2 * self.tolerance_mm, nearest, np.nan)
 
-    def _first_guess(self, look: _Look) -> _Guess:
+    def _first_guess(self, look: _Look, upright: FloatArray) -> _Guess:
+        """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree."""
         numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), look.presence
+        if (tree := self.network.kept_tree()) is not None:
+            there = presence >= self.min_presence
+            places = tree.chosen(look.points_mm @ upright, look.weights, there, noise_mm=self.spacing_mm)
         if self.codec.instances > 1 and look.heights is not None:
             seen = (look.heights > 0) & (look.heights >= self.min_presence)
             seen[:, self.codec.instances :] = False

@@ -16,15 +16,13 @@ from monai.utils import set_determinism
 from torch import nn
 from torch.nn import functional
 
-from lmk3d.codecs import DenseCodec, HeatmapCodec, ShapeModel
+from lmk3d.codecs import DenseCodec, HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, read_dataset
 from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy, spatial_cross_entropy
 from lmk3d.metrics import compare
-from lmk3d.transforms.loading import LoadCased, points_of
-from lmk3d.transforms.registration import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +31,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lmk3d.codecs import LandmarkTree, ShapeModel
     from lmk3d.inference import LandmarkDetector
     from lmk3d.metrics import PointError
     from lmk3d.networks import Cascade
     from lmk3d.objectives import FirstObjective
+    from lmk3d.transforms.registration import Template
 
     FloatArray = NDArray[np.float64]
 
@@ -49,8 +49,6 @@ __all__ = [
     "Resume",
     "bundle_root",
     "datalist",
-    "learn_shape",
-    "learn_template",
     "prepare_batch",
     "total_loss",
 ]
@@ -64,7 +62,7 @@ class CascadeObjective(nn.Module):
         codec: of the first stage. With its background channel the paper's exponentially weighted MSE is taken, on the
             output and on the side outputs; without it the spatial cross entropy.
         spacings_mm: patch spacing of each refiner.
-        shape: model to keep with the weights; None where there is none.
+        shape, tree: to keep with the weights; None where there is none.
         missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
@@ -85,6 +83,7 @@ class CascadeObjective(nn.Module):
         codec: HeatmapCodec | DenseCodec,
         spacings_mm: Sequence[float],
         shape: ShapeModel | None = None,
+        tree: LandmarkTree | None = None,
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
         first: FirstObjective | None = None,
@@ -100,13 +99,7 @@ class CascadeObjective(nn.Module):
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
         self.patch_sigma_vox, self.quick = patch_sigma_vox, bfloat16
-        if shape is not None:
-            network.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
-            network.shape_covariance.copy_(torch.as_tensor(shape.covariance))
-        if template is not None:
-            network.template.copy_(template.data)
-            network.template_affine.copy_(torch.tensor(template.grid.affine))
-            network.template_middle.copy_(torch.as_tensor(template.middle_mm))
+        network.keep(shape=shape, template=template, tree=tree)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... .
@@ -201,22 +194,6 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
         {"image": str(case.image), "label": str(case.points), **{key: value for key, value in hint.items() if value}}
         for case, hint in zip(cases, hints, strict=True)
     ]
-
-
-def learn_shape(cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:
-    """The shape model of the points of a data list; see ``ShapeModel.from_shapes``."""
-    shapes = [points_of(case).ordered(names).points_mm for case in cases]
-    return ShapeModel.from_shapes(shapes, shrinkage=shrinkage)
-
-
-def learn_template(
-    cases: Sequence[Mapping[str, Any]], names: Sequence[str], *, shape: Sequence[int], margin_mm: float
-) -> Template:
-    """The first case of a data list, cut round its landmarks; see ``Template.cut``."""
-    sample: dict[Any, Any] = dict(cases[0])
-    case = LoadCased(names)(sample)
-    image = case["image"]
-    return Template.cut(image.as_tensor()[0], Grid.of(image), case["label"], shape=shape, margin_mm=margin_mm)
 
 
 def bundle_root() -> str:

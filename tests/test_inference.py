@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from lmk3d import inference
-from lmk3d.codecs import DenseCodec, HeatmapCodec
+from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
 from lmk3d.inference import LandmarkDetector, Level, default_bundle
@@ -92,6 +92,30 @@ def test_each_stage_comes_nearer():
     assert list(stages) == ["heatmap", "refined 1"]
     first, last = (np.linalg.norm(stages[name].points_mm - points, axis=1).max() for name in stages)
     assert last < 0.05 < first < 2.0
+
+
+class LooksAlike(BlobStage):
+    """A first stage that sees every landmark of one kind, and takes the brighter of two blobs for one landmark."""
+
+    def forward(self, image):
+        maps = super().forward(image)
+        maps[:, 1] = torch.maximum(maps[:, 1] - 1, maps[:, 0])
+        return maps
+
+
+def test_neighbours_choose_among_the_peaks_of_a_landmark_that_looks_like_another():
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    points = grid.center_mm + SHAPE_MM + 0.4
+    finder, volume = detector(refined=False, heatmap=LooksAlike(HEIGHTS)), draw(grid, points)
+    assert np.linalg.norm(finder.detect(volume).points_mm - points, axis=1)[1] > 5
+    network = Cascade(LooksAlike(HEIGHTS), [], num_landmarks=4, tree=True)
+    network.keep(tree=LandmarkTree.from_shapes(np.tile(SHAPE_MM, (20, 1, 1))))
+    finder.network = network
+    assert_allclose(finder.detect(volume).points_mm, points, atol=1.0)
+    other = Cascade(LooksAlike(HEIGHTS), [], num_landmarks=4, tree=True)
+    other.load_state_dict(network.state_dict())  # the tree is kept with the weights
+    finder.network = other
+    assert_allclose(finder.detect(volume).points_mm, points, atol=1.0)
 
 
 def test_a_share_of_each_move_is_made():

@@ -12,13 +12,12 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
 from lmk3d.codecs import HeatmapCodec, ShapeModel
 from lmk3d.configure import LevelPlan, Plan, bundle_files
 from lmk3d.errors import InputError
-from lmk3d.io import read_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet, RegressionRefiner
@@ -31,7 +30,6 @@ from lmk3d.training import (
     Resume,
     bundle_root,
     datalist,
-    learn_shape,
     prepare_batch,
     total_loss,
 )
@@ -184,13 +182,6 @@ def test_a_data_list_leaves_cases_without_points_out_and_hands_hints_on(tmp_path
     assert case == {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a.csv"), "spacing_mm": 0.5}
     with pytest.raises(InputError, match="no cases in section 'validation'"):
         datalist(str(tmp_path / "d.json"), "validation")
-
-
-def test_a_shape_is_learnt_from_a_data_list(tiny_dataset):
-    cases = datalist(str(tiny_dataset), "training")
-    names = ["top", "left", "right"]
-    shapes = [read_points(case["label"]).ordered(names).points_mm for case in cases]
-    assert_allclose(learn_shape(cases, names).mean_mm, ShapeModel.from_shapes(shapes).mean_mm)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
             "num_landmarks": names,
         },
         "shape_model": None,
+        **({"objective#tree": None} if plan.tree else {}),
         **({} if plan.patch_sigma_vox is None else {"objective#patch_sigma_vox": None}),
         "objective#side_weights": [0.3, 0.6, 0.9],
         "detector#pose": "world",

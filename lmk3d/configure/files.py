@@ -124,7 +124,7 @@ def _train_as(method: Method, config: Config, plan: Plan) -> Config:
         config["template"] = None
         config["objective"] = {**config["objective"], "template": "@template"}
     if method.template:
-        config["shape_model"] = "$lmk3d.training.learn_shape(@train#dataset#data, @names)"
+        config["shape_model"] = "$lmk3d.priors.learn_shape(@train#dataset#data, @names)"
     if method.dense:
         config["train"]["augment"] = [*config["train"]["augment"][:-1], *targets(dense=True)]
     if plan.instances > 1:
@@ -213,6 +213,7 @@ def _network(plan: Plan) -> Config:
         "heatmap": flattened(heatmap, "FlatDepth") if plan.flat else heatmap,
         "refiners": [flattened(one, "FlatPatches") for one in refiners] if plan.flat else refiners,
         "num_landmarks": len(plan.names),
+        **({"tree": True} if plan.tree else {}),
     }
 
 
@@ -227,6 +228,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "$import torch",
             "$import lmk3d",
             "$import lmk3d.inference",
+            "$import lmk3d.priors",
             "$import lmk3d.training",
             "$import lmk3d.weights",
         ],
@@ -246,13 +248,15 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         "weights": "",
         "network": "$lmk3d.weights.begun_with(@network_def, @weights).to(@device)",
         "detector": {**detector["detector"], "network": "@network", "device": "@device"},
-        "shape_model": "$lmk3d.training.learn_shape(@train#dataset#data, @names)" if plan.any_pose else None,
+        "shape_model": "$lmk3d.priors.learn_shape(@train#dataset#data, @names)" if plan.any_pose else None,
+        **({"tree": _tree(plan)} if plan.tree else {}),
         "objective": {
             "_target_": "lmk3d.training.CascadeObjective",
             "network": "@network",
             "codec": "@codec",
             "spacings_mm": "$[level.spacing_mm for level in @levels]",
             "shape": "@shape_model",
+            **({"tree": "@tree"} if plan.tree else {}),
             "missing": plan.missing,
             "bfloat16": "$lmk3d.weights.quick_bfloat16(@device)",
             **({} if plan.patch_sigma_vox is None else {"patch_sigma_vox": plan.patch_sigma_vox}),
@@ -370,6 +374,11 @@ def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:
 
 def _shape(plan: Plan) -> str | None:
     return "@shape_model" if plan.any_pose else None
+
+
+def _tree(plan: Plan) -> str:
+    films = f", films=True, side_px={plan.side_px}" if plan.flat else ""
+    return f"$lmk3d.priors.learn_tree(@train#dataset#data, @names{films})"
 
 
 def _steps() -> Config:

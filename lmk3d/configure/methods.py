@@ -77,6 +77,7 @@ def with_method(plan: Plan, name: str, dataset: Dataset) -> Plan:
         structures=dataset.structures,
         instances=most if name == "landmarknet" else 1,
         missing="absent" if most > 1 else plan.missing,
+        tree=plan.tree and name not in ("denseseg", "landmarknet"),
     )
 
 
@@ -156,7 +157,7 @@ def _appearance_context(plan: Plan) -> Method:
     if plan.flat:
         margin = round(0.1 * plan.spacing_mm * max(plan.sides), 3)
         paper |= {
-            "template": "$lmk3d.training.learn_template(@train#dataset#data, @names, "
+            "template": "$lmk3d.priors.learn_template(@train#dataset#data, @names, "
             f"shape=[128, 128, 1], margin_mm={margin})",
             "network_def#template_shape": [128, 128, 1],
             "train#load": [

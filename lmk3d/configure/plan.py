@@ -67,6 +67,7 @@ class Plan:
         structures: closed contours by name, as the landmarks round them; denseseg needs them.
         instances: how many points of one name an image may show.
         patch_sigma_vox: see ``CascadeObjective``.
+        tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Plan:
     structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
     instances: int = 1
     patch_sigma_vox: float | None = None
+    tree: bool = False
 
     @property
     def flat(self) -> bool:
@@ -167,6 +169,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         waves_mm=(0.013 * reach, 0.45 * reach),
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
+        tree=not any_pose,
     )
 
 
@@ -227,6 +230,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         side_px=side_px,
         miss_mm=round(0.1 * longest, 3),
         patch_sigma_vox=1.0,
+        tree=True,
     )
 
 

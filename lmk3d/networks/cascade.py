@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lmk3d.codecs import LandmarkTree
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lmk3d.codecs import ShapeModel
+    from lmk3d.transforms.registration import Template
 
 __all__ = ["Cascade"]
 
@@ -22,6 +27,7 @@ class Cascade(nn.Module):
         num_landmarks: N.
         template_shape: (I, J, K) voxels of the template that images are laid over, kept with the weights; None where
             images are looked at as they lie.
+        tree: whether a ``LandmarkTree`` is kept with the weights, to choose among the landmarks' peaks.
     Source:
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
     """
@@ -33,6 +39,7 @@ class Cascade(nn.Module):
         *,
         num_landmarks: int,
         template_shape: Sequence[int] | None = None,
+        tree: bool = False,
     ) -> None:
         super().__init__()
         self.heatmap = heatmap
@@ -43,6 +50,9 @@ class Cascade(nn.Module):
         self.template: Tensor
         self.template_affine: Tensor
         self.template_middle: Tensor
+        self.tree_parents: Tensor
+        self.tree_steps: Tensor
+        self.tree_covariances: Tensor
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
         self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))
@@ -53,6 +63,35 @@ class Cascade(nn.Module):
             self.register_buffer("template", torch.zeros(list(template_shape)))
             self.register_buffer("template_affine", torch.eye(4, dtype=torch.float64))
             self.register_buffer("template_middle", torch.zeros(3, dtype=torch.float64))
+        self.has_tree = tree
+        if tree:
+            self.register_buffer("tree_parents", torch.full((num_landmarks,), -1))
+            self.register_buffer("tree_steps", torch.zeros(num_landmarks, 3, dtype=torch.float64))
+            self.register_buffer("tree_covariances", torch.eye(3, dtype=torch.float64).repeat(num_landmarks, 1, 1))
+
+    @torch.no_grad()
+    def keep(
+        self, *, shape: ShapeModel | None = None, template: Template | None = None, tree: LandmarkTree | None = None
+    ) -> None:
+        """Keep what was learnt from the training's points and images with the weights; None leaves what is kept."""
+        if shape is not None:
+            self.mean_shape.copy_(torch.as_tensor(shape.mean_mm))
+            self.shape_covariance.copy_(torch.as_tensor(shape.covariance))
+        if template is not None:
+            self.template.copy_(template.data)
+            self.template_affine.copy_(torch.tensor(template.grid.affine))
+            self.template_middle.copy_(torch.as_tensor(template.middle_mm))
+        if tree is not None:
+            self.tree_parents.copy_(torch.as_tensor(tree.parents))
+            self.tree_steps.copy_(torch.as_tensor(tree.steps_mm))
+            self.tree_covariances.copy_(torch.as_tensor(tree.covariances))
+
+    def kept_tree(self) -> LandmarkTree | None:
+        """The tree kept with the weights; None where there is none."""
+        if not self.has_tree:
+            return None
+        parents, steps, covariances = self.tree_parents, self.tree_steps, self.tree_covariances
+        return LandmarkTree(*(part.cpu().numpy() for part in (parents, steps, covariances)))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.heatmap(image)

@@ -47,7 +47,7 @@ def test_waves_and_pose_search_are_left_out_where_the_plan_has_none():
     assert "learn_shape" not in text
     turned = bundle_files(plan(any_pose=True))
     assert turned["inference.json"]["detector"]["pose"] == "any"
-    assert turned["train.json"]["shape_model"].startswith("$lmk3d.training.learn_shape")
+    assert turned["train.json"]["shape_model"].startswith("$lmk3d.priors.learn_shape")
 
 
 def test_the_files_are_plain_json(tmp_path):

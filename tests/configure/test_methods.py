@@ -35,6 +35,14 @@ def test_every_method_makes_a_bundle_of_films(name, tmp_path):
     assert outputs["num_channels"] == len(outputs["channel_def"]) == shape[1]
 
 
+def test_peaks_are_chosen_by_a_tree_where_a_name_has_one_point_and_a_map(tmp_path):
+    train = bundle_files(replace(FILM, tree=True))["train.json"]
+    assert train["tree"] == "$lmk3d.priors.learn_tree(@train#dataset#data, @names, films=True, side_px=None)"
+    assert train["objective"]["tree"] == "@tree"
+    assert train["network_def"]["tree"] is True
+    assert bundle_files(replace(FILM, tree=True))["paper.json"]["objective#tree"] is None
+
+
 @pytest.mark.parametrize("name", ["plain", "spatial_configuration", "appearance_context"])
 def test_three_of_them_also_look_at_volumes(name, tmp_path):
     files = bundle_files(replace(FILM, sides=(16, 16, 16), method=name))
