@@ -9,7 +9,7 @@ import torch
 
 from lmk3d.cli.learn import _METHODS
 from lmk3d.components import build
-from lmk3d.configure import Plan, bundle_files
+from lmk3d.configure import LevelPlan, Plan, bundle_files
 from lmk3d.configure.methods import METHODS, method_of, with_method
 from lmk3d.errors import InputError
 from lmk3d.io import read_dataset
@@ -35,12 +35,13 @@ def test_every_method_makes_a_bundle_of_films(name, tmp_path):
     assert outputs["num_channels"] == len(outputs["channel_def"]) == shape[1]
 
 
-def test_peaks_are_chosen_by_a_tree_where_a_name_has_one_point_and_a_map(tmp_path):
-    train = bundle_files(replace(FILM, tree=True))["train.json"]
+def test_peaks_are_chosen_by_a_tree_where_a_name_has_one_point_and_a_map():
+    cascade = replace(FILM, tree=True, levels=(LevelPlan(1.0, 16, 2.0),))
+    train = bundle_files(cascade)["train.json"]
     assert train["tree"] == "$lmk3d.priors.learn_tree(@train#dataset#data, @names, films=True, side_px=None)"
     assert train["objective"]["tree"] == "@tree"
     assert train["network_def"]["tree"] is True
-    assert bundle_files(replace(FILM, tree=True))["paper.json"]["objective#tree"] is None
+    assert bundle_files(cascade)["paper.json"]["objective#tree"] is None
 
 
 @pytest.mark.parametrize("name", ["plain", "spatial_configuration", "appearance_context"])
