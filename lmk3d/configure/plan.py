@@ -140,8 +140,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in cases]
     if flat.all():
         return _film_plan(dataset, path, fingerprint, shapes)
-    extents = np.median([image["size_mm"] for image in fingerprint.images], axis=0)
-    any_pose = _turned(shapes)
+    extents, any_pose = np.median([image["size_mm"] for image in fingerprint.images], axis=0), _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
     # Where the world gives the axes, a fifth level sees the whole patient: far below stands which vertebra is the last.
     most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))

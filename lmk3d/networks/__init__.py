@@ -2,7 +2,7 @@
 
 from lmk3d.networks.appearance_context import AppearanceContextNet
 from lmk3d.networks.bone_age import BoneAgeEnsemble, BoneAgeMLP
-from lmk3d.networks.cascade import Cascade
+from lmk3d.networks.cascade import Cascade, Committee
 from lmk3d.networks.dense_shape import DenseShapeNet, ResidualHeatmapNet
 from lmk3d.networks.heatmap_coordinate import HeatmapCoordinateNet
 from lmk3d.networks.landmarknet import LandmarkNet
@@ -15,6 +15,7 @@ __all__ = [
     "BoneAgeEnsemble",
     "BoneAgeMLP",
     "Cascade",
+    "Committee",
     "DenseShapeNet",
     "HeatmapCoordinateNet",
     "HeatmapRefiner",

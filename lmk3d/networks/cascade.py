@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmk3d.codecs import ShapeModel
     from lmk3d.transforms.registration import Template
 
-__all__ = ["Cascade"]
+__all__ = ["Cascade", "Committee"]
 
 
 class Cascade(nn.Module):
@@ -95,3 +95,23 @@ class Cascade(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.heatmap(image)
+
+
+class Committee(nn.Module):
+    """Several cascades of one plan with one checkpoint; ``lmk3d.ensemble.Ensemble`` asks each of them.
+
+    Args:
+        members: two cascades or more.
+    Raises:
+        ValueError: for fewer.
+    """
+
+    def __init__(self, members: Sequence[Cascade]) -> None:
+        super().__init__()
+        if len(members) < 2:
+            raise ValueError(f"a committee needs two members or more, got {len(members)}")
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The mean of the members' first stages, (B, 1, I, J, K) to (B, N or N + 1, I, J, K)."""
+        return torch.stack([member(image) for member in self.members]).mean(0)

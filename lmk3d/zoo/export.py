@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmk3d.components import read_config
+from lmk3d.ensemble import Ensemble
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.manifest import sha256
@@ -115,6 +116,8 @@ def _write_torchscript(folder: Path) -> None:
 
 def _write_onnx(folder: Path) -> None:
     detector = LandmarkDetector.from_bundle(folder)
+    if isinstance(detector, Ensemble):
+        raise InputError(f"{folder.name}: --onnx writes one network, and this bundle joins several; export its members")
     sides = read_config(folder, "metadata.json")[1]["network_data_format"]["inputs"]["image"]["spatial_shape"]
     flat = isinstance(detector.network.heatmap, FlatDepth)
     divisor: Any = detector.network.heatmap.divisor
