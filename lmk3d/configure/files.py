@@ -311,12 +311,38 @@ def _augmentation(plan: Plan) -> list[Config]:
         {"_target_": "lmk3d.transforms.EncodePointsd", "keys": "label", "stride": plan.stride},
     ]
     transforms += [_patches(number, level, plan) for number, level in enumerate(plan.levels)]
-    for key in ("input", *(f"patches{level}" for level in levels)):
-        # One by one: MONAI draws one noise for all keys of a transform.
-        transforms.append({"_target_": "RandAdjustContrastd", "keys": key, "prob": 0.5, "gamma": [0.7, 1.4]})
-        transforms.append({"_target_": "RandGaussianNoised", "keys": key, "prob": 0.3, "std": 0.05})
+    for key in ("input", *(f"patches{level}" for level in levels)):  # one by one: MONAI draws once for all keys
+        transforms += _looks(key, plan)
     drawn = [f"{key}{level}" for key in ("patches", "numbers", "moves") for level in levels]
     return [*transforms, {"_target_": "SelectItemsd", "keys": ["input", "points_vox", *drawn]}]
+
+
+def _looks(key: str, plan: Plan) -> list[Config]:
+    """Changes of an image that no landmark minds."""
+    contrast: Config = {"_target_": "RandAdjustContrastd", "keys": key, "prob": 0.5, "gamma": [0.7, 1.4]}
+    noise: Config = {"_target_": "RandGaussianNoised", "keys": key, "prob": 0.3, "std": 0.05}
+    if not plan.varied:
+        return [contrast, noise]
+    changes: list[Config] = [
+        {**contrast, "prob": 0.8, "gamma": [0.5, 2.0]},
+        {"_target_": "RandScaleIntensityd", "keys": key, "prob": 0.5, "factors": 0.3},
+        {"_target_": "RandShiftIntensityd", "keys": key, "prob": 0.5, "offsets": 0.2},
+    ]
+    if key == "input":
+        small, large = max(plan.sides) // 20, max(plan.sides) // 8
+        blur: Config = {"_target_": "RandGaussianSmoothd", "keys": key, "prob": 0.3}
+        hide: Config = {"_target_": "RandCoarseDropoutd", "keys": key, "prob": 0.5, "fill_value": [0.0, 1.0]}
+        changes += [
+            {**blur, "sigma_x": [0.3, 1.0], "sigma_y": [0.3, 1.0], "sigma_z": [0.01, 0.02]},
+            {
+                **hide,
+                "holes": 3,
+                "spatial_size": [small, small, 1],
+                "max_holes": 8,
+                "max_spatial_size": [large, large, 1],
+            },
+        ]
+    return [*changes, noise]
 
 
 def _mirror() -> Config:
@@ -345,7 +371,7 @@ def _pose(plan: Plan) -> Config:
         "sides": list(plan.sides),
         "spacing_mm": "@spacing_mm",
         "max_angle": plan.max_angle,
-        "zoom": 0.1,
+        "zoom": 0.15 if plan.varied else 0.1,
         "shift_mm": _listed(plan.shift_mm),
         "crop": plan.crop,
         "shape": _shape(plan),
@@ -368,7 +394,7 @@ def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:
         "offset_mm": level.offset_mm,
         "count": level.count,
         "shape": _shape(plan),
-        "max_angle": 0.15,
+        "max_angle": 0.2 if plan.varied else 0.15,
     }
 
 

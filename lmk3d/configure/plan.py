@@ -67,6 +67,7 @@ class Plan:
         structures: closed contours by name, as the landmarks round them; denseseg needs them.
         instances: how many points of one name an image may show.
         patch_sigma_vox: see ``CascadeObjective``.
+        varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
     """
 
@@ -105,6 +106,7 @@ class Plan:
     structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
     instances: int = 1
     patch_sigma_vox: float | None = None
+    varied: bool = False
     tree: bool = False
 
     @property
@@ -220,15 +222,17 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         sides=(blocks[0], blocks[1], 1),
         levels=(fine,),
         channels=channels,
+        max_angle=0.25,
         shift_mm=round(0.08 * longest, 3),
         tolerance_mm=2 * spacing,
-        waves_mm=(0.013 * reach, 0.45 * reach),
+        waves_mm=(0.0232 * reach, 0.557 * reach),
         epochs=max(10, 6000 // len(shapes)),
         validate_every=10,
         unit=fingerprint.unit,
         side_px=side_px,
         miss_mm=round(0.1 * longest, 3),
         patch_sigma_vox=1.0,
+        varied=True,
         tree=True,
     )
 

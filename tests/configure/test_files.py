@@ -159,3 +159,19 @@ def test_films_without_a_spacing_say_so_in_the_files():
     (line,) = (one for one in train["train"]["handlers"] if "ProgressLine" in str(one))
     assert line["unit"] == "px"
     assert files["metadata.json"]["network_data_format"]["outputs"]["pred"]["spatial_shape"] == [32, 32, 1]
+
+
+def test_varied_films_look_different_at_every_step():
+    augment = bundle_files(film_plan(varied=True))["train.json"]["train"]["augment"]
+    of_input = [one["_target_"] for one in augment if one.get("keys") == "input" and "_target_" in one]
+    assert of_input == [
+        "RandAdjustContrastd",
+        "RandScaleIntensityd",
+        "RandShiftIntensityd",
+        "RandGaussianSmoothd",
+        "RandCoarseDropoutd",
+        "RandGaussianNoised",
+    ]
+    assert not [one for one in augment if one.get("keys") == "patches0" and "Coarse" in one["_target_"]]
+    plain = bundle_files(film_plan())["train.json"]["train"]["augment"]
+    assert len(plain) == len(augment) - 6
