@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Ensemble", "join_bundles"]
 
 _WRITTEN = ("inference.json", "metadata.json", "evaluate.json", "logging.conf")
-_OWN = ("network_def", "report", "imports")  # what bundles of one plan may differ in
+_SHARED = ("names", "spacing_mm", "window", "codec", "levels", "detector")  # what bundles of one plan agree in
 
 
 class Ensemble(LandmarkDetector):
@@ -115,7 +115,7 @@ def _config_to_join(folder: Path, first: Path) -> dict[str, Any]:
     if config.get("detector", {}).get("_target_") != "lmk3d.inference.LandmarkDetector":
         raise InputError(f"{path}: holds several networks, or another detector; join single bundles")
     other = read_config(first, "inference.json")[1]
-    for name in sorted({*config, *other} - set(_OWN)):
+    for name in _SHARED:
         if config.get(name) != other.get(name):
             raise InputError(f"{path}: its {name!r} differs from that of {first}; join trainings of one plan")
     return config
