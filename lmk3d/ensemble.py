@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble", "join_bundles"]
 
-_WRITTEN = ("inference.json", "metadata.json", "evaluate.json", "logging.conf")
 _SHARED = ("names", "spacing_mm", "window", "codec", "levels", "detector")  # what bundles of one plan agree in
 
 
@@ -99,11 +98,11 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as staging:
         folder = Path(staging) / target.name
         (folder / "models").mkdir(parents=True)
-        for name in _WRITTEN[1:]:
-            path = next((at for at in (folders[0] / name, folders[0] / "configs" / name) if at.is_file()), None)
-            if path is not None:
-                (folder / name).write_bytes(path.read_bytes())
-        (folder / _WRITTEN[0]).write_text(json.dumps(joined, indent=2) + "\n", encoding="utf-8")
+        for name, content in (
+            ("inference.json", joined),
+            ("metadata.json", read_config(folders[0], "metadata.json")[1]),
+        ):
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         torch.save(state, folder / "models" / "model.pt")
         LandmarkDetector.from_bundle(folder)  # it must load before it may stand
         folder.rename(target)

@@ -19,9 +19,7 @@ __all__ = ["LandmarkTree"]
 
 _DOUBT = 0.15  # of a distance: how much it may differ between patients, before any was seen
 _DOUBTERS = 3  # as many shapes is that doubt worth
-_FARTHEST = (
-    12.5  # nats, five standard deviations: no step counts as more unlikely, so that one patient may be unlike all
-)
+_FARTHEST = 12.5  # nats, five standard deviations: no step counts as more unlikely, for a patient may be unlike all
 _FAINTEST = 1e-3  # of the best peak's weight: no peak counts as less likely
 
 
@@ -58,12 +56,8 @@ class LandmarkTree:
             varies = np.linalg.slogdet(covariance)[1]
             closer = varies < spread[left]
             rows = left[closer]
-            nearest[rows], spread[rows], steps[rows], covariances[rows] = (
-                new,
-                varies[closer],
-                mean[closer],
-                covariance[closer],
-            )
+            nearest[rows], spread[rows] = new, varies[closer]
+            steps[rows], covariances[rows] = mean[closer], covariance[closer]
             new = left[spread[left].argmin()]
             parents[new] = nearest[new]
             left = left[left != new]
