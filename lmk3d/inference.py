@@ -15,7 +15,7 @@ from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
-from lmk3d.networks.blocks import FlatDepth, lay_out_for_cpu
+from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
@@ -260,7 +260,7 @@ class LandmarkDetector:
 
     def _check_size(self, grid: Grid) -> None:
         """Refuse what this network was not made for before minutes are spent on it."""
-        flat = isinstance(self.network.heatmap, FlatDepth)
+        flat = self.network.flat
         if flat and grid.shape[2] > 1:
             raise InputError(
                 f"the image has {grid.shape[2]} slices, but this bundle is for films; choose another bundle"

@@ -35,6 +35,7 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
     refiner: Config = {"_target_": "lmk3d.networks.RegressionRefiner", "num_landmarks": names, "patch_size": 64}
     return {
         "spacing_mm": spacing,
+        "sides": sides,
         "learning_rate": 1e-3,
         "codec": {
             "_target_": "lmk3d.codecs.HeatmapCodec",
@@ -55,13 +56,12 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
         **({} if plan.patch_sigma_vox is None else {"objective#patch_sigma_vox": None}),
         "objective#side_weights": [0.3, 0.6, 0.9],
         "detector#pose": "world",
-        "detector#sides": sides,
         "detector#min_presence": 0.0,
         "train#augment": [
             {
                 "_target_": "lmk3d.transforms.RandPosed",
                 "keys": "coarse",
-                "sides": sides,
+                "sides": "@sides",
                 "spacing_mm": "@spacing_mm",
             },
             {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},

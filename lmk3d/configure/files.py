@@ -156,6 +156,7 @@ def _detector(plan: Plan) -> Config:
     return {
         "names": list(plan.names),
         "spacing_mm": plan.spacing_mm,
+        "sides": list(plan.sides),
         "window": {
             "_target_": "lmk3d.transforms.intensity.Window",
             "low": plan.low,
@@ -185,7 +186,7 @@ def _detector(plan: Plan) -> Config:
             "pose": "any" if plan.any_pose else "world",
             "min_presence": plan.min_presence,
             "tolerance_mm": plan.tolerance_mm,
-            "sides": list(plan.sides),
+            "sides": "@sides",
             **({} if plan.side_px is None else {"side_px": plan.side_px}),
         },
     }
@@ -368,7 +369,7 @@ def _pose(plan: Plan) -> Config:
     return {
         "_target_": "lmk3d.transforms.RandPosed",
         "keys": "coarse",
-        "sides": list(plan.sides),
+        "sides": "@sides",
         "spacing_mm": "@spacing_mm",
         "max_angle": plan.max_angle,
         "zoom": 0.15 if plan.varied else 0.1,

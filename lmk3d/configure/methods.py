@@ -315,10 +315,10 @@ def _posed(
 ) -> Config:
     """A paper's grid and augmentation instead of ours, and maps as fine as the image."""
     sides = [pixels] * plan.dims + [1] * (3 - plan.dims)
-    drawn = {"_target_": "lmk3d.transforms.RandPosed", "keys": "coarse", "sides": sides, "spacing_mm": "@spacing_mm"}
+    drawn = {"_target_": "lmk3d.transforms.RandPosed", "keys": "coarse", "sides": "@sides", "spacing_mm": "@spacing_mm"}
     return {
         "spacing_mm": spacing_mm,
-        "detector#sides": sides,
+        "sides": sides,
         "train#augment": [
             {**drawn, **pose, **({"template": "@template"} if laid else {})},
             {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["parsed", "train_dataset"]
 
+_OWN = ("imports", "bundle_root", "device", "run")  # of train.json and inference.json each
+
 
 def train_dataset(
     dataset: Path,
@@ -46,16 +48,17 @@ def train_dataset(
         output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
         budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
-        overrides: values of train.json by id, such as {"epochs": 50}.
+        overrides: values of train.json by id, such as {"epochs": 50}; they are written into it, and into inference.json
+            where it has them, too.
     Raises:
         InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch.
     """
     begun = time.monotonic()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; give the folder of a bundle, or of one to be made")
-    changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve()), **(overrides or {})}
+    here, changes = {"bundle_root": str(output.resolve()), "dataset": str(dataset.resolve())}, dict(overrides or {})
     if device is not None:
-        changes["device"] = f"$torch.device('{find_device(device)}')"
+        here["device"] = f"$torch.device('{find_device(device)}')"
     if not (output / "train.json").is_file():
         result = check_dataset(dataset)
         if result.problems:
@@ -70,12 +73,14 @@ def train_dataset(
         write_bundle(output, plan)
         _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
         print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
-    closing = 0.0
-    if budget_s is not None and not (output / "models" / "last.pt").is_file():
-        found, closing = _epochs_within(output, changes, budget_s - (time.monotonic() - begun))
+    begins, closing = not (output / "models" / "last.pt").is_file(), 0.0
+    if budget_s is not None and begins:
+        found, closing = _epochs_within(output, here | changes, budget_s - (time.monotonic() - begun))
         changes |= found
-        _store(output / "train.json", found)
-    parser = parsed(output, changes)
+    _write_json(output / "train.json", parsed(output, changes).get())
+    if begins:
+        _agree_with_training(output)
+    parser = parsed(output, here | changes)
     if "initialize" in parser:
         parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
     trainer = parser.get_parsed_content("train#trainer")
@@ -161,9 +166,12 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
     return {"epochs": epochs, "validate_every": every}, closing
 
 
-def _store(path: Path, values: Mapping[str, Any]) -> None:
-    """Set values of a JSON file."""
-    _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **values})
+def _agree_with_training(folder: Path) -> None:
+    """Write what prediction shares with train.json, changes and all, into inference.json."""
+    train, (path, inference) = read_config(folder, "train.json")[1], read_config(folder, "inference.json")
+    shared = {name: train[name] for name in inference if name in train and name not in _OWN}
+    detector = {name: value for name, value in train["detector"].items() if name != "device"}
+    _write_json(path, {**inference, **shared, "detector": {**detector, "network": "@network_def"}})
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,10 +2,11 @@
 
 from lmk3d.networks.appearance_context import AppearanceContextNet
 from lmk3d.networks.bone_age import BoneAgeEnsemble, BoneAgeMLP
-from lmk3d.networks.cascade import Cascade, Committee
+from lmk3d.networks.cascade import Cascade
 from lmk3d.networks.dense_shape import DenseShapeNet, ResidualHeatmapNet
 from lmk3d.networks.heatmap_coordinate import HeatmapCoordinateNet
 from lmk3d.networks.landmarknet import LandmarkNet
+from lmk3d.networks.means import MeanMaps, MeanMoves
 from lmk3d.networks.refiners import HeatmapRefiner, RegressionRefiner
 from lmk3d.networks.spatial_configuration import SpatialConfigurationNet
 from lmk3d.networks.unet import HeatmapUNet
@@ -15,12 +16,13 @@ __all__ = [
     "BoneAgeEnsemble",
     "BoneAgeMLP",
     "Cascade",
-    "Committee",
     "DenseShapeNet",
     "HeatmapCoordinateNet",
     "HeatmapRefiner",
     "HeatmapUNet",
     "LandmarkNet",
+    "MeanMaps",
+    "MeanMoves",
     "RegressionRefiner",
     "ResidualHeatmapNet",
     "SpatialConfigurationNet",

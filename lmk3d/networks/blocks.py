@@ -219,6 +219,8 @@ class FlatDepth(nn.Module):
         network: such as ``HeatmapUNet`` with ``spatial_dims=2``.
     """
 
+    flat = True  # which first stages that look at volumes lack
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmk3d.codecs import ShapeModel
     from lmk3d.transforms.registration import Template
 
-__all__ = ["Cascade", "Committee"]
+__all__ = ["Cascade"]
 
 
 class Cascade(nn.Module):
@@ -69,6 +69,11 @@ class Cascade(nn.Module):
             self.register_buffer("tree_steps", torch.zeros(num_landmarks, 3, dtype=torch.float64))
             self.register_buffer("tree_covariances", torch.eye(3, dtype=torch.float64).repeat(num_landmarks, 1, 1))
 
+    @property
+    def flat(self) -> bool:
+        """Whether it looks at films, volumes of one slice."""
+        return bool(getattr(self.heatmap, "flat", False))
+
     @torch.no_grad()
     def keep(
         self, *, shape: ShapeModel | None = None, template: Template | None = None, tree: LandmarkTree | None = None
@@ -95,23 +100,3 @@ class Cascade(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.heatmap(image)
-
-
-class Committee(nn.Module):
-    """Several cascades of one plan with one checkpoint; ``lmk3d.ensemble.Ensemble`` asks each of them.
-
-    Args:
-        members: two cascades or more.
-    Raises:
-        ValueError: for fewer.
-    """
-
-    def __init__(self, members: Sequence[Cascade]) -> None:
-        super().__init__()
-        if len(members) < 2:
-            raise ValueError(f"a committee needs two members or more, got {len(members)}")
-        self.members = nn.ModuleList(members)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """The mean of the members' first stages, (B, 1, I, J, K) to (B, N or N + 1, I, J, K)."""
-        return torch.stack([member(image) for member in self.members]).mean(0)

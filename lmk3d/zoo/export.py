@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmk3d.components import read_config
-from lmk3d.ensemble import Ensemble
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.manifest import sha256
-from lmk3d.networks.blocks import FlatDepth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,10 +114,8 @@ def _write_torchscript(folder: Path) -> None:
 
 def _write_onnx(folder: Path) -> None:
     detector = LandmarkDetector.from_bundle(folder)
-    if isinstance(detector, Ensemble):
-        raise InputError(f"{folder.name}: --onnx writes one network, and this bundle joins several; export its members")
     sides = read_config(folder, "metadata.json")[1]["network_data_format"]["inputs"]["image"]["spatial_shape"]
-    flat = isinstance(detector.network.heatmap, FlatDepth)
+    flat = detector.network.flat
     divisor: Any = detector.network.heatmap.divisor
     axes = {0: "batch", 2: "i", 3: "j", **({} if flat else {4: "k"})}
     larger = [side if flat and axis == 2 else side + divisor * (2 - axis % 2) for axis, side in enumerate(sides)]

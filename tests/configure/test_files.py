@@ -97,7 +97,7 @@ def test_the_papers_settings_go_on_top(tiny_dataset, tmp_path):
         "network_def#heatmap#channels": [4, 8, 8, 8],
         "network_def#refiners#0#patch_size": 16,
         "network_def#refiners#0#channels": [2, 2, 2, 2],
-        "train#augment#0#sides": [16, 16, 16],
+        "sides": [16, 16, 16],
         "train#augment#3#size": 16,
         "device": "$torch.device('cpu')",
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lmk3d.components import read_config
 from lmk3d.configure import LevelPlan, Plan, run, train_dataset, write_bundle
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
@@ -50,12 +51,29 @@ def test_a_bundle_that_is_there_is_trained_as_it_stands_and_measured(bundle, tin
     monkeypatch.setattr(run, "evaluate", lambda *paths, **options: measured.append((*paths, options)))
     train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 3})
     assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 3
-    assert json.loads((bundle / "train.json").read_text(encoding="utf-8"))["epochs"] == 2  # an override is for once
+    assert read_config(bundle, "train.json")[1]["epochs"] == 3
     assert LandmarkDetector.from_bundle(bundle).names == ("left", "right", "top")
     assert measured == [(bundle, tiny_dataset, bundle / "evaluation", {"section": "validation", "device": "cpu"})]
     text = capsys.readouterr().out
     assert "epoch 3/3: loss heatmap" in text
     assert "wrote" not in text
+
+
+def test_what_is_set_for_training_holds_for_prediction(bundle, tiny_dataset, monkeypatch):
+    monkeypatch.setattr(run, "evaluate", lambda *paths, **options: None)
+    before = read_config(bundle, "inference.json")[1]
+    overrides = {"epochs": 1, "spacing_mm": 3.0, "detector#tolerance_mm": 7.0, "levels#0#passes": 2}
+    train_dataset(tiny_dataset, bundle, device="cpu", overrides=overrides)
+    after = read_config(bundle, "inference.json")[1]
+    assert (after["spacing_mm"], after["levels"][0]["passes"]) == (3.0, 2)
+    assert after["detector"] == {**before["detector"], "tolerance_mm": 7.0}
+    assert {name for name in before if before[name] != after[name]} == {"spacing_mm", "levels", "detector"}
+    detector = LandmarkDetector.from_bundle(bundle)
+    assert (detector.spacing_mm, detector.tolerance_mm) == (3.0, 7.0)
+    # Once weights are there, what somebody has set for prediction alone stays.
+    (bundle / "inference.json").write_text(json.dumps({**after, "spacing_mm": 4.0}), encoding="utf-8")
+    train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 2})
+    assert read_config(bundle, "inference.json")[1]["spacing_mm"] == 4.0
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def small(plan, folder, sides):
         "device": "$torch.device('cpu')",
         "train#dataloader#batch_size": 2,
         "spacing_mm": plan.spacing_mm * max(plan.sides) / max(sides),
-        "detector#sides": sides,
+        "sides": sides,
     }
 
 
@@ -58,8 +58,6 @@ def test_a_step_of_each_methods_training_changes_its_weights(plan, paper, tmp_pa
             network[name] = value
     changes["network_def#heatmap#network"] = network
     parser = parsed(BUNDLES / plan.name, changes)
-    (posed,) = (one for one in parser["train#augment"] if one["_target_"].endswith("RandPosed"))
-    posed["sides"] = [64, 64, 1]
     trainer, network = parser.get_parsed_content("train#trainer"), parser.get_parsed_content("network")
     before = {name: weight.clone() for name, weight in network.named_parameters()}
     trainer.run()
@@ -103,12 +101,11 @@ def test_two_steps_of_its_training_change_both_stages(tmp_path):
             "validation": [{"seed": 5, **phantom}],
         },
         "epochs": 1,
+        "sides": [32, 32, 32],  # half of its own, for the test's sake
         "device": "$torch.device('cpu')",
         "amp": False,
     }
     parser = parsed(BUNDLE, changes)
-    (posed,) = (one for one in parser["train#augment"] if one["_target_"].endswith("RandPosed"))
-    posed["sides"] = [32, 32, 32]  # half of its own, for the test's sake
     trainer = parser.get_parsed_content("train#trainer")
     network = parser.get_parsed_content("network")
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
