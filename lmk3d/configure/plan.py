@@ -212,6 +212,8 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     fine = LevelPlan(close, 64, round(4.5 * spacing, 3), channels=(16, 32, 96), count=16, passes=2, share=0.5)
     extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
     blocks = _whole_blocks(extents, spacing, channels)
+    if max(blocks) <= 1.25 * min(blocks):  # a square, laid at random, which leaves a fifth out at most: see docs/films.rst
+        blocks = [min(blocks)] * 2
     reach = max(_reach(shapes), 0.2 * longest)
     return Plan(
         **_about(dataset, path),
