@@ -156,7 +156,7 @@ def _detector(plan: Plan) -> Config:
     return {
         "names": list(plan.names),
         "spacing_mm": plan.spacing_mm,
-        "sides": list(plan.sides),
+        "sides": plan.seen,
         "window": {
             "_target_": "lmk3d.transforms.intensity.Window",
             "low": plan.low,

@@ -47,7 +47,7 @@ class Plan:
         names, pairs, one_sided: the landmarks, as in the data set.
         low, high, percentiles: the intensity window.
         spacing_mm: of the first stage's input; its maps are ``stride`` times coarser.
-        sides: voxels of the input grid in training.
+        sides: voxels of the input grid, which cover the image.
         levels: the refiners, coarse to fine.
         any_pose: patients lie at any angle: search the pose, use the shape model.
         max_angle: radians by which training turns the first stage's grid.
@@ -67,6 +67,8 @@ class Plan:
         structures: closed contours by name, as the landmarks round them; denseseg needs them.
         instances: how many points of one name an image may show.
         patch_sigma_vox: see ``CascadeObjective``.
+        square: of films: training looks through a square as wide as the grid's shorter side; docs/films.rst has what
+            it gains.
         varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
     """
@@ -106,6 +108,7 @@ class Plan:
     structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
     instances: int = 1
     patch_sigma_vox: float | None = None
+    square: bool = False
     varied: bool = False
     tree: bool = False
 
@@ -113,6 +116,11 @@ class Plan:
     def flat(self) -> bool:
         """Whether it is for films."""
         return self.sides[2] == 1
+
+    @property
+    def seen(self) -> list[int]:
+        """Voxels of the grid that training looks through."""
+        return [min(self.sides[:2])] * 2 + [1] if self.square else list(self.sides)
 
     @property
     def dims(self) -> int:
@@ -212,8 +220,6 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
     fine = LevelPlan(close, 64, round(4.5 * spacing, 3), channels=(16, 32, 96), count=16, passes=2, share=0.5)
     extents = np.median(sides if side_px is None else longest * sides / sides.max(axis=1, keepdims=True), axis=0)
     blocks = _whole_blocks(extents, spacing, channels)
-    if max(blocks) <= 1.25 * min(blocks):  # a square, laid at random, which leaves a fifth out at most: see docs/films.rst
-        blocks = [min(blocks)] * 2
     reach = max(_reach(shapes), 0.2 * longest)
     return Plan(
         **_about(dataset, path),
@@ -222,6 +228,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         percentiles=True,
         spacing_mm=spacing,
         sides=(blocks[0], blocks[1], 1),
+        square=max(blocks) <= 1.25 * min(blocks),
         levels=(fine,),
         channels=channels,
         max_angle=0.25,
