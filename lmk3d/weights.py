@@ -27,6 +27,11 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     Raises:
         InputError: if the file is missing or corrupt, holds pickled code, or does not fit the network.
     """
+    _fill(network, _read_state(path), path)
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a checkpoint."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused anyway
@@ -44,6 +49,10 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         raise InputError(f"{path}: holds no weights; give a checkpoint as training writes it")
     if not all(bool(value.isfinite().all()) for value in state.values()):
         raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
+    return state
+
+
+def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -54,6 +63,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 def begun_with(network: Network, weights: str) -> Network:
     """The network, with the weights of an earlier training to begin with.
 
+    What a cascade keeps beside its networks' weights, such as a tree, may be in the file or not: it is learnt anew.
+
     Args:
         network: as it was just made.
         weights: path of a model.pt for this network; "" leaves it as it is.
@@ -61,7 +72,11 @@ def begun_with(network: Network, weights: str) -> Network:
         InputError: if the file is missing or corrupt, or does not fit.
     """
     if weights:
-        load_weights(network, Path(weights))
+        state, own = _read_state(Path(weights)), network.state_dict()
+        kept = {name: own[name] for name, _ in network.named_buffers() if name in own}
+        _fill(
+            network, kept | {name: value for name, value in state.items() if name in own or "." in name}, Path(weights)
+        )
     return network
 
 

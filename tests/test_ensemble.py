@@ -15,7 +15,6 @@ from lmk3d.ensemble import join_bundles
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector
-from lmk3d.networks import HeatmapUNet, MeanMaps, MeanMoves
 from lmk3d.zoo import export_bundle
 
 PLAN = Plan("small", "for tests", ("a", "b", "c"), (), 0.0, 1.0, 2.0, (16, 16, 16), (LevelPlan(2.0, 8, 2.0),),
@@ -66,18 +65,6 @@ def test_it_says_the_mean_of_its_members(bundles, volume, tmp_path, capsys):
     assert np.isfinite(stages["refined 1"].points_mm).all()
 
 
-def test_a_peak_that_most_members_see_beats_one_that_a_single_member_is_sure_of():
-    def says(*heights):
-        network = torch.nn.Conv3d(1, 1, 1)
-        network.divisor = 1
-        maps = torch.tensor(heights).reshape(1, 1, -1, 1, 1)
-        network.forward = lambda image: maps
-        return network
-
-    joined = MeanMaps([says(6.0, 0.0), says(6.0, 0.0), says(0.0, 8.0)])
-    assert joined(torch.zeros(1, 1, 2, 1, 1)).argmax() == 0
-
-
 def test_joined_bundles_take_shapes_from_the_first_and_the_mean_of_what_each_claims(bundles, tmp_path):
     bundles = [shutil.copytree(folder, tmp_path / folder.name) for folder in bundles]
     for number, folder in enumerate(bundles):
@@ -124,14 +111,3 @@ def test_it_exports_as_one_network(bundles, tmp_path):
     torch.testing.assert_close(script(image), torch.stack(members).mean(0), atol=1e-5, rtol=1e-4)
     export_bundle(tmp_path / "joined", tmp_path / "onnx", onnx=True)  # it compares what the files say itself
     assert {"model.onnx", "refiner_1.onnx"} <= {path.name for path in (tmp_path / "onnx" / "models").iterdir()}
-
-
-@pytest.mark.parametrize("mean", [MeanMaps, MeanMoves])
-def test_a_mean_has_members(mean):
-    with pytest.raises(ValueError, match="two members or more, got 0"):
-        mean([])
-
-
-def test_members_take_the_same_sides():
-    with pytest.raises(ValueError, match="every member must take the same sides"):
-        MeanMaps([HeatmapUNet(1, channels=(4, 8)), HeatmapUNet(1, channels=(4, 8, 8))])

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lmk3d.errors import InputError
+from lmk3d.networks import Cascade
 from lmk3d.weights import begun_with, find_device, load_weights, quick_bfloat16
 
 
@@ -22,6 +23,18 @@ def test_a_training_may_begin_with_the_weights_of_another(tmp_path):
     assert torch.equal(new.weight, old.weight)
     with pytest.raises(InputError, match=r"none\.pt: no such file"):
         begun_with(new, str(tmp_path / "none.pt"))
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
+def test_what_training_learns_anew_need_not_fit(tmp_path, before, after):
+    old, new = (Cascade(nn.Conv3d(1, 2, 1), [], num_landmarks=2, tree=tree) for tree in (before, after))
+    torch.save(old.state_dict(), tmp_path / "model.pt")
+    assert torch.equal(begun_with(new, str(tmp_path / "model.pt")).heatmap.weight, old.heatmap.weight)
+    with pytest.raises(InputError, match="does not fit the network"):  # for prediction it must
+        load_weights(new, tmp_path / "model.pt")
+    other = Cascade(nn.Conv3d(1, 3, 1), [], num_landmarks=3, tree=after)
+    with pytest.raises(InputError, match="does not fit the network"):
+        begun_with(other, str(tmp_path / "model.pt"))
 
 
 @pytest.mark.parametrize(
