@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from lmk3d.components import read_config
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["join_bundles"]
 
-_SHARED = ("names", "spacing_mm", "window", "codec", "levels", "sides", "network_def", "detector")
+_SHARED = ("names", "spacing_mm", "window", "codec", "levels", "network_def", "detector")
 
 
 def join_bundles(folders: Sequence[Path], target: Path) -> None:
     """Write one bundle of several trainings of one plan, such as with other seeds.
 
     It is an ordinary bundle, whose first stage is the mean of theirs (``MeanMaps``) and whose refiners make the mean of
-    their moves (``MeanMoves``). What was learnt of the shapes is the first one's.
+    their moves (``MeanMoves``). What was learnt of the shapes is the first one's. The grids they were trained through
+    may differ; an image is padded to the largest.
 
     Args:
         folders: two trained bundles or more, whose settings agree.
@@ -45,6 +47,7 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         _check_agreement(folder, folders[0])
     config = read_config(folders[0], "inference.json")[1]
     network = config["network_def"]
+    sides = np.max([read_config(folder, "inference.json")[1].get("sides", [1, 1, 1]) for folder in folders], axis=0)
     joined = {
         **network,
         "heatmap": _mean_of("MeanMaps", network["heatmap"], len(folders)),
@@ -55,7 +58,7 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         folder = Path(staging) / target.name
         (folder / "models").mkdir(parents=True)
         for name, content in (
-            ("inference.json", {**config, "network_def": joined}),
+            ("inference.json", {**config, "sides": sides.tolist(), "network_def": joined}),
             ("metadata.json", read_config(folders[0], "metadata.json")[1]),
         ):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -78,6 +78,14 @@ def test_joined_bundles_take_shapes_from_the_first_and_the_mean_of_what_each_cla
     assert_array_equal(network.mean_shape, LandmarkDetector.from_bundle(bundles[0]).network.mean_shape)
 
 
+def test_an_image_is_padded_to_the_largest_grid_of_the_members(bundles, tmp_path):
+    other = shutil.copytree(bundles[1], tmp_path / "other")
+    config = read_config(other, "inference.json")[1]
+    (other / "inference.json").write_text(json.dumps({**config, "sides": [8, 24, 16]}), encoding="utf-8")
+    join_bundles([bundles[0], other], tmp_path / "joined")
+    assert_array_equal(LandmarkDetector.from_bundle(tmp_path / "joined").sides, [16, 24, 16])
+
+
 def test_what_cannot_be_joined_is_told_in_one_line_and_leaves_nothing(bundles, tmp_path):
     target = tmp_path / "joined"
     with pytest.raises(InputError, match="one bundle is no ensemble; name two or more"):

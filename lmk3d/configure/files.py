@@ -156,7 +156,7 @@ def _detector(plan: Plan) -> Config:
     return {
         "names": list(plan.names),
         "spacing_mm": plan.spacing_mm,
-        "sides": plan.seen,
+        "sides": list(plan.sides),
         "window": {
             "_target_": "lmk3d.transforms.intensity.Window",
             "low": plan.low,

@@ -77,7 +77,6 @@ def with_method(plan: Plan, name: str, dataset: Dataset) -> Plan:
         structures=dataset.structures,
         instances=most if name == "landmarknet" else 1,
         missing="absent" if most > 1 else plan.missing,
-        square=False,
         tree=plan.tree and name not in ("denseseg", "landmarknet"),
     )
 

@@ -47,7 +47,7 @@ class Plan:
         names, pairs, one_sided: the landmarks, as in the data set.
         low, high, percentiles: the intensity window.
         spacing_mm: of the first stage's input; its maps are ``stride`` times coarser.
-        sides: voxels of the input grid, which cover the image.
+        sides: voxels of the input grid in training.
         levels: the refiners, coarse to fine.
         any_pose: patients lie at any angle: search the pose, use the shape model.
         max_angle: radians by which training turns the first stage's grid.
@@ -67,8 +67,6 @@ class Plan:
         structures: closed contours by name, as the landmarks round them; denseseg needs them.
         instances: how many points of one name an image may show.
         patch_sigma_vox: see ``CascadeObjective``.
-        square: of films: training looks through a square as wide as the grid's shorter side; docs/films.rst has what
-            it gains.
         varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
     """
@@ -108,7 +106,6 @@ class Plan:
     structures: Mapping[str, Sequence[str]] = field(default_factory=dict)
     instances: int = 1
     patch_sigma_vox: float | None = None
-    square: bool = False
     varied: bool = False
     tree: bool = False
 
@@ -116,11 +113,6 @@ class Plan:
     def flat(self) -> bool:
         """Whether it is for films."""
         return self.sides[2] == 1
-
-    @property
-    def seen(self) -> list[int]:
-        """Voxels of the grid that training looks through."""
-        return [min(self.sides[:2])] * 2 + [1] if self.square else list(self.sides)
 
     @property
     def dims(self) -> int:
@@ -228,7 +220,6 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         percentiles=True,
         spacing_mm=spacing,
         sides=(blocks[0], blocks[1], 1),
-        square=max(blocks) <= 1.25 * min(blocks),
         levels=(fine,),
         channels=channels,
         max_angle=0.25,
