@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,15 +74,10 @@ def _mean_of(kind: str, member: dict[str, Any], count: int) -> dict[str, Any]:
 
 def _joined_state(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The weights of all cascades under the names that they have as members; of the rest the first one's."""
-    joined = {}
-    for name, first in states[0].items():
-        part, *rest = name.split(".")
-        place = 2 if part == "refiners" else 1  # which refiner comes before whose it is
-        if rest:
-            for number, state in enumerate(states):
-                joined[".".join([part, *rest[: place - 1], "members", str(number), *rest[place - 1 :]])] = state[name]
-        else:
-            joined[name] = first
+    joined: dict[str, Tensor] = {}
+    for number, state in enumerate(states):
+        for name, value in state.items():
+            joined.setdefault(re.sub(r"^(heatmap|refiners\.\d+)\.", rf"\1.members.{number}.", name), value)
     joined["error_ratio"] = torch.stack([state["error_ratio"] for state in states]).mean()
     return joined
 

@@ -77,7 +77,8 @@ def train_dataset(
     if budget_s is not None and begins:
         found, closing = _epochs_within(output, here | changes, budget_s - (time.monotonic() - begun))
         changes |= found
-    _write_json(output / "train.json", parsed(output, changes).get())
+    if changes:
+        _write_json(output / "train.json", parsed(output, changes).get())
     if begins:
         _agree_with_training(output)
     parser = parsed(output, here | changes)

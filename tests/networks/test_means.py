@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lmk3d.networks import HeatmapRefiner, HeatmapUNet, MeanMaps, MeanMoves
+from lmk3d.networks.blocks import FlatDepth
 
 
 def test_the_mean_of_maps_keeps_the_contract_of_a_first_stage(check_network):
@@ -11,6 +12,12 @@ def test_the_mean_of_maps_keeps_the_contract_of_a_first_stage(check_network):
         lambda: MeanMaps([HeatmapUNet(3, channels=(4, 8)) for _ in range(2)]), (torch.rand(2, 1, 8, 6, 4),)
     )
     assert maps.shape == (2, 3, 8, 6, 4)
+
+
+def test_the_mean_of_flat_networks_is_flat():
+    flat = MeanMaps([FlatDepth(HeatmapUNet(3, channels=(4, 8), spatial_dims=2)) for _ in range(2)])
+    assert (flat.flat, flat.divisor) == (True, 2)
+    assert not MeanMaps([HeatmapUNet(3, channels=(4, 8)) for _ in range(2)]).flat
 
 
 def test_the_mean_of_moves_keeps_the_contract_of_a_refiner(check_network):
