@@ -77,19 +77,33 @@ def train_dataset(
     if budget_s is not None and begins:
         found, closing = _epochs_within(output, here | changes, budget_s - (time.monotonic() - begun))
         changes |= found
+    parser = parsed(output, here | changes)
+    if "initialize" in parser:
+        parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
+    trainer = _made(parser, output / "train.json")
     if changes:
         _write_json(output / "train.json", parsed(output, changes).get())
     if begins:
         _agree_with_training(output)
-    parser = parsed(output, here | changes)
-    if "initialize" in parser:
-        parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
-    trainer = parser.get_parsed_content("train#trainer")
     if budget_s is not None:
         KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
     used = str(parser.get_parsed_content("device"))
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
+
+
+def _made(parser: ConfigParser, path: Path) -> Any:
+    """The trainer; what a component says against its settings is told as what it is.
+
+    Raises:
+        InputError: if a component refuses its settings.
+    """
+    try:
+        return parser.get_parsed_content("train#trainer")
+    except RuntimeError as error:  # MONAI's own, round that of the component
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        raise InputError(f"{path}: {error.__cause__}; correct that setting") from error
 
 
 def parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:

@@ -173,6 +173,8 @@ class RandPosed(RandomizableTransform, MapTransform):
         points_key: those points.
         template: draw the grid over this image instead, and lay it over the volume as ``LayOverd`` found the template
             in it.
+    Raises:
+        ValueError: if ``sides`` are not three.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of the bundle
@@ -191,6 +193,8 @@ class RandPosed(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
+        if len(sides) != 3 or min(sides) < 1:
+            raise ValueError(f"sides must be three numbers of at least 1 voxel, got {list(sides)}")
         self.model, self.points_key, self.template = shape, points_key, template
         self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
         self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop

@@ -153,6 +153,15 @@ def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides,
     assert "\n" not in str(caught.value)
 
 
+def test_a_setting_that_its_component_refuses_is_named(bundle, tiny_dataset):
+    with pytest.raises(
+        InputError, match=r"train.json: sides must be three numbers of .*, got \[16, 16\]; correct that"
+    ):
+        train_dataset(tiny_dataset, bundle, device="cpu", overrides={"sides": [16, 16]})
+    assert read_config(bundle, "train.json")[1]["sides"] == [16, 16, 16]
+    assert not (bundle / "models").exists()
+
+
 def test_a_slip_leaves_no_bundle_behind(tiny_dataset, tmp_path):
     with pytest.raises(InputError, match=r"new/train.json: it has no 'epoch'; did you mean 'epochs'\?"):
         train_dataset(tiny_dataset, tmp_path / "new", device="cpu", overrides={"epoch": 3})
