@@ -1,4 +1,4 @@
-"""``lmk3d convert`` and ``lmk3d check``: files of points, and data sets before they are trained on."""
+"""``lmk3d convert``, ``check`` and ``split``: files of points, and data sets before they are trained on."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("--overwrite", action="store_true", help="replace that file if it exists (default: refuse to)")
     check.set_defaults(run=_check)
 
+    split = subparsers.add_parser(
+        "split",
+        help="deal a data set into folds",
+        description="Write a data set as fold1.json, fold2.json, ...; each is trained on like any data set, and each "
+        "marked case is kept for validation in one of them.",
+    )
+    split.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
+    split.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    split.add_argument("--folds", type=int, default=5, metavar="N", help="how many (default: 5)")
+    split.add_argument("--overwrite", action="store_true", help="replace files that exist (default: refuse to)")
+    split.set_defaults(run=_split)
+
 
 def _convert(arguments: argparse.Namespace) -> int:
     from lmk3d.io import read_points, refuse_existing, write_points
@@ -77,4 +89,12 @@ def _check(arguments: argparse.Namespace) -> int:
         count = f"{len(result.problems)} problem{'s' if len(result.problems) > 1 else ''}"
         raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
     print("no problems")
+    return 0
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from lmk3d.io import write_folds
+
+    for path in write_folds(arguments.dataset, arguments.output, arguments.folds, overwrite=arguments.overwrite):
+        print(f"wrote {path}")
     return 0

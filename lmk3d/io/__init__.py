@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lmk3d.io.atomic import atomic_path, refuse_existing
     from lmk3d.io.check import CheckResult, Fingerprint, check_dataset
     from lmk3d.io.datasets import Case, Dataset, read_dataset
+    from lmk3d.io.folds import write_folds
     from lmk3d.io.images import find_images, read_image, write_image
     from lmk3d.io.points import POINT_FORMATS, read_points, write_points
 
@@ -25,6 +26,7 @@ __all__ = [
     "read_image",
     "read_points",
     "refuse_existing",
+    "write_folds",
     "write_image",
     "write_points",
 ]
@@ -33,6 +35,7 @@ _ROOMS = {
     "atomic": ("atomic_path", "refuse_existing"),
     "check": ("CheckResult", "Fingerprint", "check_dataset"),
     "datasets": ("Case", "Dataset", "read_dataset"),
+    "folds": ("write_folds",),
     "images": ("find_images", "read_image", "write_image"),
     "points": ("POINT_FORMATS", "read_points", "write_points"),
 }

@@ -95,6 +95,15 @@ def test_check_does_not_replace_the_data_set_by_its_own_report(dataset, capsys):
     assert "dataset.json: exists already; choose another place" in capsys.readouterr().err
 
 
+def test_split_writes_folds_that_are_data_sets(dataset, tmp_path, capsys):
+    assert main(["split", "dataset.json", "--folds", "2", "--output", "folds"]) == 0
+    one, two = (tmp_path / "folds" / f"fold{number}.json" for number in (1, 2))
+    assert capsys.readouterr().out.splitlines() == [f"wrote {path.relative_to(tmp_path)}" for path in (one, two)]
+    assert main(["check", str(two)]) == 0
+    assert main(["split", "dataset.json", "--output", "folds"]) == 2
+    assert "5 folds of 2 cases with points cannot be; choose from 2 to as many" in capsys.readouterr().err
+
+
 def test_convert_makes_a_dicom_report_and_reads_it(tmp_path, write_series, capsys):
     pytest.importorskip("highdicom")
     write_series(tmp_path / "ct")

@@ -1,0 +1,74 @@
+"""A data set written several times over, each time with other cases kept for validation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lmk3d.errors import InputError
+from lmk3d.io.atomic import atomic_path, refuse_existing
+from lmk3d.io.datasets import read_dataset
+from lmk3d.io.text import read_json
+
+__all__ = ["write_folds"]
+
+_FILES = ("image", "points", "second_points")
+
+
+def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = False) -> list[Path]:
+    """Write ``fold1.json`` to ``foldN.json``, so that every marked case is kept for validation in one of them.
+
+    The cases of ``training`` that have points, and those of ``validation``, are dealt out in turn; of ten folds the
+    last one keeps what ``Dataset.with_validation`` does. Whatever else the data set says stays as it is.
+
+    Args:
+        source: a data set's JSON file.
+        folder: where to write; made if it is not there.
+        count: how many folds, from 2 to the number of marked cases.
+        overwrite: replace files that exist.
+    Returns:
+        The files, in order.
+    Raises:
+        InputError: for a data set that cannot be read, a count that does not fit it, or a file that exists.
+    """
+    read_dataset(source)
+    content = read_json(source)
+    cases = [*content.get("training", []), *content.get("validation", [])]
+    marked = [case for case in cases if case.get("points")]
+    if not 2 <= count <= len(marked):
+        raise InputError(
+            f"{source}: {len(marked)} cases with points cannot make {count} folds; choose from 2 to as many"
+        )
+    targets = [folder / f"fold{number}.json" for number in range(1, count + 1)]
+    refuse_existing(targets, overwrite=overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
+    for start, target in enumerate(targets):
+        kept = marked[start::count]
+        fold = {
+            **content,
+            "name": f"{content.get('name') or source.stem}, fold {start + 1} of {count}",
+            "training": [_moved(case, source, folder) for case in cases if case not in kept],
+            "validation": [_moved(case, source, folder) for case in kept],
+        }
+        if "test" in content:
+            fold["test"] = [_moved(case, source, folder) for case in content["test"]]
+        with atomic_path(target) as path:
+            path.write_text(json.dumps(fold, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return targets
+
+
+def _moved(case: dict[str, Any], source: Path, folder: Path) -> dict[str, Any]:
+    """The case with its paths as they read from the other folder."""
+    return case | {key: _seen_from(source.parent / case[key], folder) for key in _FILES if case.get(key)}
+
+
+def _seen_from(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # on another drive
+        return path.absolute().as_posix()
