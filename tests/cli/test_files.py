@@ -101,7 +101,7 @@ def test_split_writes_folds_that_are_data_sets(dataset, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [f"wrote {path.relative_to(tmp_path)}" for path in (one, two)]
     assert main(["check", str(two)]) == 0
     assert main(["split", "dataset.json", "--output", "folds"]) == 2
-    assert "5 folds of 2 cases with points cannot be; choose from 2 to as many" in capsys.readouterr().err
+    assert "2 cases with points cannot make 5 folds; choose from 2 to as many" in capsys.readouterr().err
 
 
 def test_convert_makes_a_dicom_report_and_reads_it(tmp_path, write_series, capsys):
