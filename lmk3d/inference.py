@@ -122,8 +122,8 @@ class LandmarkDetector:
         levels: one for each refiner of the network, coarse to fine.
         pose: "any" is for patients lying at any angle: it looks from 24 sides, lays the shape model over the peaks,
             turns and scales the patches as it lies, and lets it correct the points; "world" keeps the world's axes.
-        sides: voxels of the first stage's grid in training; a smaller image is padded to them, since the statistics of
-            instance norm would shift with the share of empty space.
+        sides: voxels of the first stage's grid in training, multiples of the network's divisor; a smaller image is
+            padded to them, since the statistics of instance norm would shift with the share of empty space.
         min_presence: a landmark less likely to be in the image is reported missing.
         tolerance_mm: of the shape fit; see ``ShapeModel.fit``.
         sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
@@ -167,6 +167,9 @@ class LandmarkDetector:
             raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
         if sliding is not None and (len(sliding) != 3 or min(sliding) < 1):
             raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
+        divisor = network.heatmap.divisor
+        if any(side > 1 and side % divisor for side in sides):
+            raise ValueError(f"each of sides must be a multiple of {divisor}, got {list(sides)}")
         self.network, self.names, self.window, self.codec = network, tuple(names), window, codec
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)

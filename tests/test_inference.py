@@ -294,6 +294,7 @@ def test_volumes_are_refused_where_films_are_expected():
         ({"levels": []}, "the network has 1 refiners, but 0 levels came"),
         ({"levels": [Level(1.0, 12, share=(1.0, 0.5))]}, "share must be one number or 4, got 2"),
         ({"pose": "anny"}, "pose must be 'world' or 'any', got 'anny'"),
+        ({"sides": (16, 10, 1)}, r"each of sides must be a multiple of 8, got \[16, 10, 1\]"),
         ({"sliding": (8, 8)}, r"sliding must be three sides of at least 1 voxel, got \[8, 8\]"),
     ],
 )

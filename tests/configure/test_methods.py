@@ -14,7 +14,7 @@ from lmk3d.configure.methods import METHODS, method_of, with_method
 from lmk3d.errors import InputError
 from lmk3d.io import read_dataset
 
-FILM = Plan("film", "for tests", ("a", "b", "c"), (), 0.0, 1.0, 2.0, (64, 48, 1), (), channels=(4, 4, 8, 8),
+FILM = Plan("film", "for tests", ("a", "b", "c"), (), 0.0, 1.0, 2.0, (64, 32, 1), (), channels=(4, 4, 8, 8),
             structures={"one": ["a", "b", "c"]}, percentiles=True)  # fmt: skip
 
 

@@ -153,11 +153,12 @@ def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides,
     assert "\n" not in str(caught.value)
 
 
-def test_a_setting_that_its_component_refuses_is_named(bundle, tiny_dataset):
-    with pytest.raises(
-        InputError, match=r"train.json: sides must be three numbers of .*, got \[16, 16\]; correct that"
-    ):
-        train_dataset(tiny_dataset, bundle, device="cpu", overrides={"sides": [16, 16]})
+@pytest.mark.parametrize(
+    ("sides", "text"), [([16, 16], "sides must be three numbers"), ([18, 16, 16], "each of sides must be a multiple")]
+)
+def test_a_setting_that_its_component_refuses_is_named(bundle, tiny_dataset, sides, text):
+    with pytest.raises(InputError, match=rf"train.json: {text} of .*, got {re.escape(str(sides))}; correct that"):
+        train_dataset(tiny_dataset, bundle, device="cpu", overrides={"sides": sides})
     assert read_config(bundle, "train.json")[1]["sides"] == [16, 16, 16]
     assert not (bundle / "models").exists()
 
