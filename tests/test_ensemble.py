@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from lmk3d.cli import main
 from lmk3d.components import build, read_config
 from lmk3d.configure import LevelPlan, Plan, write_bundle
+from lmk3d.configure.methods import METHODS
 from lmk3d.ensemble import join_bundles
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
@@ -21,19 +22,20 @@ PLAN = Plan("small", "for tests", ("a", "b", "c"), (), 0.0, 1.0, 2.0, (16, 16, 1
             channels=(4, 8), min_presence=0.0)  # fmt: skip
 
 
+def untrained(folder, plan, seed):
+    """A bundle of the plan with weights of its own."""
+    write_bundle(folder, plan)
+    (folder / "models").mkdir()
+    torch.manual_seed(seed)
+    path, config = read_config(folder, "inference.json")
+    torch.save(build(config, "network_def", path).state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
-    """Three bundles of one plan with weights of their own, not trained."""
-    folders = []
-    for seed in range(3):
-        folder = tmp_path_factory.mktemp("trained") / f"seed{seed}"
-        write_bundle(folder, PLAN)
-        (folder / "models").mkdir()
-        torch.manual_seed(seed)
-        path, config = read_config(folder, "inference.json")
-        torch.save(build(config, "network_def", path).state_dict(), folder / "models" / "model.pt")
-        folders.append(folder)
-    return folders
+    """Three bundles of one plan."""
+    return [untrained(tmp_path_factory.mktemp("trained") / f"seed{seed}", PLAN, seed) for seed in range(3)]
 
 
 @pytest.fixture
@@ -63,6 +65,21 @@ def test_it_says_the_mean_of_its_members(bundles, volume, tmp_path, capsys):
     stages = joined.detect_stages(volume)
     assert list(stages) == ["heatmap", "refined 1"]
     assert np.isfinite(stages["refined 1"].points_mm).all()
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_bundles_of_every_method_can_be_joined(method, tmp_path):
+    film = Plan("film", "for tests", ("a", "b", "c"), (), 0.0, 1.0, 2.0, (64, 32, 1), (), channels=(4, 4, 8, 8),
+                structures={"one": ["a", "b", "c"]}, percentiles=True, method=method)  # fmt: skip
+    two = [untrained(tmp_path / f"seed{seed}", film, seed) for seed in range(2)]
+    join_bundles(two, tmp_path / "joined")
+    joined, *each = (LandmarkDetector.from_bundle(folder).network for folder in (tmp_path / "joined", *two))
+    image = torch.rand(1, 1, 64, 32, 1)
+    with torch.inference_mode():
+        maps = torch.stack([one(image) for one in each])
+        scale = float(maps.abs().max())
+        assert maps.std(0).max() > 0.01 * scale
+        torch.testing.assert_close(joined(image), maps.mean(0), atol=1e-5 * scale, rtol=1e-4)
 
 
 def test_joined_bundles_take_shapes_from_the_first_and_the_mean_of_what_each_claims(bundles, tmp_path):
