@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -167,7 +167,7 @@ class LandmarkDetector:
             raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
         if sliding is not None and (len(sliding) != 3 or min(sliding) < 1):
             raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
-        divisor = network.heatmap.divisor
+        divisor: Any = network.heatmap.divisor
         if any(side > 1 and side % divisor for side in sides):
             raise ValueError(f"each of sides must be a multiple of {divisor}, got {list(sides)}")
         self.network, self.names, self.window, self.codec = network, tuple(names), window, codec

@@ -31,7 +31,8 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     Returns:
         The files, in order.
     Raises:
-        InputError: for a data set that cannot be read, a count that does not fit it, or a file that exists.
+        InputError: for a data set that cannot be read, a count that does not fit it, a file that exists, or
+            a folder that cannot be made.
     """
     read_dataset(source)
     content = read_json(source)
@@ -49,14 +50,16 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
     for start, target in enumerate(targets):
         kept = marked[start::count]
+        sections = {
+            "training": [case for case in cases if case not in kept],
+            "validation": kept,
+            "test": content.get("test", []),
+        }
         fold = {
             **content,
             "name": f"{content.get('name') or source.stem}, fold {start + 1} of {count}",
-            "training": [_moved(case, source, folder) for case in cases if case not in kept],
-            "validation": [_moved(case, source, folder) for case in kept],
+            **{section: [_moved(case, source, folder) for case in some] for section, some in sections.items()},
         }
-        if "test" in content:
-            fold["test"] = [_moved(case, source, folder) for case in content["test"]]
         with atomic_path(target) as path:
             path.write_text(json.dumps(fold, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return targets
@@ -64,11 +67,13 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
 
 def _moved(case: dict[str, Any], source: Path, folder: Path) -> dict[str, Any]:
     """The case with its paths as they read from the other folder."""
-    return case | {key: _seen_from(source.parent / case[key], folder) for key in _FILES if case.get(key)}
+    # Folders are resolved, since ".." behind a link leads elsewhere; a case's own files may be links.
+    paths = {key: source.parent.resolve() / case[key] for key in _FILES if case.get(key)}
+    return case | {key: _seen_from(path, folder.resolve()) for key, path in paths.items()}
 
 
 def _seen_from(path: Path, folder: Path) -> str:
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # on another drive
-        return path.absolute().as_posix()
+        return path.as_posix()
