@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import sys
@@ -191,6 +192,14 @@ def drop_outside(shape: Shape, image: Path, spacing_mm: float | None) -> None:
             print(f"{image}: {name} lies outside the picture; taken as missing")
 
 
+def find_copies(images: dict[str, Path]) -> dict[str, str]:
+    """The cases whose file of the image stands more than once, each with the first case that has it."""
+    alike = defaultdict(list)
+    for case, path in images.items():
+        alike[hashlib.sha256(path.read_bytes()).digest()].append(case)
+    return {case: cases[0] for cases in alike.values() if len(cases) > 1 for case in cases}
+
+
 def find_structures(source: Source, names: list[str]) -> dict[str, list[str]]:
     """The corners of each structure, in order round it; none where the source names no corners."""
     whole = [name.removesuffix(end) for end in source.corners[:1] for name in names if name.endswith(end)]
@@ -204,6 +213,7 @@ def prepare(source: Source, data: Path, out: Path) -> str:
     seconds = {table: read_shapes(folder / table, source.spacing_mm) for table in source.second}
     splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
     images = {path.name.split(".")[0]: path for path in sorted((folder / "images").iterdir())}
+    copies = find_copies(images)
     names = list(dict.fromkeys(name for shape in shapes.values() for name in shape))
     for case, shape in shapes.items():
         if images[case].suffix == ".jpg":
@@ -227,6 +237,8 @@ def prepare(source: Source, data: Path, out: Path) -> str:
         content[section] = []
         for case in cases:
             entry: dict[str, Any] = {"name": case, "image": Path(os.path.relpath(images[case], target)).as_posix()}
+            if case in copies:
+                entry["patient"] = copies[case]
             for table, found in tables.items():
                 if case in found:
                     write_shape(found[case], names, target / table / f"{case}.csv", unit)

@@ -79,10 +79,12 @@ def _check(arguments: argparse.Namespace) -> int:
         refuse_existing([arguments.json], overwrite=arguments.overwrite)
     result = check_dataset(arguments.dataset)
     if arguments.json is not None:
-        content = {"problems": result.problems, "fingerprint": result.fingerprint.to_dict()}
+        content = {"problems": result.problems, "notes": result.notes, "fingerprint": result.fingerprint.to_dict()}
         with atomic_path(arguments.json) as path:
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(result.fingerprint.table())
+    for note in result.notes:
+        print(f"note        {note}")
     for problem in result.problems:
         print(f"problem     {problem}")
     if result.problems:

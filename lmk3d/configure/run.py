@@ -64,7 +64,7 @@ def train_dataset(
         if result.problems:
             more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
             raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
-        print(result.fingerprint.table(), flush=True)
+        print(result.fingerprint.table(), *(f"note        {note}" for note in result.notes), sep="\n", flush=True)
         known = read_dataset(dataset).with_validation()
         plan = plan_for(known, dataset, result.fingerprint)
         plan = plan if method == "cascade" else with_method(plan, method, known)

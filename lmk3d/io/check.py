@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +38,13 @@ class CheckResult:
     Args:
         problems: one line each, in the order of the cases; empty when all is well.
         fingerprint: of the images that could be read.
+        notes: what is no mistake of the file but makes its figures mean less: copies of an image, and patients who are
+            in two sections; one line each.
     """
 
     problems: list[str]
     fingerprint: Fingerprint
+    notes: list[str] = field(default_factory=list)
 
 
 def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
@@ -48,7 +52,8 @@ def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
 
     Found are: missing and unreadable files, images in two sections, constant images and such with NaN, cases without
     points, names that are unknown or doubled, points outside the image or in the other handedness (LPS for RAS), units
-    that do not fit, landmarks without a point in training.
+    that do not fit, landmarks without a point in training. Copies of an image under another name, and patients in more
+    than one section, are noted.
 
     Args:
         path: the data set's JSON file.
@@ -63,7 +68,8 @@ def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
         for case in cases:
             check.look_at(case, section)
     check.across_cases()
-    return CheckResult(check.problems, summarise(dataset.name, dataset.landmark_names, check.facts))
+    fingerprint = summarise(dataset.name, dataset.landmark_names, check.facts)
+    return CheckResult(check.problems, fingerprint, check.notes)
 
 
 @dataclass
@@ -72,8 +78,11 @@ class _Check:
 
     dataset: Dataset
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     facts: list[ImageFacts] = field(default_factory=list)
     where: dict[Path, str] = field(default_factory=dict)
+    voxels: dict[bytes, str] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
 
     def look_at(self, case: Case, section: str) -> None:
@@ -91,6 +100,7 @@ class _Check:
         self.points(case.second_points, volume, at, "second_points")
         if volume is not None:
             self.facts.append(measure_image(volume, points, case.name, section))
+            self.check_known(volume, case, section)
 
     def image(self, case: Case, at: str) -> Volume | None:
         """The image, or None if it cannot be used."""
@@ -158,6 +168,22 @@ class _Check:
             reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
         self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
 
+    def check_known(self, volume: Volume, case: Case, section: str) -> None:
+        """Note an image that was there before under another name, and a patient who is in another section, too."""
+        place = f"{section}, case {case.name}"
+        first = self.voxels.setdefault(_digest(volume), place)
+        home = self.patients.setdefault(case.patient or place, section)
+        if first != place:
+            apart = first.partition(",")[0] != section
+            self.notes.append(
+                f"{place}: the same image as {first}; "
+                + ("its error is not that of a new patient" if apart else "it counts twice")
+            )
+        elif home != section:
+            self.notes.append(
+                f"{place}: patient {case.patient} is in {home}, too; the error is not that of a new patient"
+            )
+
     def across_cases(self) -> None:
         """Note what only all cases together show."""
         if twice := [name for name, count in self.names.items() if count > 1]:
@@ -173,6 +199,14 @@ class _Check:
                 self.problems.append(
                     f"training has no point of {_some(never)}; mark them or take them out of landmarks"
                 )
+
+
+def _digest(volume: Volume) -> bytes:
+    """The same for images of the same voxels, in whatever format they are stored."""
+    digest = hashlib.blake2b(repr(volume.grid.shape).encode(), digest_size=16)
+    for k in range(volume.grid.shape[2]):  # slice by slice: a volume may be too large for a second copy
+        digest.update(volume.data[:, :, k].tobytes())
+    return digest.digest()
 
 
 def _some(names: Iterable[str]) -> str:

@@ -11,12 +11,13 @@ from lmk3d.io.text import check_keys, read_json
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "read_dataset"]
+__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
-_CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series"}
+_CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series", "patient"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Case:
         second_points: the same landmarks by another rater, or None.
         spacing_mm: pixel spacing of a picture that does not say its own.
         series: which series of a DICOM folder with several.
+        patient: who it is, where a patient has several images; None where it is the only one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Case:
     second_points: Path | None = None
     spacing_mm: float | None = None
     series: str | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,13 @@ class Dataset:
         return self.sections[section]
 
     def with_validation(self) -> Dataset:
-        """The same with cases to validate on: where it names none, every tenth of the marked training cases is kept."""
+        """The same with cases to validate on: where it names none, those of every tenth marked patient are kept."""
         training = self.sections.get("training", [])
         marked = [case for case in training if case.points is not None]
-        if self.sections.get("validation") or len(marked) < 2:
+        patients = by_patient([case.patient for case in marked])
+        if self.sections.get("validation") or len(patients) < 2:
             return self
-        kept = marked[9::10] or marked[-1:]
+        kept = [marked[row] for rows in patients[9::10] or patients[-1:] for row in rows]
         rest = [case for case in training if case not in kept]
         return replace(self, sections={**self.sections, "training": rest, "validation": kept})
 
@@ -93,7 +97,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 
     {"name", "description", "landmarks": [...], "pairs": [["left", "right"], ...], "one_sided": [...],
     "several": [...], "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
-    "training": [{"image", "points", "second_points", "name", "spacing_mm", "series"}, ...], "validation", "test"};
+    "training": [{"image", "points", "second_points", "name", "spacing_mm", "series", "patient"}, ...], "validation",
+    "test"};
     needed are "landmarks", one section, and "image" in each case. Whether the files exist is not looked at.
 
     Raises:
@@ -130,6 +135,18 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         description=str(content.get("description", "")),
         sections=sections,
     )
+
+
+def by_patient(patients: Sequence[str | None]) -> list[list[int]]:
+    """Which cases belong together, as lists of their numbers; one whose patient is None is the only one of his.
+
+    >>> by_patient(["eve", None, "eve", None])
+    [[0, 2], [1], [3]]
+    """
+    rows: dict[str | int, list[int]] = {}
+    for row, patient in enumerate(patients):
+        rows.setdefault(row if patient is None else patient, []).append(row)
+    return list(rows.values())
 
 
 def _strings(value: object, what: str) -> tuple[str, ...]:
@@ -189,7 +206,7 @@ def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
     if not isinstance(entry, dict):
         raise InputError(f'{where}: is {entry!r}; write {{"image": ..., "points": ...}}')
     check_keys(entry, _CASE_KEYS, where)
-    for key in ("image", "points", "second_points", "name", "series"):
+    for key in ("image", "points", "second_points", "name", "series", "patient"):
         value = entry.get(key)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise InputError(f"{where}: {key} is {value!r}; write a text")
@@ -200,6 +217,7 @@ def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
         name=entry.get("name") or bare_name(files["image"]),
         spacing_mm=_spacing(entry.get("spacing_mm", spacing_mm), where),
         series=entry.get("series"),
+        patient=entry.get("patient"),
         **files,
     )
 

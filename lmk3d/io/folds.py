@@ -9,7 +9,7 @@ from typing import Any
 
 from lmk3d.errors import InputError
 from lmk3d.io.atomic import atomic_path, refuse_existing
-from lmk3d.io.datasets import read_dataset
+from lmk3d.io.datasets import by_patient, read_dataset
 from lmk3d.io.text import read_json
 
 __all__ = ["write_folds"]
@@ -20,13 +20,13 @@ _FILES = ("image", "points", "second_points")
 def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = False) -> list[Path]:
     """Write ``fold1.json`` to ``foldN.json``, so that every marked case is kept for validation in one of them.
 
-    The cases of ``training`` that have points, and those of ``validation``, are dealt out in turn; of ten folds the
-    last one keeps what ``Dataset.with_validation`` does. Whatever else the data set says stays as it is.
+    The patients of ``training`` who have points, and those of ``validation``, are dealt out in turn, each with all his
+    cases; of ten folds the last one keeps what ``Dataset.with_validation`` does. Whatever else the data set says stays.
 
     Args:
         source: a data set's JSON file.
         folder: where to write; made if it is not there.
-        count: how many folds, from 2 to the number of marked cases.
+        count: how many folds, from 2 to the number of patients with points.
         overwrite: replace files that exist.
     Returns:
         The files, in order.
@@ -38,10 +38,10 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     content = read_json(source)
     cases = [*content.get("training", []), *content.get("validation", [])]
     marked = [case for case in cases if case.get("points")]
-    if not 2 <= count <= len(marked):
-        raise InputError(
-            f"{source}: {len(marked)} cases with points cannot make {count} folds; choose from 2 to as many"
-        )
+    patients = by_patient([case.get("patient") for case in marked])
+    if not 2 <= count <= len(patients):
+        advice = f"choose from 2 to {len(patients)}" if len(patients) > 1 else "at least two are needed"
+        raise InputError(f"{source}: has {len(patients)} patients with points, not enough for {count} folds; {advice}")
     targets = [folder / f"fold{number}.json" for number in range(1, count + 1)]
     refuse_existing(targets, overwrite=overwrite)
     try:
@@ -49,7 +49,7 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
     for start, target in enumerate(targets):
-        kept = marked[start::count]
+        kept = [marked[row] for rows in patients[start::count] for row in rows]
         sections = {
             "training": [case for case in cases if case not in kept],
             "validation": kept,

@@ -74,9 +74,11 @@ def test_check_shows_the_fingerprint_of_a_sound_data_set(dataset, tmp_path, caps
     out = capsys.readouterr().out
     assert "tiny" in out
     assert "6 x 5 x 4" in out
+    assert "\nnote        validation, case second: the same image as training, case first; " in out
     assert out.endswith("no problems\n")
     written = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
     assert written["fingerprint"]["cases"] == {"training": 1, "validation": 1}
+    assert len(written["notes"]) == 1
 
 
 def test_check_lists_every_problem_and_ends_with_2(dataset, tmp_path, capsys):
@@ -101,7 +103,7 @@ def test_split_writes_folds_that_are_data_sets(dataset, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [f"wrote {path.relative_to(tmp_path)}" for path in (one, two)]
     assert main(["check", str(two)]) == 0
     assert main(["split", "dataset.json", "--output", "folds"]) == 2
-    assert "2 cases with points cannot make 5 folds; choose from 2 to as many" in capsys.readouterr().err
+    assert "has 2 patients with points, not enough for 5 folds; choose from 2 to 2" in capsys.readouterr().err
 
 
 def test_convert_makes_a_dicom_report_and_reads_it(tmp_path, write_series, capsys):

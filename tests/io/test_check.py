@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import check_dataset, write_image, write_points
+from lmk3d.io import check_dataset, read_image, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 NAMES = ("nose", "left ear", "right ear")
@@ -43,6 +45,26 @@ def test_good_data_set_has_no_problems_and_a_fingerprint(make):
     assert result.problems == []
     assert result.fingerprint.cases == {"training": 1, "validation": 1}
     assert result.fingerprint.points == {"nose": 2, "left ear": 2, "right ear": 2}
+
+
+def test_copies_of_an_image_are_noted(make, tmp_path):
+    assert make().notes == [
+        "validation, case b: the same image as training, case a; its error is not that of a new patient"
+    ]
+    shutil.copy(tmp_path / "a.nii", tmp_path / "d.nii")
+    again = make(training=[{"image": f"{name}.nii", "points": "a.csv"} for name in "ad"], validation=[])
+    assert again.problems == []
+    assert again.notes == ["training, case d: the same image as training, case a; it counts twice"]
+
+
+def test_patients_in_two_sections_are_noted(make, tmp_path):
+    volume = read_image(tmp_path / "b.nii")
+    for number, name in enumerate("bcd", 1):  # images that differ
+        write_image(replace(volume, data=volume.data + np.int16(number)), tmp_path / f"{name}.nii")
+    cases = {name: {"image": f"{name}.nii", "points": "a.csv", "patient": "x"} for name in "abcd"}
+    result = make(training=[cases["a"], cases["b"]], validation=[cases["c"]], test=[cases["d"] | {"patient": "y"}])
+    assert result.problems == []
+    assert result.notes == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]
 
 
 def test_all_problems_are_found_at_once(make, tmp_path):

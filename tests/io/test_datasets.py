@@ -71,6 +71,11 @@ def test_every_tenth_marked_case_validates_where_no_case_is_named_for_it(tmp_pat
     assert [case.name for case in few.cases("training")] == ["0", "1", "2"]
     one = read_dataset(save(tmp_path, training=cases[:2], validation=None))
     assert one.with_validation() is one
+    twins = [case | {"patient": "x"} for case in cases[1:4]]
+    both = read_dataset(save(tmp_path, training=[*twins, cases[6]], validation=None)).with_validation()
+    assert [case.name for case in both.cases("training")] == ["1", "2", "3"]
+    alike = read_dataset(save(tmp_path, training=twins, validation=None))
+    assert alike.with_validation() is alike
 
 
 @pytest.mark.parametrize(

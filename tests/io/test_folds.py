@@ -67,9 +67,25 @@ def test_the_last_of_ten_keeps_what_training_would_keep_by_itself(source, tmp_pa
     assert [case.name for case in last.cases("validation")] == [case.name for case in alone.cases("validation")]
 
 
+def test_images_of_one_patient_stay_together(source, tmp_path):
+    content = json.loads(source.read_text(encoding="utf-8"))
+    for number in (0, 4, 9):
+        content["training"][number]["patient"] = "eve"
+    source.write_text(json.dumps(content), encoding="utf-8")
+    held = [{case.name for case in read_dataset(path).cases("validation")} for path in write_folds(source, tmp_path, 3)]
+    assert held == [{"00", "04", "09", "03", "07"}, {"01", "05", "08"}, {"02", "06", "10"}]
+
+
+def test_a_single_patient_cannot_be_split(source, tmp_path):
+    content = json.loads(source.read_text(encoding="utf-8"))
+    source.write_text(json.dumps(content | {"training": [], "test": content["training"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="1 patients with points, not enough for 2 folds; at least two are needed"):
+        write_folds(source, tmp_path, 2)
+
+
 @pytest.mark.parametrize("count", [-1, 1, 12])
 def test_a_count_that_does_not_fit_is_refused(source, tmp_path, count):
-    with pytest.raises(InputError, match=f"11 cases with points cannot make {count} folds"):
+    with pytest.raises(InputError, match=f"11 patients with points, not enough for {count} folds; choose from 2 to 11"):
         write_folds(source, tmp_path / "folds", count)
     assert not (tmp_path / "folds").exists()
 

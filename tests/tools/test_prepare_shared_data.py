@@ -72,6 +72,8 @@ def test_set_becomes_a_data_set_without_problems(tool, tmp_path, monkeypatch, ca
         rows += [[name, landmark, *point] for landmark, point in zip(NAMES, lps.tolist(), strict=True)]
         grid = Grid.around(shape.mean(0), (40, 40, 40), 1.0)
         images[f"{name}.nii.gz"] = Volume(rng.integers(0, 9, grid.shape).astype(np.uint8), grid)
+    images["d.nii.gz"] = images["b.nii.gz"]
+    rows = [row for row in rows if row[0] != "d"] + [["d", *row[1:]] for row in rows if row[0] == "b"]
     folder = tmp_path / "data" / "mouse_skull_ct"
     splits = {"training": names[:4], "validation": names[4:]}
     write_set(folder, ["case", "landmark", "x", "y", "z"], rows, splits, images)
@@ -83,6 +85,7 @@ def test_set_becomes_a_data_set_without_problems(tool, tmp_path, monkeypatch, ca
     dataset = read_dataset(path)
     assert dataset.pairs == (("ear l", "ear r"), ("jaw l", "jaw r"))
     assert dataset.one_sided == ("scar",)
+    assert [case.patient for case in dataset.cases("training")] == [None, "b", None, "b"]
     assert dataset.cases("training")[0].second_points is not None
     (second,) = check_dataset(path).problems  # the other rater's point is made up
     assert "1 of 1 points lie outside" in second
