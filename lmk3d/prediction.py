@@ -78,13 +78,13 @@ def predict_files(
 
 
 def _jobs(images: Sequence[Path], options: PredictOptions) -> Iterator[Job]:
-    for image, name in zip(images, output_names(images), strict=True):
-        patient = Patient() if options.patient_names else patient_of(image)
-        yield Job(image, patient.hide(name), patient)
+    patients = [Patient() if options.patient_names else patient_of(image) for image in images]
+    for image, name, patient in zip(images, output_names(images, patients), patients, strict=True):
+        yield Job(image, name, patient)
 
 
-def output_names(images: Sequence[Path]) -> list[str]:
-    """What the outputs of each image are called: its own name without the ending.
+def output_names(images: Sequence[Path], patients: Sequence[Patient]) -> list[str]:
+    """What the outputs of each image are called: its own name without the ending, the patient's hidden.
 
     Where two would be the same, the names of as many folders go before it as tell them apart. Case alone does not,
     since some file systems ignore it.
@@ -92,7 +92,9 @@ def output_names(images: Sequence[Path]) -> list[str]:
     paths = [path.absolute() for path in images]
     depth = [0] * len(paths)
     while True:
-        names = [_name(path, levels) for path, levels in zip(paths, depth, strict=True)]
+        names = [
+            patient.hide(_name(path, levels)) for path, levels, patient in zip(paths, depth, patients, strict=True)
+        ]
         folded = [name.casefold() for name in names]
         same = [row for row, name in enumerate(folded) if folded.count(name) > 1]
         growing = [row for row in same if depth[row] < len(paths[row].parts) - 2]
@@ -100,8 +102,13 @@ def output_names(images: Sequence[Path]) -> list[str]:
             break
         for row in growing:
             depth[row] += 1
-    for row in same:  # one folder holds a.nii.gz and a.nrrd: only the whole name tells them apart
-        names[row] = f"{_name(paths[row], 0)}_{''.join(paths[row].suffixes).lstrip('.') or row}"
+    taken = {name for name in folded if folded.count(name) == 1}
+    for row in same:  # one folder holds a.nii.gz and a.nrrd: only the whole name tells them apart, or else the number
+        ending = "".join(paths[row].suffixes).lstrip(".") or row
+        names[row] = patients[row].hide(f"{_name(paths[row], 0)}_{ending}")
+        while names[row].casefold() in taken:
+            names[row] += f"_{row}"
+        taken.add(names[row].casefold())
     return names
 
 

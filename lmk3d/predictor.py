@@ -281,7 +281,8 @@ class Predictor:
 
         The manifest goes first: whatever stops the move, the next run sees by it whose the other files are.
         """
-        for left in self.output.glob(f".{escape(name)}.*.part"):  # of a run that was killed
+        # Of a run that was killed; a name as long as tempfile's is none of another scan, such as name.1.
+        for left in self.output.glob(f".{escape(name)}.{'?' * 8}.part"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=self.output) as folder:
             yield Path(folder)

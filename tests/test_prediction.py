@@ -13,6 +13,7 @@ from lmk3d import predictor
 from lmk3d.errors import InputError
 from lmk3d.geometry import Volume
 from lmk3d.io import read_points, write_image
+from lmk3d.io.patients import Patient
 from lmk3d.prediction import PredictOptions, output_names, predict_files
 
 
@@ -203,11 +204,18 @@ def test_points_corrected_by_hand_stay_when_a_batch_goes_on(scan, fake_bundle, t
 def test_a_killed_run_leaves_a_folder_that_the_next_one_clears(scan, fake_bundle, tmp_path):
     predict_files([scan], fake_bundle, output=tmp_path)
     (tmp_path / "scan.mrk.json").unlink()  # as if killed while the files were moved, the manifest first
-    (tmp_path / ".scan.x1y2.part").mkdir()
-    (tmp_path / ".scan.x1y2.part" / "scan.mrk.json").write_text("{", encoding="utf-8")
+    (tmp_path / ".scan.x1y2z3_4.part").mkdir()
+    (tmp_path / ".scan.x1y2z3_4.part" / "scan.mrk.json").write_text("{", encoding="utf-8")
     assert states(predict_files([scan], fake_bundle, output=tmp_path)) == ["done"]
     assert len(read_points(tmp_path / "scan.mrk.json")) == 3
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_the_folder_of_a_scan_at_work_is_left_alone(scan, fake_bundle, tmp_path):
+    other = tmp_path / ".scan.1.x1y2z3_4.part"  # of scan.1, which another process works at
+    other.mkdir()
+    assert states(predict_files([scan], fake_bundle, output=tmp_path)) == ["done"]
+    assert other.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -256,8 +264,15 @@ def test_outputs_beside_their_scan_are_no_part_of_it(scan, fake_bundle, bright_v
         (["x/a/scan.nii", "y/a/scan.nii", "z/other.nii"], ["x_a_scan", "y_a_scan", "other"]),
         (["a/scan.nii.gz", "a/scan.nrrd"], ["scan_nii.gz", "scan_nrrd"]),
         (["a/v1.2.nii.gz", "a/film.JPG"], ["v1.2", "film"]),
+        (["a/a.nii.gz", "a/a.nrrd", "a/a_nrrd.nii.gz"], ["a_nii.gz", "a_nrrd_1", "a_nrrd"]),
         (["a/CT.1.3.12", "a/CT.1.3.13", "a/slice.dcm"], ["CT.1.3.12", "CT.1.3.13", "slice"]),
     ],
 )
 def test_output_names_never_clash(images, names):
-    assert output_names([Path(image) for image in images]) == names
+    assert output_names([Path(image) for image in images], [Patient()] * len(images)) == names
+
+
+def test_output_names_of_hidden_patients_never_clash():
+    patient = Patient(("SMITH", "JOHN", "12345"), "patient-x")
+    images = [Path("in") / f"{name}.dcm" for name in ("SMITH_JOHN", "SMITH", "12345")]
+    assert output_names(images, [patient] * 3) == ["patient-x_dcm", "patient-x_dcm_1", "patient-x_dcm_2"]

@@ -85,7 +85,10 @@ def train_dataset(
         _write_json(output / "train.json", parsed(output, changes).get())
     if begins:
         _agree_with_training(output)
+    else:
+        _hand_on(output, changes)
     if budget_s is not None:
+        closing = closing or 2 * _validation_seconds(parser)
         KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
     used = str(parser.get_parsed_content("device"))
@@ -152,7 +155,7 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
     begun = time.monotonic()
     parser = parsed(folder, changes)
     loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
-    cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
+    parser.get_parsed_content("validate#dataset")  # loads as a training does
     device = parser.get_parsed_content("device")
     objective.to(device)
     marks = [time.monotonic()]
@@ -163,8 +166,7 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
         loss.item()  # waits for a GPU
         marks.append(time.monotonic())
     step = float(np.median(np.diff(marks)[1:])) if len(marks) > 2 else marks[-1] - marks[0]
-    detector.detect(Volume(cases[0]["image"][0].numpy(), Grid.of(cases[0]["image"])))
-    validation = (time.monotonic() - marks[-1]) * len(cases)
+    validation = _validation_seconds(parser)
     every = int(parser["validate_every"])
     epoch = step * len(loader) + validation / every
     # Loading comes a second time, and the evaluation at the end takes about as long as two validations.
@@ -181,12 +183,28 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
     return {"epochs": epochs, "validate_every": every}, closing
 
 
+def _validation_seconds(parser: ConfigParser) -> float:
+    """How long a pass over the validation cases takes, by the first of them."""
+    cases, detector = parser.get_parsed_content("validate#dataset"), parser.get_parsed_content("detector")
+    begun = time.monotonic()
+    detector.detect(Volume(cases[0]["image"][0].numpy(), Grid.of(cases[0]["image"])))
+    return (time.monotonic() - begun) * len(cases)
+
+
 def _agree_with_training(folder: Path) -> None:
     """Write what prediction shares with train.json, changes and all, into inference.json."""
     train, (path, inference) = read_config(folder, "train.json")[1], read_config(folder, "inference.json")
     shared = {name: train[name] for name in inference if name in train and name not in _OWN}
     detector = {name: value for name, value in train["detector"].items() if name != "device"}
     _write_json(path, {**inference, **shared, "detector": {**detector, "network": "@network_def"}})
+
+
+def _hand_on(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write those of the changes that are prediction's, too, into inference.json, whose other entries stay."""
+    path, inference = read_config(folder, "inference.json")
+    shared = {name: value for name, value in changes.items() if name.replace("::", "#").split("#")[0] in inference}
+    if shared := {name: value for name, value in shared.items() if name not in _OWN}:
+        _write_json(path, _changed(inference, path, shared).get())
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

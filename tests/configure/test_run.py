@@ -18,6 +18,7 @@ from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import write_points
 from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
+from lmk3d.training import KeepWithin
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -72,8 +73,20 @@ def test_what_is_set_for_training_holds_for_prediction(bundle, tiny_dataset, mon
     assert (detector.spacing_mm, detector.tolerance_mm) == (3.0, 7.0)
     # Once weights are there, what somebody has set for prediction alone stays.
     (bundle / "inference.json").write_text(json.dumps({**after, "spacing_mm": 4.0}), encoding="utf-8")
-    train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 2})
-    assert read_config(bundle, "inference.json")[1]["spacing_mm"] == 4.0
+    train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 2, "detector#min_presence": 0.25})
+    again = read_config(bundle, "inference.json")[1]
+    assert (again["spacing_mm"], again["detector"]["min_presence"]) == (4.0, 0.25)
+    assert again["detector"] == {**after["detector"], "min_presence": 0.25}
+
+
+def test_a_budget_leaves_time_for_the_evaluation_of_a_training_that_goes_on(bundle, tiny_dataset, monkeypatch):
+    monkeypatch.setattr(run, "evaluate", lambda *paths, **options: None)
+    bounds = []
+    monkeypatch.setattr(run, "KeepWithin", lambda seconds: bounds.append(seconds) or KeepWithin(seconds))
+    monkeypatch.setattr(run, "_validation_seconds", lambda parser: 10.0)
+    train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 1})
+    train_dataset(tiny_dataset, bundle, device="cpu", budget_s=100, overrides={"epochs": 2})
+    assert 0 < bounds[0] < 0.95 * 100 - 2 * 10
 
 
 @pytest.mark.slow
