@@ -282,7 +282,7 @@ class LandmarkDetector:
         # Windows are cut from the volume itself: near its own resolution means over blocks would be as large as it is.
         factors = block_factors(volume.grid, self.spacing_mm) if self.sliding is None else (1, 1, 1)
         coarse = block_means(data, factors) if self.sliding is None else data
-        low, high = float(coarse.amin()), float(coarse.amax())
+        low, high = float(coarse.numpy().min()), float(coarse.numpy().max())
         if not np.isfinite([low, high]).all():
             raise InputError("the image holds NaN or infinite voxels; replace them first")
         if low == high:

@@ -242,6 +242,9 @@ def test_every_stored_type_and_order_gives_the_same_points(dtype):
         stored = np.asarray(data, dtype=dtype, order=order)
         stored.flags.writeable = False
         assert_allclose(detector().detect(Volume(stored, grid)).points_mm, expected, atol=1e-4)
+    windows = detector(sliding=(32, 32, 32))
+    expected = windows.detect(Volume(data, grid)).points_mm
+    assert_allclose(windows.detect(Volume(stored, grid)).points_mm, expected, atol=1e-4)
 
 
 def test_small_images_are_padded_to_what_the_network_knows():

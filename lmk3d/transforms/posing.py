@@ -208,21 +208,21 @@ class RandPosed(RandomizableTransform, MapTransform):
         spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
         shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
         if self.crop:
-            shift = shift + self._cropped(volume, points_mm, spacing * np.asarray(self.sides))
+            shift = shift + self._cropped(volume, points_mm, spacing * np.asarray(self.sides), pose / scale)
         if flat:
             shift = shift - volume.axes[:, 2] * (volume.axes[:, 2] @ shift)
         return Grid.around(volume.center_mm + shift, self.sides, spacing, pose / scale)
 
     def _cropped(
-        self, volume: Grid, points_mm: NDArray[np.float64], sides_mm: NDArray[np.float64]
+        self, volume: Grid, points_mm: NDArray[np.float64], sides_mm: NDArray[np.float64], axes: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """A random way from the volume's middle to the grid's."""
-        room = np.maximum(0, np.abs(volume.axes) @ volume.sides_mm - sides_mm) / 2
+        """A random way from the volume's middle to that of the grid, whose ``sides_mm`` lie along ``axes``."""
+        room = np.maximum(0, np.abs(axes.T @ volume.axes) @ volume.sides_mm - sides_mm) / 2
         there = points_mm[volume.contains(points_mm)]
         if not len(there) or self.R.random_sample() < 0.5:
-            return self.R.uniform(-room, room)
-        near = there[self.R.randint(len(there))] + self.R.uniform(-0.4, 0.4, size=3) * sides_mm
-        return np.clip(near - volume.center_mm, -room, room)
+            return axes @ self.R.uniform(-room, room)
+        near = (there[self.R.randint(len(there))] - volume.center_mm) @ axes
+        return axes @ np.clip(near + self.R.uniform(-0.4, 0.4, size=3) * sides_mm, -room, room)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)

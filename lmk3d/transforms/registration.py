@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lmk3d.errors import InputError
-from lmk3d.geometry import LPS_TO_RAS, Grid
+from lmk3d.geometry import LPS_TO_RAS, Grid, apply_affine
 from lmk3d.transforms.sampling import resample
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Template:
         seen = np.array(shape) > 1
         spacing = float(((high - low) / np.array(shape))[seen].max())
         own = Grid.around(grid.axes @ ((low + high) / 2), shape, spacing, grid.axes)
-        return cls(resample(data, grid, own, fill=float(data.min())), own, grid.center_mm)
+        return cls(resample(data, grid, own, fill=float(data.numpy().min())), own, grid.center_mm)
 
 
 def register(template: Template, data: Tensor, grid: Grid) -> FloatArray:
@@ -70,7 +70,7 @@ def register(template: Template, data: Tensor, grid: Grid) -> FloatArray:
     Args:
         template: what to look for.
         data: (I, J, K) stored numbers on ``grid``.
-        grid: where they lie; a film is laid over a film within its plane.
+        grid: where they lie; a film is laid over a film as it is looked at, whatever plane of the world each lies in.
     Returns:
         (4, 4) affine, template world to image world in RAS mm.
     Raises:
@@ -83,10 +83,12 @@ def register(template: Template, data: Tensor, grid: Grid) -> FloatArray:
     if (template.grid.shape[2] == 1) != (grid.shape[2] == 1):
         raise InputError("the template is a film and the image is none, or the other way round; choose another bundle")
     dims = 2 if grid.shape[2] == 1 else 3
-    fixed, moving = (_image(one, where, dims) for one, where in ((template.data, template.grid), (data, grid)))
+    fixed, moving = _image(template.data, template.grid), _image(data, grid)
+    there, here = (np.linalg.inv(_frame(one)) for one in (template.grid, grid))
     first = sitk.AffineTransform(dims)
-    first.SetCenter((LPS_TO_RAS[:3, :3] @ template.grid.center_mm)[:dims].tolist())
-    first.SetTranslation((LPS_TO_RAS[:3, :3] @ (grid.center_mm - template.middle_mm))[:dims].tolist())
+    first.SetCenter(apply_affine(there, template.grid.center_mm)[:dims].tolist())
+    step = apply_affine(here, grid.center_mm) - apply_affine(there, template.middle_mm)
+    first.SetTranslation(step[:dims].tolist())
     search = sitk.ImageRegistrationMethod()
     search.SetMetricAsMattesMutualInformation(_BINS)
     search.SetInterpolator(sitk.sitkLinear)
@@ -104,16 +106,25 @@ def register(template: Template, data: Tensor, grid: Grid) -> FloatArray:
     matrix = np.column_stack([np.array(found.TransformPoint(row.tolist())) - origin for row in np.eye(dims)])
     affine = np.eye(4)
     affine[:dims, :dims], affine[:dims, 3] = matrix, origin
-    # A film's planes may lie at different heights.
-    affine[2, 3] += 0.0 if dims == 3 else grid.center_mm[2] - template.grid.center_mm[2]
-    return LPS_TO_RAS @ affine @ LPS_TO_RAS
+    if dims == 2:  # the planes may lie at different heights
+        affine[2, 3] = step[2]
+    return _frame(grid) @ affine @ there
 
 
-def _image(data: Tensor, grid: Grid, dims: int) -> Any:
-    """As SimpleITK has it: LPS mm, axes in the other order; a film without its third one."""
+def _frame(grid: Grid) -> FloatArray:
+    """(4, 4) from the mm that an image is laid over another one in to the world: LPS, of a film along its own axes."""
+    if grid.shape[2] > 1:
+        return LPS_TO_RAS
+    frame = np.eye(4)
+    frame[:3, :3] = grid.axes
+    return frame
+
+
+def _image(data: Tensor, grid: Grid) -> Any:
+    """As SimpleITK has it: axes in the other order, a film without its third one."""
     import SimpleITK as sitk
 
-    affine = LPS_TO_RAS @ grid.affine
+    dims, affine = 2 if grid.shape[2] == 1 else 3, np.linalg.inv(_frame(grid)) @ grid.affine
     array = torch.as_tensor(data).float().cpu().numpy()
     image = sitk.GetImageFromArray(array[:, :, 0].T if dims == 2 else array.transpose(2, 1, 0))
     image.SetSpacing(grid.spacing_mm[:dims].tolist())

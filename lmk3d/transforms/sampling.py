@@ -95,12 +95,12 @@ class Waves:
 
 
 def stored_tensor(volume: Volume) -> torch.Tensor:
-    """(I, J, K) tensor on the volume's own memory, whatever its order; only types torch cannot work with are widened.
+    """(I, J, K) tensor on the volume's own memory, whatever its order; only types torch cannot read are widened.
 
-    Nothing may write to it: the memory may be that of a file.
+    Nothing may write to it: the memory may be that of a file. Of uint16 torch knows little more than ``float()``.
     """
     kind = volume.data.dtype.str[1:]  # without the byte order
-    wider = {"u2": np.int32, "u4": np.float32, "u8": np.float32, "f12": np.float64, "f16": np.float64}
+    wider = {"u4": np.float32, "u8": np.float32, "f12": np.float64, "f16": np.float64}
     # The order of the axes in memory stays: turning it round would take a copy of the volume.
     data = volume.data.astype(wider.get(kind, volume.data.dtype.newbyteorder("=")), order="K", copy=False)
     if min(data.strides) < 0:  # which torch does not know

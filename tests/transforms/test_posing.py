@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
 from lmk3d.codecs import ShapeModel
-from lmk3d.geometry import Grid, apply_affine, random_rotation
+from lmk3d.geometry import Grid, apply_affine, film_affine, random_rotation
 from lmk3d.synthetic import film_phantom
 from lmk3d.transforms import (
     BlockMeansd,
@@ -194,6 +194,17 @@ def test_crops_lie_within_the_volume_and_reach_its_ends():
     posed.set_random_state(0)
     centers = np.array([posed.drawn(volume, SHAPE_MM, mirrored=False).center_mm for _ in range(300)])
     assert_allclose(np.abs(centers).max(0), [15, 10, 0], atol=0.3)  # half of 40 - 10, of 30 - 10, and no room
+
+
+def test_crops_of_a_film_lie_within_it():
+    film = Grid((400, 200, 1), film_affine((1.0, 1.0)))
+    posed = RandPosed("coarse", (384, 160, 1), spacing_mm=1.0, crop=True)
+    posed.set_random_state(0)
+    grids = [posed.drawn(film, np.full((1, 3), np.nan), mirrored=False) for _ in range(50)]
+    corners = film.to_vox([grid.to_mm([[0, 0, 0], [383, 159, 0]]) for grid in grids])
+    assert_allclose(corners.min((0, 1)), 0, atol=2)
+    assert_allclose(corners.max((0, 1)), [399, 199, 0], atol=2)
+    assert corners.min() > -1e-6
 
 
 def test_half_of_the_crops_hold_a_landmark():

@@ -9,7 +9,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, apply_affine
 from lmk3d.synthetic import film_phantom
 from lmk3d.transforms.registration import Template, register
-from lmk3d.transforms.sampling import stored_tensor
+from lmk3d.transforms.sampling import resample, stored_tensor
 
 pytest.importorskip("SimpleITK")
 
@@ -25,14 +25,22 @@ def test_a_film_that_was_moved_turned_and_stretched_is_found_again():
     move = np.eye(4)
     move[:2, :2] = [[1.06, 0.08], [-0.05, 0.95]]
     move[:2, 3] = [5.0, -4.0]
-    turned = Grid(grid.shape, move @ grid.affine)  # the same film elsewhere in the world
-    found = register(template, data, turned)
+    moved = resample(data, Grid(grid.shape, move @ grid.affine), grid, fill=0.0)
+    found = register(template, moved, grid)
     away = np.linalg.norm(apply_affine(found, points) - apply_affine(move, points), axis=1)
     before = np.linalg.norm(points - apply_affine(move, points), axis=1)
     assert before.mean() > 8
     assert away.mean() < 1.0
     assert_allclose(found[2], [0, 0, 1, 0], atol=1e-9)  # it stays in its plane
     assert_allclose(found[:2, 2], 0, atol=1e-9)
+
+
+def test_films_in_other_planes_of_the_world_are_laid_over_each_other():
+    data, grid, points = film()
+    template = Template.cut(data, grid, points, shape=(80, 72, 1), margin_mm=15.0)
+    stand = np.array([[0.0, 0, 1, 7], [1, 0, 0, -30], [0, 1, 0, 12], [0, 0, 0, 1]])
+    found = register(template, data, Grid(grid.shape, stand @ grid.affine))  # the film as it is, but sagittal
+    assert np.linalg.norm(apply_affine(found, points) - apply_affine(stand, points), axis=1).max() < 0.5
 
 
 def test_the_template_holds_the_landmarks_and_their_margin():

@@ -221,8 +221,8 @@ def test_waves_that_fold_the_image_are_refused():
     [
         ("<i2", torch.int16),
         (">i2", torch.int16),
-        ("<u2", torch.int32),
-        (">u2", torch.int32),
+        ("<u2", torch.uint16),
+        (">u2", torch.uint16),
         (">u4", torch.float32),
         ("u8", torch.float32),
         ("u1", torch.uint8),
