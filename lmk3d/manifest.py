@@ -88,15 +88,16 @@ def digest_input(image: Path, *, depth: int) -> tuple[int, str]:
 
 def _files_of(image: Path, depth: int) -> list[Path]:
     """The files that an image may have been read from, in the order of their names."""
+    root = image if image.is_dir() else image.parent
     if image.is_dir():
         near = image.rglob("*")
     elif image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
-        near = image.parent.glob(f"{glob.escape(image.stem)}.*")
+        near = root.glob(f"{glob.escape(image.stem)}.*")
     elif depth > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
-        near = image.parent.iterdir()
+        near = root.iterdir()
     else:
         return [image]
-    return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.as_posix()))
+    return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.relative_to(root).as_posix()))
 
 
 def describe_bundle(folder: Path, version: str) -> dict[str, object]:

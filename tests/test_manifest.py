@@ -104,3 +104,5 @@ def test_what_predictions_left_in_a_folder_is_no_part_of_its_image(tmp_path, bri
     endings = ("manifest.json", "mrk.json", "fcsv", "csv", "json", "sr.dcm", "preview.png", "preview-2.png")
     folder_of(tmp_path, {f"scan.{ending}": "" for ending in endings} | {".scan.x.part/scan.dcm": ""})
     assert describe_input(tmp_path, bright_volume) == described
+    part = folder_of(tmp_path / "study.part", {"1": "slice", "2": "slice"})  # such a name above the image means nothing
+    assert describe_input(part, bright_volume)["sha256"] == described["sha256"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
@@ -13,7 +14,7 @@ from lmk3d.io.dicom_stack import read_radiograph, stack_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from lmk3d.geometry import Volume
 
@@ -106,11 +107,15 @@ def find_series(entries: Iterable[Entry], *, damaged: list[Entry] | None = None)
 
 
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
-    """The DICOM files of a folder and, if ``deep``, of its subfolders; sorted, hidden files left out."""
+    """The DICOM files of a folder and, if ``deep``, of its subfolders; sorted, hidden files and folders left out."""
     files = folder.rglob("*") if deep else folder.glob("*")
-    return [
-        Entry(path) for path in sorted(files) if not path.name.startswith(".") and path.is_file() and is_dicom(path)
-    ]
+    shown = [path for path in sorted(files) if not _hidden(path.relative_to(folder))]
+    return [Entry(path) for path in shown if path.is_file() and is_dicom(path)]
+
+
+def _hidden(path: PurePath) -> bool:
+    """Whether a file, or a folder that it lies in, is hidden, as what a Mac leaves behind."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | None = None) -> Volume:
@@ -174,6 +179,7 @@ def _members(path: Path, stack: ExitStack) -> list[Entry]:
         if damaged := archive.testzip():
             raise InputError(f"{path}: {damaged} in it is damaged; copy the archive again")
         names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+        names = [name for name in names if not _hidden(PurePosixPath(name))]
         members = []
         for name in names:
             with archive.open(name) as file:

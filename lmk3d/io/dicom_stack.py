@@ -130,7 +130,7 @@ def read_radiograph(frame: Frame, path: Path, *, spacing_mm: float | None = None
     data = pixels[frame.index][:, :, None]
     check_shape(data.shape, path)
     if dark:
-        data = data.max() + data.min() - data
+        data = (data.max() - data) + data.min()  # the sum of both may be more than the type holds
     spacing = frame.spacing if spacing_mm is None else (spacing_mm, spacing_mm)
     affine = film_affine(spacing or (1.0, 1.0))
     return make_volume(rescaled(np.array(data), *frame.scale), affine, path, unit="px" if spacing is None else "mm")

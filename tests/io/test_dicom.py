@@ -15,7 +15,7 @@ pytest.importorskip("pydicom")
 
 @pytest.fixture
 def study(tmp_path, write_slice):
-    """Two series of three slices in subfolders, a report, and a hidden file."""
+    """Two series of three slices in subfolders, a report, a hidden file, and a slice in a hidden folder."""
     for number, name in ((2, "thorax"), (10, "abdomen")):
         (tmp_path / name).mkdir()
         for place in range(3):
@@ -29,6 +29,8 @@ def study(tmp_path, write_slice):
             )
     write_slice(tmp_path / "report.dcm", Rows=None, Columns=None, SeriesInstanceUID="1.2.99")
     (tmp_path / "._0.dcm").write_bytes(b"what a Mac leaves behind")
+    (tmp_path / ".trash").mkdir()
+    write_slice(tmp_path / ".trash" / "thrown_away.dcm", SeriesInstanceUID="1.2.98", SeriesNumber=1)
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     return tmp_path
 

@@ -142,3 +142,7 @@ def test_film_that_shows_high_values_dark_is_turned_round(tmp_path, write_slice)
     pixels = np.arange(20).reshape(4, 5)
     path = write_slice(tmp_path / "a.dcm", pixels=pixels, PhotometricInterpretation="MONOCHROME1", **FILM)
     np.testing.assert_array_equal(read_image(path).data[..., 0], 19 - pixels)
+    pixels = np.full((4, 5), 65535)
+    pixels[0] = 10  # the sum of both does not fit their type
+    path = write_slice(tmp_path / "b.dcm", pixels=pixels, PhotometricInterpretation="MONOCHROME1", **FILM)
+    np.testing.assert_array_equal(read_image(path).data[..., 0], 65545 - pixels)
