@@ -28,6 +28,8 @@ __all__ = ["CheckResult", "Fingerprint", "check_dataset"]
 
 # A point may lie on the outermost voxels' faces and, drawn by hand, a little beyond.
 _MARGIN_VOX = 1.0
+# Of so many pairs at least, such a part the wrong way round is no matter of how patients lie.
+_FEWEST_PAIRS, _TURNED = 5, 0.9
 _LISTED = 5
 
 
@@ -38,8 +40,8 @@ class CheckResult:
     Args:
         problems: one line each, in the order of the cases; empty when all is well.
         fingerprint: of the images that could be read.
-        notes: what is no mistake of the file but makes its figures mean less: copies of an image, and patients who are
-            in two sections; one line each.
+        notes: what may be meant but should be known, one line each: copies of an image, patients who are in two
+            sections, left and right the other way round.
     """
 
     problems: list[str]
@@ -53,7 +55,7 @@ def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
     Found are: missing and unreadable files, images in two sections, constant images and such with NaN, cases without
     points, names that are unknown or doubled, points outside the image or in the other handedness (LPS for RAS), units
     that do not fit, landmarks without a point in training. Copies of an image under another name, and patients in more
-    than one section, are noted.
+    than one section, are noted, and so are volumes in which left points lie right of their partners.
 
     Args:
         path: the data set's JSON file.
@@ -83,6 +85,7 @@ class _Check:
     where: dict[Path, str] = field(default_factory=dict)
     voxels: dict[bytes, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
+    turned: list[bool] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)
 
     def look_at(self, case: Case, section: str) -> None:
@@ -101,6 +104,8 @@ class _Check:
         if volume is not None:
             self.facts.append(measure_image(volume, points, case.name, section))
             self.check_known(volume, case, section)
+            if points is not None and volume.grid.shape[2] > 1:
+                self.check_sides(points)
 
     def image(self, case: Case, at: str) -> Volume | None:
         """The image, or None if it cannot be used."""
@@ -168,6 +173,13 @@ class _Check:
             reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
         self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
 
+    def check_sides(self, landmarks: Landmarks) -> None:
+        """Remember which left points lie right of their partners."""
+        right_mm = dict(zip(landmarks.names, landmarks.points_mm[:, 0].tolist(), strict=True))
+        for left, right in self.dataset.pairs:
+            if np.isfinite(further := right_mm.get(left, np.nan) - right_mm.get(right, np.nan)):
+                self.turned.append(further > 0)
+
     def check_known(self, volume: Volume, case: Case, section: str) -> None:
         """Note an image that was there before under another name, and a patient who is in another section, too."""
         place = f"{section}, case {case.name}"
@@ -190,6 +202,11 @@ class _Check:
             self.problems.append(f"cases share the names {_some(twice)}; give each case a `name` of its own")
         if len({fact.unit for fact in self.facts}) > 1:
             self.problems.append("some images are in mm and some in px; give spacing_mm for those without a spacing")
+        if len(self.turned) >= _FEWEST_PAIRS and np.mean(self.turned) > _TURNED:
+            self.notes.append(
+                f"in {np.mean(self.turned):.0%} of all pairs the left point lies right of its partner: the frame of the"
+                " points is wrong (LPS for RAS, or the other way), or pairs names the right one first"
+            )
         training = [fact for fact in self.facts if fact.section == "training"]
         if training and self.dataset.sections.get("training"):
             never = [

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["EqualizedWindow", "Window"]
@@ -81,7 +83,7 @@ class EqualizedWindow:
         return (step - 1 + part) / (len(knots) - 1)
 
 
-def _percentiles(coarse: Tensor, ranks: ArrayLike) -> list[float]:
+def _percentiles(coarse: Tensor, ranks: Sequence[float] | NDArray[np.float64]) -> list[float]:
     """Of an image's numbers; of many, every n-th says the same."""
     order = sorted(range(coarse.ndim), key=coarse.stride, reverse=True)
     flat = coarse.permute(order).flatten()  # as they lie in memory, so that none is copied

@@ -67,6 +67,23 @@ def test_patients_in_two_sections_are_noted(make, tmp_path):
     assert result.notes == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]
 
 
+def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(make, tmp_path):
+    grid = Grid.around([0.0, 0, 0], (40, 40, 40), 2.0)  # the middle at the origin: a turn leads to no point outside
+    points = np.array([[0, 30.0, 5], [-20, 0, 0], [20, 0, 0]])
+    for name, turn in ("right", [1, 1, 1]), ("wrong", [-1, -1, 1]):
+        cases = []
+        for number in range(5):
+            data = np.random.default_rng(number).integers(0, 99, grid.shape).astype(np.int16)
+            write_image(Volume(data, grid), tmp_path / f"{number}.nii")
+            write_points(Landmarks(NAMES, points * turn), tmp_path / f"{name}{number}.csv")
+            cases.append({"image": f"{number}.nii", "points": f"{name}{number}.csv"})
+        result = make(training=cases, validation=[], pairs=[["left ear", "right ear"]])
+        assert result.problems == []
+        assert [note[:45] for note in result.notes] == (
+            [] if name == "right" else ["in 100% of all pairs the left point lies righ"]
+        )
+
+
 def test_all_problems_are_found_at_once(make, tmp_path):
     (tmp_path / "a.csv").write_text("name,x,y,z\nnose,1,two,3\n", encoding="utf-8")
     (tmp_path / "b.nii").unlink()
