@@ -102,9 +102,19 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
         "train.json": train,
         "inference.json": inference,
         "evaluate.json": _EVALUATE,
-        "multi_gpu_train.json": _MULTI_GPU,
+        "multi_gpu_train.json": {**_MULTI_GPU, **_silent(train)},
         "paper.json": paper,
         "metadata.json": metadata(plan),
+    }
+
+
+def _silent(train: Config) -> Config:
+    """Curves are those of the first process: what several write, a reader would mix."""
+    return {
+        f"{part}#handlers#{row}#_disabled_": "$int(os.environ['RANK']) > 0"
+        for part in ("train", "validate")
+        for row, handler in enumerate(train[part]["handlers"])
+        if isinstance(handler, dict) and handler["_target_"] == "TensorBoardStatsHandler"
     }
 
 

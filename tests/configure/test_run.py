@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -87,6 +88,62 @@ def test_a_budget_leaves_time_for_the_evaluation_of_a_training_that_goes_on(bund
     train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 1})
     train_dataset(tiny_dataset, bundle, device="cpu", budget_s=100, overrides={"epochs": 2})
     assert 0 < bounds[0] < 0.95 * 100 - 2 * 10
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(bundle):
+    files = [str(bundle / name) for name in ("train.json", "multi_gpu_train.json")]
+    arguments = ["--config_file", str(files), "--bundle_root", str(bundle), "--validate_every", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "monai.bundle",
+    ]
+    done = subprocess.run(
+        [*command, "run", "training", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("epoch 2/2: loss heatmap") == 1
+    assert LandmarkDetector.from_bundle(bundle).names == ("left", "right", "top")
+    assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 2
+    assert len(list((bundle / "eval").glob("events.*"))) == 2  # losses and errors, each of the first process alone
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there Ctrl-C goes to a whole console")
+def test_a_training_that_is_interrupted_ends_in_one_line_and_goes_on(bundle, tiny_dataset):
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program += "; from lmk3d.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = ["train", str(tiny_dataset), "--output", str(bundle), "--device", "cpu", "--set"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command, "epochs=10000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 3/"):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert not list(bundle.rglob("*.part"))
+    epoch = torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"]
+    assert epoch >= 2
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command, f"epochs={epoch + 1}"], capture_output=True, text=True, check=True
+    )
+    assert f"resumed after epoch {epoch}" in done.stdout
 
 
 @pytest.mark.slow
