@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io.text import read_json
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ _REFERENCE = re.compile(r"(?<![\w.])@([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
 def hint(word: str, known: Iterable[str]) -> str:
     """What to put behind an unknown word: the nearest known one, else all of them."""
     known = list(known)
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
+    return did_you_mean(word, known, f"known are {', '.join(known) or 'none'}")
 
 
 def read_config(folder: Path, name: str) -> tuple[Path, Config]:

@@ -14,7 +14,7 @@ from lmk3d.io import atomic_path
 from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RESULT",
+    "aligned",
     "heading",
     "read_errors",
     "read_summary",
@@ -149,15 +150,16 @@ def _numbers(content: dict[str, Any]) -> dict[str, float]:
 
 def summary_lines(summary: Summary) -> list[str]:
     """The summary for a terminal: each landmark, all together, what it is measured by, missing points, notes."""
-    rows = summary_table(summary)
+    return [heading(summary), *aligned(summary_table(summary)).splitlines(), *remarks(summary)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
-    ]
-    return [heading(summary), *lines, *remarks(summary)]
+    )
 
 
 def heading(summary: Summary) -> str:

@@ -88,12 +88,10 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from error
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        there = f"only {count} of them are there" if count else "no CUDA device is there; use --device cpu"
-        raise InputError(f"device {name!r} was asked for, but {there}")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise InputError(f"unknown device {name!r}; use cpu, cuda, cuda:1 or mps")
+    device, count = torch.device(name), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = torch.backends.mps.is_available() if name == "mps" else name == "cpu" or (device.index or 0) < count
+    if not there:
+        raise InputError(f"device {name!r} is not there ({count} CUDA devices are); use cpu")
     return device

@@ -40,13 +40,17 @@ def test_what_training_learns_anew_need_not_fit(tmp_path, before, after):
 @pytest.mark.parametrize(
     ("name", "count", "text"),
     [
-        ("coda", 0, "unknown device 'coda'; use cpu, cuda or cuda:N"),
-        ("cuda", 0, "device 'cuda' was asked for, but no CUDA device is there; use --device cpu"),
-        ("cuda:2", 2, "device 'cuda:2' was asked for, but only 2 of them are there"),
+        ("coda", 0, "unknown device 'coda'; use cpu, cuda, cuda:1 or mps"),
+        ("xla", 0, "unknown device 'xla'; use cpu, cuda, cuda:1 or mps"),
+        ("cuda", 0, r"device 'cuda' is not there \(0 CUDA devices are\); use cpu"),
+        ("cuda:2", 2, r"device 'cuda:2' is not there \(2 CUDA devices are\); use cpu"),
+        ("mps", 0, r"device 'mps' is not there \(0 CUDA devices are\); use cpu"),
     ],
 )
 def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=text):
         find_device(name)
     assert find_device("cpu") == torch.device("cpu")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmk3d.apps.plan import Scene, read_plan
 from lmk3d.apps.sides import read_side
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io import atomic_path, refuse_existing
 
 if TYPE_CHECKING:
@@ -151,8 +150,7 @@ def measure_files(
 def _check_names(plan: MeasurePlan, landmarks: Landmarks) -> None:
     for name in plan.landmarks:
         if name not in landmarks.names:
-            near = get_close_matches(name, landmarks.names, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "a missing one needs an empty row"
+            hint = did_you_mean(name, landmarks.names, "a missing one needs an empty row")
             raise InputError(f"{plan.where} measures {name!r}, which is not among the points; {hint}")
         if len(landmarks[name]) > 1:
             raise InputError(

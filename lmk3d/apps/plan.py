@@ -31,7 +31,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +45,7 @@ from lmk3d.apps.formulas import (
     height_above,
     tilt_between,
 )
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io.text import check_keys, read_json
 
 if TYPE_CHECKING:
@@ -391,6 +390,5 @@ class _Checker:
         return InputError(f"{self.plan.where}, {what}: cannot be made; {text}")
 
     def _unknown(self, what: str, item: Any, known: Iterable[str]) -> InputError:
-        near = get_close_matches(str(item), list(known), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "add it to the plan"
+        hint = did_you_mean(str(item), known, "add it to the plan")
         return InputError(f"{self.plan.where}, {what}: {item!r} is not in the plan; {hint}")

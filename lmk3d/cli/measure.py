@@ -68,7 +68,7 @@ def _measure_plan(arguments: argparse.Namespace) -> int:
 
 
 def _table(measures: list[Measure]) -> str:
-    from lmk3d.cli.table import aligned
+    from lmk3d.report import aligned
 
     rows = [["measure", "value", "sd", "95 % from", "to", "unit"]]
     for own in measures:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +48,8 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Words that name the valid word most like ``word``: ", did you mean 'predict'?"; nothing where none is."""
-    close = get_close_matches(word, list(valid), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    said = did_you_mean(word, valid, "")
+    return f", {said}" if said else ""
 
 
 def duration_s(text: str) -> float:
@@ -135,16 +134,9 @@ def use_device(text: str) -> str:
         raise InputError(
             f"unknown device {text!r}{nearest(text, ('auto', 'cpu', 'cuda', 'mps'))}; use cpu, cuda or cuda:1"
         )
-    import torch
+    from lmk3d.weights import find_device
 
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if text == "auto":
-        return "cuda" if devices else "cpu"
-    if text == "mps" and torch.backends.mps.is_available():
-        return text
-    if text == "mps" or int(text.partition(":")[2] or 0) >= devices:
-        raise InputError(f"device {text!r} is not there ({devices} CUDA devices are); use --device cpu")
-    return text
+    return str(find_device(text))
 
 
 def bundle_folder(text: str) -> Path:

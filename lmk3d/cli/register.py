@@ -81,7 +81,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
 def _lines(registration: Registration) -> list[str]:
     """The pairs with their errors, the transform's matrix, and what was left out."""
-    from lmk3d.cli.table import aligned
+    from lmk3d.report import aligned
 
     unit = registration.unit
     rows = [["landmark", "weight", f"residual {unit}", f"left out {unit}"]]

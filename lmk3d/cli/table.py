@@ -6,13 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike
 
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["aligned", "landmark_table"]
+__all__ = ["landmark_table"]
 
 
 def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> str:
@@ -22,6 +20,8 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
         landmarks: as predicted; a missing one is said to be missing.
         errors_mm: (N,) true distances, where they are known; NaN where not.
     """
+    from lmk3d.report import aligned
+
     unit = landmarks.unit
     heads = ["landmark", "R", "A", "S", "confidence", f"expected {unit}"]
     if errors_mm is not None:
@@ -35,15 +35,6 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
         cells = [name, *position, _cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
         rows.append(cells + ([] if errors_mm is None else [_cell(errors_mm, row, 2)]))
     return aligned([heads, *rows])
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
 
 
 def _cell(values: Any, row: int, digits: int) -> str:

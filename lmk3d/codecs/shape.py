@@ -70,11 +70,6 @@ class ShapeModel:
         shrunk = shrinkage * covariance + (1 - shrinkage) * np.diag(np.diag(covariance))
         return cls(mean, shrunk + 1e-6 * np.eye(len(shrunk)))  # a micrometre: no direction is ever certain
 
-    @property
-    def spread_mm(self) -> FloatArray:
-        """(N,) root mean square distance of a landmark from its mean."""
-        return np.sqrt(np.diag(self.covariance).reshape(-1, 3).sum(1))
-
     def fit(self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> tuple[FloatArray, float] | None:
         """The similarity that lays the mean shape over candidate points, most of which may be wrong.
 

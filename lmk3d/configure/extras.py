@@ -1,4 +1,4 @@
-"""What a bundle holds beside its training: the paper's own settings, and the metadata MONAI asks for."""
+"""What a bundle holds beside its training: several processes, the paper's own settings, the metadata MONAI asks for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmk3d.configure.plan import Plan
 
-__all__ = ["metadata", "paper_overrides"]
+__all__ = ["metadata", "multi_gpu", "paper_overrides"]
 
 Config = dict[str, Any]
 
+_MULTI_GPU: Config = {
+    "device": "$torch.device(f'cuda:{os.environ[\"LOCAL_RANK\"]}' if torch.cuda.is_available() else 'cpu')",
+    "train#sampler": {"_target_": "DistributedSampler", "dataset": "@train#dataset", "shuffle": True},
+    "train#trainer#network": {
+        "_target_": "torch.nn.parallel.DistributedDataParallel",
+        "module": "$@objective.to(@device)",
+        "find_unused_parameters": True,
+    },
+    "initialize": [
+        "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)",
+        "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
+        "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
+    ],
+    "finalize": ["$torch.distributed.destroy_process_group()"],
+}
+
+
+def multi_gpu(train: Config) -> Config:
+    """What makes train.json that of one of several processes, to go on top of it; the first one writes the curves."""
+    curves = {
+        f"{part}#handlers#{row}#_disabled_": "$int(os.environ['RANK']) > 0"
+        for part in ("train", "validate")
+        for row, handler in enumerate(train[part]["handlers"])
+        if isinstance(handler, dict) and handler["_target_"] == "TensorBoardStatsHandler"
+    }
+    return {**_MULTI_GPU, **curves}
+
 
 def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
-    """Every setting of the paper's, to go on top of train.json.
+    """The paper's settings, to go on top of train.json, all but how long it trains: 11,250 and 45,000 steps there.
 
     Source:
         Tan et al. 2020: 0.4 mm voxels padded to 512^3 and downsampled 4 times, a background channel, exponential

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.configure.extras import flattened, metadata, paper_overrides
+from lmk3d.configure.extras import flattened, metadata, multi_gpu, paper_overrides
 from lmk3d.configure.methods import method_of, targets
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
@@ -39,22 +39,6 @@ _EVALUATE: Config = {
         "$print(@validate#evaluator.state.metrics)",
     ],
     "evaluating": "$@run",
-}
-
-_MULTI_GPU: Config = {
-    "device": "$torch.device(f'cuda:{os.environ[\"LOCAL_RANK\"]}' if torch.cuda.is_available() else 'cpu')",
-    "train#sampler": {"_target_": "DistributedSampler", "dataset": "@train#dataset", "shuffle": True},
-    "train#trainer#network": {
-        "_target_": "torch.nn.parallel.DistributedDataParallel",
-        "module": "$@objective.to(@device)",
-        "find_unused_parameters": True,
-    },
-    "initialize": [
-        "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)",
-        "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
-        "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
-    ],
-    "finalize": ["$torch.distributed.destroy_process_group()"],
 }
 
 # MONAI looks for this file beside the configuration; its own default writes twenty lines an epoch.
@@ -102,19 +86,9 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
         "train.json": train,
         "inference.json": inference,
         "evaluate.json": _EVALUATE,
-        "multi_gpu_train.json": {**_MULTI_GPU, **_silent(train)},
+        "multi_gpu_train.json": multi_gpu(train),
         "paper.json": paper,
         "metadata.json": metadata(plan),
-    }
-
-
-def _silent(train: Config) -> Config:
-    """Curves are those of the first process: what several write, a reader would mix."""
-    return {
-        f"{part}#handlers#{row}#_disabled_": "$int(os.environ['RANK']) > 0"
-        for part in ("train", "validate")
-        for row, handler in enumerate(train[part]["handlers"])
-        if isinstance(handler, dict) and handler["_target_"] == "TensorBoardStatsHandler"
     }
 
 

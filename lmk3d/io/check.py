@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
 from lmk3d.io.datasets import Case, Dataset, read_dataset
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
@@ -142,8 +141,7 @@ class _Check:
         """Note names that are unknown or doubled."""
         known = self.dataset.landmark_names
         for name in sorted(set(landmarks.names) - set(known)):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "add it to landmarks or remove it"
+            hint = did_you_mean(name, known, "add it to landmarks or remove it")
             self.problems.append(f"{at} names {name!r}, which is none of the data set's landmarks; {hint}")
         counts = Counter(landmarks.names)
         if twice := [name for name, count in counts.items() if count > 1 and name not in self.dataset.several]:

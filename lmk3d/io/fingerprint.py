@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Fingerprint", "ImageFacts", "measure_image", "summarise"]
+__all__ = ["Fingerprint", "ImageFacts", "measure_image", "otsu", "summarise"]
 
 PERCENTILES = (0.5, 50.0, 99.5)
 # Voxels of one image that take part in the percentiles; more change them by less than the images differ.
@@ -212,26 +212,33 @@ def foreground(data: NDArray[Any]) -> FloatArray:
         data: (I, J, K); voxels that are not finite are left out.
     Returns:
         (M,) at most about 200,000 values.
-    Source:
-        Otsu 1979, on 256 bins between the 0.5 and the 99.5 percentile.
     """
     step = max(1, round((data.size / _SAMPLE) ** (1 / max(1, sum(side > 1 for side in data.shape)))))
     drawn = data[::step, ::step, ::step].ravel().astype(np.float64)
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return np.zeros(1)
-    low, high = np.percentile(drawn, (0.5, 99.5))
+    return drawn[drawn > otsu(drawn)]
+
+
+def otsu(values: FloatArray) -> float:
+    """The threshold that parts (M,) values best in two; below all of them where they are alike.
+
+    Source:
+        Otsu 1979, on 256 bins between the 0.5 and the 99.5 percentile, which rare extremes do not stretch.
+    """
+    low, high = np.percentile(values, (0.5, 99.5))
     if low == high:
-        low, high = drawn.min(), drawn.max()
+        low, high = values.min(), values.max()
     if low == high:
-        return drawn
-    counts, edges = np.histogram(np.clip(drawn, low, high), bins=256, range=(low, high))
+        return -np.inf
+    counts, edges = np.histogram(np.clip(values, low, high), bins=256, range=(low, high))
     below = np.cumsum(counts)[:-1]
     weighted = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
     above = counts.sum() - below
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (weighted[:-1] / below - (weighted[-1] - weighted[:-1]) / above) ** 2
-    return drawn[drawn > edges[1 + int(np.nanargmax(between))]]
+    return float(edges[1 + int(np.nanargmax(between))])
 
 
 def summarise(name: str, landmark_names: Sequence[str], facts: list[ImageFacts]) -> Fingerprint:

@@ -9,7 +9,16 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS
-from lmk3d.io.packed import ByteSource, check_shape, check_spacing, itk_affine, make_volume, open_source, pack
+from lmk3d.io.packed import (
+    ByteSource,
+    check_shape,
+    check_spacing,
+    itk_affine,
+    make_volume,
+    open_source,
+    pack,
+    seek_tail,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,7 +154,7 @@ class _Header:
         """Where the voxels begin in ``file``; -1 counts them from its end."""
         size = int((self.numbers("headersize", count=1) or [0.0])[0])
         if size == -1 and packing == "raw":
-            file.seek(-min(int(np.prod(shape, dtype=object)) * dtype.itemsize, file.seek(0, 2)), 2)
+            seek_tail(file, shape, dtype)
         elif size > 0:
             file.seek(size)
         return ByteSource(file, self.path, packing)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS
-from lmk3d.io.packed import ByteSource, check_shape, check_spacing, make_volume, open_source, pack
+from lmk3d.io.packed import ByteSource, check_shape, check_spacing, make_volume, open_source, pack, seek_tail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +173,7 @@ class _Header:
         for _ in range(lines):
             file.readline()
         if skip == -1 and packing == "raw":
-            file.seek(-min(int(np.prod(shape, dtype=object)) * dtype.itemsize, file.seek(0, 2)), 2)
+            seek_tail(file, shape, dtype)
         source = ByteSource(file, self.path, packing)
         source.take(max(skip, 0))  # of the unpacked bytes, as the format says
         return source

@@ -29,6 +29,7 @@ __all__ = [
     "open_source",
     "pack",
     "rescaled",
+    "seek_tail",
 ]
 
 # A stretch of compressed bytes; zlib makes at most 1032 of each, which bounds what lies in memory beside the array.
@@ -162,6 +163,11 @@ def itk_affine(spacing: ArrayLike, direction: ArrayLike, origin: ArrayLike) -> F
     affine[:dims, :dims] = np.asarray(direction, float) * np.asarray(spacing, float)
     affine[:dims, 3] = origin
     return LPS_TO_RAS @ affine
+
+
+def seek_tail(file: IO[bytes], shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Go to where voxels begin that are the last bytes of a file; to its beginning where it is shorter."""
+    file.seek(-min(int(np.prod(shape, dtype=object)) * dtype.itemsize, file.seek(0, 2)), 2)
 
 
 def rescaled(data: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:

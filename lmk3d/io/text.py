@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmk3d.errors import InputError
+from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, apply_affine
 
 if TYPE_CHECKING:
@@ -112,6 +111,5 @@ def check_keys(entry: dict[str, Any], known: set[str], where: str) -> None:
     """
     for key in entry:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            hint = did_you_mean(key, known, f"known are {', '.join(sorted(known))}")
             raise InputError(f"{where}: key {key!r} is unknown; {hint}")

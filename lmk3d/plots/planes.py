@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmk3d.io.fingerprint import otsu
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -182,7 +184,7 @@ def grey_window(volume: Volume, *, samples: int = 200_000) -> tuple[float, float
     if not len(sample) or sample.min() == sample.max():
         start = float(sample[0]) if len(sample) else 0.0
         return start, start + 1.0
-    body = sample[sample > _otsu(sample)]
+    body = sample[sample > otsu(sample)]
     body = body if len(body) else sample
     black, white = float(np.percentile(sample, 1)), float(np.percentile(body, 99))
     if sample.min() < 0:
@@ -201,17 +203,3 @@ def _facing(standard: Plane, normal: FloatArray, center_mm: FloatArray) -> Plane
 
 def _scipy_reads(dtype: np.dtype[Any]) -> bool:
     return dtype.isnative and (dtype.kind in "iu" or dtype in (np.float32, np.float64))
-
-
-def _otsu(values: FloatArray) -> float:
-    """The threshold that parts values best in two (Otsu 1979); rare extremes do not stretch its histogram."""
-    low, high = np.percentile(values, [0.1, 99.9])
-    if low == high:
-        return float(low)
-    counts, edges = np.histogram(np.clip(values, low, high), bins=256)
-    centers = (edges[:-1] + edges[1:]) / 2
-    below, above = np.cumsum(counts)[:-1], counts.sum() - np.cumsum(counts)[:-1]
-    sums = np.cumsum(counts * centers)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1:-1][np.nanargmax(between)])
