@@ -24,6 +24,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lmk3d.codecs import ShapeModel
 from lmk3d.geometry import LPS_TO_RAS, apply_affine, fit_similarity
 from lmk3d.io import write_points
 from lmk3d.landmarks import Landmarks
@@ -90,17 +91,6 @@ def read_shapes(path: Path, spacing_mm: float | None) -> dict[str, Shape]:
     return dict(shapes)
 
 
-def mean_shape(shapes: list[np.ndarray], *, rounds: int = 10) -> np.ndarray:
-    """Generalised Procrustes mean of (N, 3) shapes that may lack points, in the pose of the first complete one."""
-    mean = next((shape for shape in shapes if np.isfinite(shape).all()), shapes[0])
-    for _ in range(rounds):
-        aligned = [apply_affine(fit_similarity(shape, mean), shape) for shape in shapes]
-        # Back onto the first mean, so that the scale cannot shrink from round to round.
-        new = np.nanmean(aligned, axis=0)
-        mean = apply_affine(fit_similarity(new, mean), new)
-    return mean
-
-
 def mirror_pairs(mean: np.ndarray) -> tuple[list[tuple[int, int]], list[int], float]:
     """Left and right points of a nearly symmetric shape.
 
@@ -165,7 +155,9 @@ def find_pairs(source: Source, names: list[str], shapes: list[Shape]) -> tuple[l
     if source.pairs == "none":
         return [], []
     nowhere = np.full(3, np.nan)
-    pairs, midline, distance = mirror_pairs(mean_shape([np.array([s.get(n, nowhere) for n in names]) for s in shapes]))
+    pairs, midline, distance = mirror_pairs(
+        ShapeModel.from_shapes([np.array([s.get(n, nowhere) for n in names]) for s in shapes]).mean_mm
+    )
     found = {row for pair in pairs for row in pair} | set(midline)
     alone = [name for row, name in enumerate(names) if row not in found]
     print(
