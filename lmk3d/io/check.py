@@ -16,10 +16,13 @@ from lmk3d.io.datasets import Case, Dataset, read_dataset
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
 from lmk3d.io.points import read_points
+from lmk3d.io.strays import find_strays
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
     from lmk3d.landmarks import Landmarks
 
@@ -85,6 +88,7 @@ class _Check:
     voxels: dict[bytes, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     turned: list[bool] = field(default_factory=list)
+    shapes: list[tuple[str, NDArray[np.float64]]] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)
 
     def look_at(self, case: Case, section: str) -> None:
@@ -103,8 +107,8 @@ class _Check:
         if volume is not None:
             self.facts.append(measure_image(volume, points, case.name, section))
             self.check_known(volume, case, section)
-            if points is not None and volume.grid.shape[2] > 1:
-                self.check_sides(points)
+            if points is not None:
+                self.check_sides(points, volume, at)
 
     def image(self, case: Case, at: str) -> Volume | None:
         """The image, or None if it cannot be used."""
@@ -171,8 +175,14 @@ class _Check:
             reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
         self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
 
-    def check_sides(self, landmarks: Landmarks) -> None:
-        """Remember which left points lie right of their partners."""
+    def check_sides(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
+        """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
+        dims = 2 if volume.grid.shape[2] == 1 else 3
+        single = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
+        if len(landmarks.names) == len(set(landmarks.names)):
+            self.shapes.append((at, (landmarks.ordered(single).points_mm @ volume.grid.upright)[:, :dims]))
+        if dims == 2:
+            return
         right_mm = dict(zip(landmarks.names, landmarks.points_mm[:, 0].tolist(), strict=True))
         for left, right in self.dataset.pairs:
             if np.isfinite(further := right_mm.get(left, np.nan) - right_mm.get(right, np.nan)):
@@ -194,6 +204,13 @@ class _Check:
                 f"{place}: patient {case.patient} is in {home}, too; the error is not that of a new patient"
             )
 
+    def check_shapes(self, shapes: list[tuple[str, NDArray[np.float64]]]) -> None:
+        """Note points that are not where the other cases have them."""
+        names = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
+        known = [pair for pair in self.dataset.pairs if set(pair) <= set(names)]
+        strays = find_strays([shape for _, shape in shapes], names, known, unit=self.facts[0].unit if shapes else "mm")
+        self.notes += [f"{at}: {line}" for (at, _), lines in zip(shapes, strays, strict=True) for line in lines]
+
     def across_cases(self) -> None:
         """Note what only all cases together show."""
         if twice := [name for name, count in self.names.items() if count > 1]:
@@ -205,6 +222,8 @@ class _Check:
                 f"in {np.mean(self.turned):.0%} of all pairs the left point lies right of its partner: the frame of the"
                 " points is wrong (LPS for RAS, or the other way), or pairs names the right one first"
             )
+        for dims in (2, 3):
+            self.check_shapes([(at, shape) for at, shape in self.shapes if shape.shape[1] == dims])
         training = [fact for fact in self.facts if fact.section == "training"]
         if training and self.dataset.sections.get("training"):
             never = [

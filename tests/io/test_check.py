@@ -84,6 +84,25 @@ def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(
         )
 
 
+def test_points_that_are_not_where_other_cases_have_them_are_noted(make, tmp_path):
+    generator, cases = np.random.default_rng(0), []
+    for number in range(6):
+        grid = Grid.around([0.0, 0, 0], (40, 40, 40), 2.0)
+        data = generator.integers(0, 99, grid.shape).astype(np.int16)
+        write_image(Volume(data, grid), tmp_path / f"{number}.nii")
+        points = np.array([[0, 30.0, 5], [-20, 0, 0], [20, 0, 0], [0, -30, 10], [5, 5, -30]])
+        points = points[[0, 2, 1, 3, 4]] if number == 4 else points
+        write_points(
+            Landmarks((*NAMES, "nape", "chin"), points + generator.normal(size=(5, 3))), tmp_path / f"{number}.csv"
+        )
+        cases.append({"image": f"{number}.nii", "points": f"{number}.csv"})
+    result = make(
+        landmarks=[*NAMES, "nape", "chin"], training=cases[:4], validation=[], test=cases[4:], pairs=[NAMES[1:]]
+    )
+    assert result.problems == []
+    assert result.notes == ["test, case 4: left ear and right ear look exchanged"]
+
+
 def test_all_problems_are_found_at_once(make, tmp_path):
     (tmp_path / "a.csv").write_text("name,x,y,z\nnose,1,two,3\n", encoding="utf-8")
     (tmp_path / "b.nii").unlink()
