@@ -13,7 +13,7 @@ import torch
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import build, default_bundle, read_config
 from lmk3d.errors import InputError
-from lmk3d.geometry import Grid, apply_affine, cube_rotations, fit_similarity
+from lmk3d.geometry import Grid, Volume, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmk3d.codecs import HeatmapCodec
-    from lmk3d.geometry import Volume
     from lmk3d.networks import Cascade
     from lmk3d.transforms.intensity import Window
 
@@ -131,6 +130,8 @@ class LandmarkDetector:
             nothing of the volume's size is made. None looks at the whole input at once.
         side_px: films without a spacing are looked at as if their longest side measured this much; None takes their
             pixels as they are.
+        unit: of all these numbers: "mm", or "px" where it was trained on films without a spacing; None takes each image
+            in its own. With "px" a film in mm is looked at in pixels; its points come in mm all the same.
         version: of the bundle, for manifests.
         device: where the networks run.
     Raises:
@@ -154,6 +155,7 @@ class LandmarkDetector:
         tolerance_mm: float = 1.0,
         sliding: Sequence[int] | None = None,
         side_px: float | None = None,
+        unit: str | None = None,
         version: str = "",
         device: str = "cpu",
     ) -> None:
@@ -167,6 +169,8 @@ class LandmarkDetector:
             raise ValueError(f"pose must be 'world' or 'any', got {pose!r}")
         if sliding is not None and (len(sliding) != 3 or min(sliding) < 1):
             raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
+        if unit not in (None, "mm", "px"):
+            raise ValueError(f"unit must be 'mm', 'px' or None, got {unit!r}")
         divisor: Any = network.heatmap.divisor
         if any(side > 1 and side % divisor for side in sides):
             raise ValueError(f"each of sides must be a multiple of {divisor}, got {list(sides)}")
@@ -174,7 +178,7 @@ class LandmarkDetector:
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.sliding, self.side_px, self.device = sliding, side_px, torch.device(device)
+        self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -208,7 +212,7 @@ class LandmarkDetector:
             rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
-                the other way round, or is so large that its spacing must be wrong.
+                the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
         return list(self.detect_stages(volume).values())[-1]
 
@@ -216,7 +220,7 @@ class LandmarkDetector:
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
         self.network.eval()
-        factor, unit = volume.factor_to(self.side_px), volume.unit
+        factor, unit = self._factor(volume), volume.unit
         volume = replace(volume, grid=volume.grid.scaled(factor))
         self._check_size(volume.grid)
         scan = self._prepared(volume)
@@ -240,7 +244,7 @@ class LandmarkDetector:
         if not isinstance(self.codec, DenseCodec):
             return {}
         self.network.eval()
-        grid = volume.grid.scaled(volume.factor_to(self.side_px))
+        grid = volume.grid.scaled(self._factor(volume))
         scan = self._prepared(replace(volume, grid=grid))
         logits, seen = self._dense_maps(scan, self._laid_grid(scan))
         found = {}
@@ -260,6 +264,15 @@ class LandmarkDetector:
     def _shape(self) -> ShapeModel | None:
         covariance = self.network.shape_covariance.cpu().numpy()
         return ShapeModel(self.network.mean_shape.cpu().numpy(), covariance) if covariance.any() else None
+
+    def _factor(self, volume: Volume) -> float:
+        """What brings an image to the size of those of the training."""
+        if self.unit == "mm" and volume.unit == "px":
+            raise InputError("the image says no spacing, but this bundle was trained in mm; say it (--spacing)")
+        if self.unit == "px" and volume.unit == "mm":
+            pixel = 1 / float(volume.grid.spacing_mm[0])
+            return pixel * Volume(volume.data, volume.grid.scaled(pixel), "px").factor_to(self.side_px)
+        return volume.factor_to(self.side_px)
 
     def _check_size(self, grid: Grid) -> None:
         """Refuse what this network was not made for before minutes are spent on it."""

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,24 @@ def test_both_stages_work_on_films_in_any_plane():
         assert last.max() < 0.1 < first.max()
 
 
+@pytest.mark.parametrize("side_px", [None, 60.0])
+def test_films_in_mm_are_looked_at_in_pixels_where_the_training_was(side_px):
+    grid = Grid((60, 48, 1), np.eye(4))
+    points = grid.center_mm + SHAPE_MM[:2] * [1, 1, 0]
+    film = draw(grid, points)
+    finder = detector(2, heatmap=FlatDepth(BlobStage(HEIGHTS[:2])), side_px=side_px, unit="px")
+    found = finder.detect(replace(film, grid=grid.scaled(0.14)))
+    assert found.unit == "mm"
+    assert_allclose(found.points_mm, 0.14 * finder.detect(replace(film, unit="px")).points_mm, atol=1e-6)
+
+
+def test_films_without_a_spacing_are_refused_where_the_training_was_in_mm():
+    finder = detector(2, heatmap=FlatDepth(BlobStage(HEIGHTS[:2])), unit="mm")
+    film = draw(Grid((60, 48, 1), np.eye(4)), SHAPE_MM[:2] * [1, 1, 0])
+    with pytest.raises(InputError, match=r"says no spacing, but this bundle was trained in mm; say it \(--spacing\)"):
+        finder.detect(replace(film, unit="px"))
+
+
 def test_films_without_a_spacing_are_found_at_any_size_of_their_pixels():
     grid = Grid((60, 48, 1), np.eye(4))
     points = grid.center_mm + SHAPE_MM[:2] * [1, 1, 0]
@@ -297,6 +316,7 @@ def test_volumes_are_refused_where_films_are_expected():
         ({"levels": []}, "the network has 1 refiners, but 0 levels came"),
         ({"levels": [Level(1.0, 12, share=(1.0, 0.5))]}, "share must be one number or 4, got 2"),
         ({"pose": "anny"}, "pose must be 'world' or 'any', got 'anny'"),
+        ({"unit": "cm"}, "unit must be 'mm', 'px' or None, got 'cm'"),
         ({"sides": (16, 10, 1)}, r"each of sides must be a multiple of 8, got \[16, 10, 1\]"),
         ({"sliding": (8, 8)}, r"sliding must be three sides of at least 1 voxel, got \[8, 8\]"),
     ],

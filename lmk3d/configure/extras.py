@@ -139,6 +139,7 @@ def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to 
         "supported_apps": {},
         "name": plan.name,
         "task": "anatomical landmark detection",
+        "method": plan.method,
         "description": plan.description,
         "authors": "The lmk3d developers",
         "copyright": "The lmk3d developers, Apache-2.0",

@@ -172,6 +172,7 @@ def _detector(plan: Plan) -> Config:
             "tolerance_mm": plan.tolerance_mm,
             "sides": "@sides",
             **({} if plan.side_px is None else {"side_px": plan.side_px}),
+            "unit": plan.unit,
         },
     }
 

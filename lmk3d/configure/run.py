@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from itertools import islice
+from pathlib import Path
 from pydoc import locate
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from lmk3d.weights import find_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 __all__ = ["parsed", "train_dataset"]
 
@@ -35,7 +35,7 @@ def train_dataset(
     dataset: Path,
     output: Path,
     *,
-    method: str = "cascade",
+    method: str | None = None,
     budget_s: float | None = None,
     device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -44,14 +44,15 @@ def train_dataset(
 
     Args:
         dataset: the data set's JSON.
-        method: "cascade", or one of ``lmk3d.configure.methods``.
+        method: "cascade" (which None means for a new bundle), or one of ``lmk3d.configure.methods``.
         output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
         budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
         overrides: values of train.json by id, such as {"epochs": 50}; they are written into it, and into inference.json
             where it has them, too.
     Raises:
-        InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch.
+        InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch; if
+            the bundle that is there was made for other landmarks, begun on another data set or with another method.
     """
     begun = time.monotonic()
     if output.exists() and not output.is_dir():
@@ -60,19 +61,9 @@ def train_dataset(
     if device is not None:
         here["device"] = f"$torch.device('{find_device(device)}')"
     if not (output / "train.json").is_file():
-        result = check_dataset(dataset)
-        if result.problems:
-            more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
-            raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
-        print(result.fingerprint.table(), *(f"note        {note}" for note in result.notes), sep="\n", flush=True)
-        known = read_dataset(dataset).with_validation()
-        plan = plan_for(known, dataset, result.fingerprint)
-        plan = plan if method == "cascade" else with_method(plan, method, known)
-        # A slip among the changes is told before a file is written.
-        _changed(bundle_files(plan)["train.json"], output / "train.json", changes)
-        write_bundle(output, plan)
-        _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
-        print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
+        _begin_bundle(dataset, output, method, changes)
+    else:
+        _check_fit(output, dataset, method)
     begins, closing = not (output / "models" / "last.pt").is_file(), 0.0
     if budget_s is not None and begins:
         found, closing = _epochs_within(output, here | changes, budget_s - (time.monotonic() - begun))
@@ -93,6 +84,39 @@ def train_dataset(
     trainer.run()
     used = str(parser.get_parsed_content("device"))
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
+
+
+def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapping[str, Any]) -> None:
+    """Write a new bundle for a data set, once both are seen to be sound."""
+    result = check_dataset(dataset)
+    if result.problems:
+        more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
+        raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
+    print(result.fingerprint.table(), *(f"note        {note}" for note in result.notes), sep="\n", flush=True)
+    known = read_dataset(dataset).with_validation()
+    plan = plan_for(known, dataset, result.fingerprint)
+    plan = plan if method in (None, "cascade") else with_method(plan, method, known)
+    # A slip among the changes is told before a file is written.
+    _changed(bundle_files(plan)["train.json"], output / "train.json", changes)
+    write_bundle(output, plan)
+    _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
+    print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
+
+
+def _check_fit(folder: Path, dataset: Path, method: str | None) -> None:
+    """Refuse to train a bundle that is there on what it was not made for."""
+    config, about = read_config(folder, "train.json")[1], folder / "metadata.json"
+    made_with = read_config(folder, about.name)[1].get("method") if about.is_file() else None
+    another = f"choose another --output for {dataset}"
+    if method is not None and made_with not in (None, method):
+        raise InputError(f"{folder}: is a bundle of the method {made_with}, not of {method}; {another}")
+    names, begun_on = config.get("names"), config.get("dataset")
+    if isinstance(names, list) and tuple(names) != read_dataset(dataset).landmark_names:
+        raise InputError(f"{folder}: is a bundle for other landmarks than those of the data set; {another}")
+    if not begun_on or not (folder / "models" / "last.pt").is_file() or not Path(begun_on).is_file():
+        return
+    if Path(begun_on).resolve() != dataset.resolve():
+        raise InputError(f"{folder}: its training began on {begun_on}; go on with that, or {another}")
 
 
 def _made(parser: ConfigParser, path: Path) -> Any:

@@ -24,7 +24,7 @@ def test_train_hands_over_paths_budget_device_and_overrides(calls, tmp_path):
     data, out = tmp_path / "d.json", tmp_path / "out"
     words = ["train", str(data), "--output", str(out), "--budget", "1h30m", "--device", "cpu"]
     assert main([*words, "--set", "epochs=3", "--set", "name=x"]) == 0
-    options = {"method": "cascade", "budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
+    options = {"method": None, "budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
     assert calls == [("train_dataset", (data, out), options)]
 
 

@@ -80,6 +80,32 @@ def test_what_is_set_for_training_holds_for_prediction(bundle, tiny_dataset, mon
     assert again["detector"] == {**after["detector"], "min_presence": 0.25}
 
 
+def test_a_bundle_is_not_trained_on_what_it_was_not_made_for(bundle, tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "evaluate", lambda *paths, **options: None)
+    content = json.loads(tiny_dataset.read_text(encoding="utf-8"))
+    others = {}
+    for name, changed in ("copy", content), ("other", content | {"landmarks": ["left", "right", "up"], "pairs": []}):
+        others[name] = tmp_path / f"{name}.json"
+        for section in ("training", "validation"):
+            for case in changed[section]:
+                case.update({key: str(tiny_dataset.parent / case[key]) for key in ("image", "points")})
+        others[name].write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"bundle: is a bundle for other landmarks .*another --output for .*other.json"
+    ):
+        train_dataset(others["other"], bundle, device="cpu")
+    with pytest.raises(InputError, match=r"bundle: is a bundle of the method cascade, not of plain; choose another"):
+        train_dataset(tiny_dataset, bundle, method="plain", device="cpu")
+    train_dataset(tiny_dataset, bundle, method="cascade", device="cpu", overrides={"epochs": 1})
+    with pytest.raises(InputError, match=r"bundle: its training began on .*dataset.json; go on with that, or choose"):
+        train_dataset(others["copy"], bundle, device="cpu")
+    assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 1
+    config = read_config(bundle, "train.json")[1]
+    (bundle / "train.json").write_text(json.dumps(config | {"dataset": str(tmp_path / "moved.json")}), encoding="utf-8")
+    train_dataset(others["copy"], bundle, device="cpu", overrides={"epochs": 2})  # the data set has been moved
+    assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 2
+
+
 def test_a_budget_leaves_time_for_the_evaluation_of_a_training_that_goes_on(bundle, tiny_dataset, monkeypatch):
     monkeypatch.setattr(run, "evaluate", lambda *paths, **options: None)
     bounds = []
