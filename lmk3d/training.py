@@ -53,6 +53,9 @@ __all__ = [
     "total_loss",
 ]
 
+# Seconds of work that a run which is killed may lose.
+_MOST_LOST_S = 60.0
+
 
 class CascadeObjective(nn.Module):
     """Both stages' losses on one batch; wrapped as a module so that one forward pass feeds several GPUs alike.
@@ -324,7 +327,7 @@ class Resume:
         network: whose weights model.pt holds; its key in ``save``.
         transform: the training transforms, whose random state follows the epoch.
         evaluator: whose "mean_error_mm" says which weights are best; None keeps the newest.
-        interval: epochs between checkpoints; match it with the validation's.
+        interval: epochs between those whose weights may be the best; match it with the validation's.
         seed: of everything random.
     """
 
@@ -341,7 +344,7 @@ class Resume:
     ) -> None:
         self.folder, self.save, self.network, self.transform = Path(folder), dict(save), network, transform
         self.evaluator, self.interval, self.seed, self.best = evaluator, interval, seed, float("inf")
-        self.stored = 0
+        self.stored, self.written = 0, time.monotonic()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
@@ -380,8 +383,15 @@ class Resume:
             self.transform.set_random_state(seed=seed)
 
     def store(self, engine: Engine) -> None:
-        """At the end of an interval write model.pt, if the validation was the best so far, and last.pt."""
-        if _rank() or (engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs):
+        """At the end of an interval write model.pt, if the validation was the best so far, and last.pt.
+
+        Between two intervals last.pt is written where a minute's work would be lost otherwise.
+        """
+        if _rank():
+            return
+        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+            if time.monotonic() - self.written > _MOST_LOST_S:
+                self._write(engine, model=False)
             return
         error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
         better = self.evaluator is None or error < self.best
@@ -403,7 +413,7 @@ class Resume:
         if getattr(engine, "scaler", None) is not None:
             state["scaler"] = engine.scaler.state_dict()
         _save({**state, "epoch": engine.state.epoch, "best": self.best}, self.folder / "last.pt")
-        self.stored = engine.state.epoch
+        self.stored, self.written = engine.state.epoch, time.monotonic()
 
 
 def _save(content: Any, path: Path) -> None:

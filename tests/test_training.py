@@ -371,6 +371,26 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, tiny_dataset, capsys)
     assert not list(tmp_path.rglob("*.part"))  # nothing half-written is left
 
 
+def test_no_more_than_a_minute_is_lost_between_two_validations(tmp_path, tiny_dataset, monkeypatch):
+    plan = plan_of(tiny_dataset, epochs=6, validate_every=4)
+    trainer_of(tmp_path / "whole", plan)[0].run()
+    monkeypatch.setattr("lmk3d.training._MOST_LOST_S", 0.0)
+    first, _ = trainer_of(tmp_path / "killed", plan)
+
+    def kill(engine):
+        if engine.state.epoch == 4:
+            raise RuntimeError("killed")
+
+    first.add_event_handler(Events.ITERATION_COMPLETED, kill)
+    with pytest.raises(RuntimeError, match="killed"):
+        first.run()
+    assert torch.load(tmp_path / "killed" / "models" / "last.pt", weights_only=True)["epoch"] == 3
+    assert not (tmp_path / "killed" / "models" / "model.pt").exists()  # no validation has spoken yet
+    trainer_of(tmp_path / "killed", plan)[0].run()
+    for name in ("last.pt", "model.pt"):
+        assert_same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
+
+
 def test_two_epochs_and_two_more_are_four(tmp_path, tiny_dataset):
     plan = plan_of(tiny_dataset)
     schedule = {"train#lr_scheduler#T_max": 4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parsed", "train_dataset"]
 
+_ABOVE_ZERO = {"epochs", "validate_every", "spacing_mm", "learning_rate", "batch_size", "max_epochs"}
 _OWN = ("imports", "bundle_root", "device", "run")  # of train.json and inference.json each
 
 
@@ -128,9 +130,9 @@ def _made(parser: ConfigParser, path: Path) -> Any:
     try:
         return parser.get_parsed_content("train#trainer")
     except RuntimeError as error:  # MONAI's own, round that of the component
-        if not isinstance(error.__cause__, ValueError):
-            raise
-        raise InputError(f"{path}: {error.__cause__}; correct that setting") from error
+        if error.__cause__ is None or isinstance(error.__cause__, InputError):
+            raise error.__cause__ or error from None
+        raise InputError(f"{path}: {' '.join(str(error.__cause__).split())}; correct that setting") from error
 
 
 def parsed(folder: Path, changes: Mapping[str, Any]) -> ConfigParser:
@@ -150,11 +152,31 @@ def _changed(config: Mapping[str, Any], path: Path, changes: Mapping[str, Any]) 
         if name.replace("::", "#").split("#")[0] not in config:
             raise InputError(f"{path}: it has no {name!r}; {hint(name, config)}")
         try:
+            _check_kind(parser.get(name), name, value, path)
             parser[name] = value
+        except InputError:
+            raise
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise InputError(f"{path}: {name!r} leads nowhere in it ({error}); give the id of an entry") from error
     check(parser.get(), path, _finder())
     return parser
+
+
+def _check_kind(old: Any, name: str, value: Any, path: Path) -> None:
+    """Refuse a value of another kind than the one it replaces; expressions and references may be anything."""
+    if any(isinstance(one, str) and one[:1] in ("$", "@", "%") for one in (old, value)):
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    kinds = {
+        "true or false": not isinstance(old, bool) or isinstance(value, bool),
+        "a whole number": type(old) is not int or (number and value == int(value)),
+        "a number": type(old) is not float or number,
+        "a number above 0": name.split("#")[-1] not in _ABOVE_ZERO or (number and value > 0),
+        "a list, such as [1, 2]": not isinstance(old, list) or isinstance(value, list),
+        "an object of JSON": not isinstance(old, dict) or isinstance(value, dict),
+    }
+    if wanted := next((kind for kind, fits in kinds.items() if not fits), None):
+        raise InputError(f"{path}: {name} cannot be {value!r}; give {wanted}")
 
 
 def _finder() -> Callable[[str], Any]:

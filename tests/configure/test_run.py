@@ -224,6 +224,14 @@ def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, tiny_dataset):
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
+        ({"epochs": "abc"}, "train.json: epochs cannot be 'abc'; give a whole number"),
+        ({"epochs": 1.5}, "train.json: epochs cannot be 1.5; give a whole number"),
+        ({"epochs": 0}, "train.json: epochs cannot be 0; give a number above 0"),
+        ({"levels#0#spacing_mm": -1.0}, "levels#0#spacing_mm cannot be -1.0; give a number above 0"),
+        ({"learning_rate": float("nan")}, "train.json: learning_rate cannot be nan; give a number"),
+        ({"sides": "[16,16"}, r"train.json: sides cannot be '\[16,16'; give a list, such as \[1, 2\]"),
+        ({"codec": "foo"}, "train.json: codec cannot be 'foo'; give an object of JSON"),
+        ({"detector#pose": "foo"}, "train.json: pose must be 'world' or 'any', got 'foo'; correct that setting"),
         ({"epoch": 3}, r"train.json: it has no 'epoch'; did you mean 'epochs'\?"),
         (
             {"train#trainer#max_epoch": 3},
