@@ -44,6 +44,8 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         raise InputError(f"{target.parent}: no such folder; make it first")
     if len(folders) < 2:
         raise InputError(f"{folders[0] if folders else target}: one bundle is no ensemble; name two or more")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError(f"{target}: a bundle was named twice; name each once")
     for folder in folders:
         _check_agreement(folder, folders[0])
     config = read_config(folders[0], "inference.json")[1]

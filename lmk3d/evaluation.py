@@ -111,6 +111,9 @@ class _Task:
         names = [case.name for case in cases]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
+        for case in cases:  # a slip in the last file is told before the first case is predicted
+            for path in filter(None, (case.points, case.second_points)):
+                read_points(path)
         if self.output is not None:
             _make_folder(self.output)
         return cases

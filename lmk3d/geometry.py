@@ -56,7 +56,8 @@ class Grid:
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"shape must be three sides of at least 1 voxel, got {self.shape}")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise ValueError(f"affine must be a finite (4, 4) matrix, got shape {affine.shape}: {affine.tolist()}")
+            what = "NaN or infinite values" if affine.shape == (4, 4) else f"shape {affine.shape}"
+            raise ValueError(f"affine must be a finite (4, 4) matrix, got {what}")
         edges = np.linalg.norm(affine[:3, :3], axis=0)
         # Volume of the voxel against that of a box of the same edges: 0 where the axes lie in a plane.
         if edges.min() < 1e-9 or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-6:

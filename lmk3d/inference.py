@@ -465,7 +465,9 @@ class LandmarkDetector:
         points = np.where(there[:, None], guess.points_mm / factor, np.nan)
         error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
         names = tuple(self.names[number] for number in guess.numbers)
-        return Landmarks(names, points, np.clip(guess.presence, 0, 1), error, unit)
+        presence = np.clip(guess.presence, 0, 1)
+        outside = ~there & (presence >= self.min_presence)  # a point that was moved out of the image is not in it
+        return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit)
 
 
 def _grid_of(maps: Tensor, grid: Grid) -> Grid:

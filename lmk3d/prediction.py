@@ -158,7 +158,8 @@ class _Earlier:
             return "and no manifest says what it was made from"
         image, bundle = manifest["input"], manifest["bundle"]
         if digest_input(job.image, depth=image["shape"][2]) != (image["files"], image["sha256"]):
-            return "made before the scan was changed"
+            other, own = Path(image["path"]).name, job.patient.hide(job.image.name)
+            return "made before the scan was changed" if other == own else f"made from {other}"
         if {key: bundle.get(key) for key in self._digests} != self._digests:
             return "made with another bundle or other weights"
         same = manifest.get("options") == asked(self.options, job.patient)

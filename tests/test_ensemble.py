@@ -107,6 +107,8 @@ def test_what_cannot_be_joined_is_told_in_one_line_and_leaves_nothing(bundles, t
     target = tmp_path / "joined"
     with pytest.raises(InputError, match="one bundle is no ensemble; name two or more"):
         join_bundles(bundles[:1], target)
+    with pytest.raises(InputError, match="joined: a bundle was named twice; name each once"):
+        join_bundles([*bundles, bundles[0].parent / "." / bundles[0].name], target)
     other = shutil.copytree(bundles[1], tmp_path / "other")
     config = json.loads((other / "inference.json").read_text(encoding="utf-8"))
     (other / "inference.json").write_text(json.dumps({**config, "spacing_mm": 3.0}), encoding="utf-8")

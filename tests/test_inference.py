@@ -186,7 +186,9 @@ def test_a_point_that_a_refiner_moves_out_of_the_image_is_missing():
     finder = detector()
     finder.network.refiners[0] = Away()
     grid = Grid.around([0.0, 0, 0], (48, 48, 48), 1.0)
-    assert not finder.detect(draw(grid, SHAPE_MM)).present.any()
+    found = finder.detect(draw(grid, SHAPE_MM))
+    assert not found.present.any()
+    assert_array_equal(found.confidence, 0)  # sure as the first stage was
 
 
 def test_films_are_found_in_their_plane():

@@ -93,7 +93,8 @@ def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapp
     result = check_dataset(dataset)
     if result.problems:
         more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
-        raise InputError(f"{dataset}: {result.problems[0]}{more}; `lmk3d check {dataset}` lists them all")
+        first = result.problems[0].removeprefix(f"{dataset}: ")
+        raise InputError(f"{dataset}: {first}" + (f"{more}; `lmk3d check {dataset}` lists them all" if more else ""))
     print(result.fingerprint.table(), *(f"note        {note}" for note in result.notes), sep="\n", flush=True)
     known = read_dataset(dataset).with_validation()
     plan = plan_for(known, dataset, result.fingerprint)

@@ -36,13 +36,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: if the folder does not exist or cannot be written, if ``path`` is a folder, or if the disk is full.
     """
     path = Path(path)
+    target = path.resolve() if path.is_symlink() else path  # what a link leads to is replaced, not the link
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=target.parent))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
     try:
         yield folder / path.name
-        _rename(folder / path.name, path)
+        _rename(folder / path.name, target)
     except OSError as error:
         if error.errno not in _FULL:
             raise

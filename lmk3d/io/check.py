@@ -98,10 +98,14 @@ class _Check:
         key = case.image.resolve() / (case.series or "")
         if key in self.where:
             self.problems.append(f"{at}: {case.image} is already the image of {self.where[key]}; keep it in one place")
-        volume = None if key in self.where else self.image(case, at)
-        self.where.setdefault(key, at)
+        known = self.where.setdefault(key, at) != at
+        volume = None if known else self.image(case, at)
         if case.points is None and section != "test":
             self.problems.append(f"{at}: has no points; give a file of points or leave the case out")
+        if case.points is not None and not known:
+            owner = self.where.setdefault(case.points.resolve(), at)
+            if owner != at:
+                self.problems.append(f"{at}: {case.points} holds the points of {owner}; give each case its own")
         points = self.points(case.points, volume, at, "points")
         self.points(case.second_points, volume, at, "second_points")
         if volume is not None:

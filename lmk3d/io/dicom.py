@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["BAD_ARCHIVE", "Series", "choose_series", "entries_in", "find_series", "is_dicom", "read_dicom"]
+__all__ = ["BAD_ARCHIVE", "Series", "choose_series", "entries_in", "find_series", "hidden", "is_dicom", "read_dicom"]
 
 # What telling apart, ordering and choosing need; pixels are read later, and only those of the chosen series.
 _TAGS = [
@@ -109,11 +109,11 @@ def find_series(entries: Iterable[Entry], *, damaged: list[Entry] | None = None)
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
     """The DICOM files of a folder and, if ``deep``, of its subfolders; sorted, hidden files and folders left out."""
     files = folder.rglob("*") if deep else folder.glob("*")
-    shown = [path for path in sorted(files) if not _hidden(path.relative_to(folder))]
+    shown = [path for path in sorted(files) if not hidden(path.relative_to(folder))]
     return [Entry(path) for path in shown if path.is_file() and is_dicom(path)]
 
 
-def _hidden(path: PurePath) -> bool:
+def hidden(path: PurePath) -> bool:
     """Whether a file, or a folder that it lies in, is hidden, as what a Mac leaves behind."""
     return any(part.startswith(".") for part in path.parts)
 
@@ -135,7 +135,7 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         chosen, single = choose_series(path, series, stack)
         if chosen.is_volume:
             if spacing_mm is not None:
-                raise InputError(f"{path}: says its own spacing; leave spacing_mm out")
+                raise InputError(f"{path}: says its own spacing; give none")
             return stack_slices(chosen.frames, path)
         if any(frame.position is not None for frame in chosen.frames):
             raise InputError(f"{path}: series {chosen} mixes slices and images without a place; give the slices alone")
@@ -179,7 +179,7 @@ def _members(path: Path, stack: ExitStack) -> list[Entry]:
         if damaged := archive.testzip():
             raise InputError(f"{path}: {damaged} in it is damaged; copy the archive again")
         names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        names = [name for name in names if not _hidden(PurePosixPath(name))]
+        names = [name for name in names if not hidden(PurePosixPath(name))]
         members = []
         for name in names:
             with archive.open(name) as file:
@@ -198,4 +198,4 @@ def _choose(found: list[Series], series: str | None, path: Path) -> Series:
         return wanted[0]
     listed = "; ".join(str(one) for one in found[:_LISTED]) + ("; ..." if len(found) > _LISTED else "")
     what = f"holds {len(found)} series" if series is None else f"has no single series {series!r}"
-    raise InputError(f"{path}: {what}; choose one with series= by UID, number or description: {listed}")
+    raise InputError(f"{path}: {what}; choose one (--series) by UID, number or description: {listed}")

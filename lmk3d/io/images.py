@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lmk3d.geometry import Volume
+    from lmk3d.io.dicom import Series
     from lmk3d.io.dicom_frames import Entry
 
 __all__ = ["find_images", "read_image", "write_image"]
@@ -44,7 +46,7 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
     name = path.name.lower()
     if path.is_file() and name.endswith(_VOLUMES + _FILMS):
         if series is not None:
-            raise InputError(f"{path}: is no DICOM series; leave series out")
+            raise InputError(f"{path}: is no DICOM series; choose none")
         try:
             return _read_file(path, name, spacing_mm)
         except MemoryError:
@@ -70,7 +72,7 @@ def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
 
         return read_nrrd(path, spacing_mm=spacing_mm)
     if spacing_mm is not None:
-        raise InputError(f"{path}: says its own spacing; leave spacing_mm out")
+        raise InputError(f"{path}: says its own spacing; give none")
     from lmk3d.io.nifti import read_nifti
 
     return read_nifti(path)
@@ -106,10 +108,10 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
 def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The scans that these files and folders hold, each as a path for ``read_image``.
 
-    A folder's own images are one scan each; pictures beside volumes are taken for previews and left out. DICOM files,
-    also those in its subfolders, are one scan a series: the folder itself stands for its only series, a file for each
-    of several. Files that belong to one series count once. A damaged DICOM file is a scan of its own, which cannot be
-    read. Hidden files are left out.
+    Volumes in a folder and its subfolders are one scan each, and so are the folder's own pictures, which are taken for
+    previews beside volumes and left out. DICOM files, also those in subfolders, are one scan a series: the folder that
+    holds it alone stands for a series, else its first file. A damaged DICOM file, and a link that leads nowhere, are
+    scans of their own, which cannot be read. Hidden files are left out.
 
     Args:
         inputs: files and folders; a file is taken as it is if it exists.
@@ -126,42 +128,68 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
         found.update(dict.fromkeys(_in_folder(path) if path.is_dir() else [path]))
     if not found:
         raise InputError("no images were given; name at least one file or folder")
+    for path in found:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{str(path)!a}: is no name in UTF-8, which outputs have; rename it") from None
     return _once_a_series(list(found))
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    names = {path: path.name.lower() for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."}
-    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES)]
-    images = volumes or [path for path, name in names.items() if name.endswith(_FILMS)]
-    from lmk3d.io.dicom import entries_in, find_series
+    from lmk3d.io.dicom import entries_in, find_series, hidden
 
+    # A link that leads nowhere is a scan that cannot be read, and told as one.
+    files = [path for path in sorted(folder.rglob("*")) if not hidden(path.relative_to(folder)) and not path.is_dir()]
+    names = {path: path.name.lower() for path in files}
+    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES)]
+    films = [path for path, name in names.items() if path.parent == folder and name.endswith(_FILMS)]
+    images = volumes + ([] if any(path.parent == folder for path in volumes) else films)
     entries = entries_in(folder)
     damaged: list[Entry] = []
     series = find_series(entries, damaged=damaged) if entries else []
     if not images and not damaged and len(series) == 1 and series[0].is_volume:
         return [folder]
-    scans = [path for one in series for path in (one.paths[:1] if one.is_volume else one.paths)]
+    scans = [path for one in series if not one.is_volume for path in one.paths]
+    scans += _homes([one for one in series if one.is_volume], [*scans, *(entry.path for entry in damaged)])
     scans += [entry.path for entry in damaged]  # each is an error of its own when it is read
     if not images and not scans:
         raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
     return sorted({*images, *scans})
 
 
+def _homes(series: list[Series], others: list[Path]) -> list[Path]:
+    """What stands for each series of slices: the folder that holds its files and no others, or else its first file."""
+    owners = defaultdict(set)
+    for number, paths in enumerate([*(one.paths for one in series), others]):
+        for parent in {path.parent for path in paths}:
+            for folder in (parent, *parent.parents):
+                owners[folder].add(number)
+    found = []
+    for number, one in enumerate(series):
+        home, several = one.paths[0].parent, len(one.paths) > 1
+        alone = several and owners[home] == {number} and all(path.parent == home for path in one.paths)
+        found.append(home if alone else one.paths[0])
+    return found
+
+
 def _once_a_series(paths: list[Path]) -> list[Path]:
-    """Leave out files of a DICOM series of slices that another file already stands for."""
+    """Let one path stand for all files of a DICOM series of slices: as in a folder of theirs."""
     from lmk3d.io.dicom import find_series, is_dicom
     from lmk3d.io.dicom_frames import Entry
 
-    kept, seen = [], set()
+    kept: dict[Path | tuple[Path, str], list[Path]] = {}
     for path in paths:
+        key: Path | tuple[Path, str] = path
         if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
             damaged: list[Entry] = []
-            for series in find_series([Entry(path)], damaged=damaged):
-                key = (path.parent, series.uid) if series.is_volume and len(series.frames) == 1 else path
-                if key not in seen:
-                    kept.append(path)
-                seen.add(key)
-            kept += [entry.path for entry in damaged]
-        else:
-            kept.append(path)
-    return kept
+            found = find_series([Entry(path)], damaged=damaged)
+            if not found and not damaged:  # a report, or the like
+                continue
+            for series in found:
+                if series.is_volume and len(series.frames) == 1:
+                    key = path.parent, series.uid
+        kept.setdefault(key, []).append(path)
+    homes = {path.parent for same in kept.values() if len(same) > 1 for path in same}
+    alone = {home for home in homes if _in_folder(home) == [home]}
+    return [same[0].parent if len(same) > 1 and same[0].parent in alone else same[0] for same in kept.values()]

@@ -134,7 +134,7 @@ class _Header:
         dims = len(self.fields["dimsize"].split())
         own = self.numbers("elementspacing", "elementsize", count=dims)
         if own is not None and spacing_mm is not None:
-            raise InputError(f"{self.path}: says its own spacing; leave spacing_mm out")
+            raise InputError(f"{self.path}: says its own spacing; give none")
         spacing = [spacing_mm or 1.0] * dims if own is None else own
         check_spacing(spacing, self.path)
         # One axis after the other: the columns of ITK's direction matrix.

@@ -133,7 +133,7 @@ class _Header:
         affine, known = np.eye(4), True
         axes = self.vectors("space directions")
         if spacing_mm is not None and (axes or "spacings" in self.fields):
-            raise InputError(f"{self.path}: says its own spacing; leave spacing_mm out")
+            raise InputError(f"{self.path}: says its own spacing; give none")
         if axes:
             for column, axis in enumerate(axes[:3]):
                 if axis is None or len(axis) > 3:

@@ -43,15 +43,25 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        InputError: if it cannot be read, or where it stops being JSON.
+        InputError: if it cannot be read, where it stops being JSON, or if an object names a key twice.
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: is no valid JSON ({error.msg}); correct the file") from None
     except RecursionError:
         raise InputError(f"{path}: is nested too deeply to be a file of this package") from None
+    except KeyError as error:
+        raise InputError(f"{path}: key {error} stands twice in one object; keep one of them") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys all differ: of two alike JSON would drop one without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise KeyError(next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number])))
+    return content
 
 
 def parse_frame(value: object, where: str) -> str:

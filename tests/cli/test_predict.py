@@ -184,8 +184,8 @@ def test_a_patient_shows_nowhere_unless_asked_for(tmp_path, write_series, fake_b
     assert main(words) == 2
     assert "2 of 4 scans done (2 of them by an earlier run)" in capsys.readouterr().out
     assert main([*words, "--names"]) == 2
-    assert "cohort/Doe_Jane/4711/0.dcm" in capsys.readouterr().out
-    assert (tmp_path / "out" / "ROE_Jim_0.csv").exists()
+    assert "cohort/Doe_Jane/4711:" in capsys.readouterr().out
+    assert (tmp_path / "out" / "ROE_Jim.csv").exists()
 
 
 def draw_title(_volume, _landmarks, path, *, title):

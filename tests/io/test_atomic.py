@@ -71,6 +71,21 @@ def test_target_that_is_a_folder_is_refused(tmp_path):
         write()
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "deep").mkdir()
+    real, link = tmp_path / "deep" / "real.txt", tmp_path / "link.csv"
+    real.write_text("old", encoding="utf-8")
+    try:
+        link.symlink_to(real)
+    except OSError:
+        pytest.skip("links need a right that this user lacks")
+    with atomic_path(link) as path:
+        assert path.name == "link.csv"  # writers choose the format by the name
+        path.write_text("new", encoding="utf-8")
+    assert link.is_symlink()
+    assert real.read_text(encoding="utf-8") == "new"
+
+
 def test_block_that_writes_nothing_is_a_mistake_of_the_program(tmp_path):
     with pytest.raises(FileNotFoundError, match="wrote nothing"), atomic_path(tmp_path / "a.txt"):
         pass

@@ -51,17 +51,26 @@ def test_copies_of_an_image_are_noted(make, tmp_path):
     assert make().notes == [
         "validation, case b: the same image as training, case a; its error is not that of a new patient"
     ]
-    shutil.copy(tmp_path / "a.nii", tmp_path / "d.nii")
-    again = make(training=[{"image": f"{name}.nii", "points": "a.csv"} for name in "ad"], validation=[])
+    for ending in ("nii", "csv"):
+        shutil.copy(tmp_path / f"a.{ending}", tmp_path / f"d.{ending}")
+    again = make(training=[{"image": f"{name}.nii", "points": f"{name}.csv"} for name in "ad"], validation=[])
     assert again.problems == []
     assert again.notes == ["training, case d: the same image as training, case a; it counts twice"]
+
+
+def test_points_that_two_images_share_are_a_slip(make):
+    shared = [{"image": "a.nii", "points": "a.csv"}, {"image": "b.nii", "points": "a.csv"}]
+    problem = only(make(training=shared[:1], validation=shared[1:]))
+    assert problem.startswith("validation, case b: ")
+    assert problem.endswith("a.csv holds the points of training, case a; give each case its own")
 
 
 def test_patients_in_two_sections_are_noted(make, tmp_path):
     volume = read_image(tmp_path / "b.nii")
     for number, name in enumerate("bcd", 1):  # images that differ
         write_image(replace(volume, data=volume.data + np.int16(number)), tmp_path / f"{name}.nii")
-    cases = {name: {"image": f"{name}.nii", "points": "a.csv", "patient": "x"} for name in "abcd"}
+        shutil.copy(tmp_path / "a.csv", tmp_path / f"{name}.csv")
+    cases = {name: {"image": f"{name}.nii", "points": f"{name}.csv", "patient": "x"} for name in "abcd"}
     result = make(training=[cases["a"], cases["b"]], validation=[cases["c"]], test=[cases["d"] | {"patient": "y"}])
     assert result.problems == []
     assert result.notes == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,28 @@ def test_files_and_folders_give_each_scan_once_and_sorted(tmp_path):
     ]
 
 
+def test_volumes_of_subfolders_are_scans_and_so_are_links_that_lead_nowhere(tmp_path):
+    touch(*(tmp_path / name for name in ("sub-1/anat/t1.nii.gz", "sub-2/t1.nii", "film.png", ".old/x.nii")))
+    lost = tmp_path / "lost.nii.gz"
+    try:
+        lost.symlink_to(tmp_path / "unmounted" / "lost.nii.gz")
+    except OSError:
+        pytest.skip("links need a right that this user lacks")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])]
+    assert found == ["lost.nii.gz", "sub-1/anat/t1.nii.gz", "sub-2/t1.nii"]
+    with pytest.raises(InputError, match=r"lost\.nii\.gz: no such file"):
+        read_image(lost)
+    lost.unlink()
+    assert len(find_images([tmp_path])) == 3  # the film is no preview of theirs
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="there every name is Unicode")
+def test_a_name_that_is_not_utf_8_is_told(tmp_path):
+    touch(tmp_path / os.fsdecode(b"n\xf6n.nii.gz"))
+    with pytest.raises(InputError, match=r"n\\udcf6n\.nii\.gz': is no name in UTF-8"):
+        find_images([tmp_path])
+
+
 def test_pictures_beside_volumes_are_previews_and_alone_are_films(tmp_path):
     touch(tmp_path / "f" / "a.nii", tmp_path / "f" / "a.png", tmp_path / "g" / "a.PNG", tmp_path / "g" / "b.jpg")
     assert [path.name for path in find_images([tmp_path / "f"])] == ["a.nii"]
@@ -130,8 +153,9 @@ def test_folder_of_one_series_is_one_scan(tmp_path, write_slice):
     for place in range(3):
         write_slice(tmp_path / f"{place}.dcm", z=place)
     assert find_images([tmp_path]) == [tmp_path]
-    # What a shell makes of *.dcm is one scan, too.
-    assert find_images(sorted(tmp_path.iterdir())) == [tmp_path / "0.dcm"]
+    # What a shell makes of *.dcm is the same scan.
+    assert find_images(sorted(tmp_path.iterdir())) == [tmp_path]
+    assert find_images([tmp_path / "1.dcm"]) == [tmp_path / "1.dcm"]
 
 
 def test_each_of_several_series_is_a_scan_that_can_be_read(tmp_path, write_slice):
@@ -157,7 +181,7 @@ def test_each_dicom_film_is_a_scan_and_so_is_an_archive(tmp_path, write_slice):
 def test_real_folder_is_found(real_files):
     names = [path.name for path in find_images([real_files])]
     assert "ct_example_3mm.nii.gz" in names
-    assert sum(name.startswith("CT.") for name in names) == 1
+    assert sum(name == "dicom_ct_series" for name in names) == 1
 
 
 def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_path, write_series):
@@ -166,7 +190,7 @@ def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_pa
     damaged = tmp_path / "cohort" / "c.dcm"
     damaged.write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 20)
     found = find_images([tmp_path / "cohort"])
-    assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a/0.dcm", "b/0.dcm", "c.dcm"]
+    assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a", "b", "c.dcm"]
     assert find_images([damaged]) == [damaged]
     with pytest.raises(InputError, match=r"c\.dcm: holds no DICOM images"):
         read_image(damaged)

@@ -64,6 +64,12 @@ def test_what_is_no_finite_number_is_refused(value):
         parse_number(value, "x", "a, line 2")
 
 
+def test_json_that_names_a_key_twice_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"training": [1], "test": [], "training": []}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.json: key 'training' stands twice in one object; keep one of them"):
+        read_json(tmp_path / "a.json")
+
+
 def test_lps_turns_two_axes_round_and_makes_no_negative_zero():
     found = convert_frame([[1, -2, 3], [0, 0, 0], [np.nan] * 3], "LPS")
     np.testing.assert_array_equal(found, [[-1, 2, 3], [0, 0, 0], [np.nan] * 3])
