@@ -12,7 +12,7 @@ import numpy as np
 
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
-from lmk3d.io.datasets import Case, Dataset, read_dataset
+from lmk3d.io.datasets import Case, Dataset, parse_dataset
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
 from lmk3d.io.points import read_points
@@ -64,10 +64,12 @@ def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
     """
     path = Path(path)
     try:
-        dataset = read_dataset(path)
+        dataset, faults = parse_dataset(path)
     except InputError as error:
         return CheckResult([str(error)], summarise(path.stem, (), []))
-    check = _Check(dataset)
+    if not dataset.landmark_names:
+        return CheckResult(faults, summarise(dataset.name, (), []))
+    check = _Check(dataset, faults)
     for section, cases in dataset.sections.items():
         for case in cases:
             check.look_at(case, section)

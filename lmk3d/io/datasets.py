@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "read_dataset"]
+__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "parse_dataset", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
@@ -104,37 +104,80 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     Raises:
         InputError: naming what is wrong; for an unknown key with the nearest known one.
     """
-    path = Path(path)
+    dataset, faults = parse_dataset(path)
+    if faults:
+        raise InputError(faults[0])
+    return dataset
+
+
+def parse_dataset(path: str | os.PathLike[str]) -> tuple[Dataset, list[str]]:
+    """The sound part of a data set's JSON file, and all that is wrong with the rest, one line each.
+
+    Raises:
+        InputError: if the file cannot be read, or is no JSON object.
+    """
+    path, faults = Path(path), _Faults()
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f'{path}: is no data set; write {{"landmarks": [...], "training": [...]}}')
-    check_keys(content, _KEYS, str(path))
+    with faults:
+        check_keys(content, _KEYS, str(path))
+    dataset = Dataset(str(content.get("name") or path.stem), (), description=str(content.get("description", "")))
+    with faults:
+        dataset = replace(dataset, landmark_names=_names(content, path))
+    names = dataset.landmark_names
+    if names:  # without them nothing that speaks of them can be judged
+        with faults:
+            dataset = replace(dataset, pairs=_pairs(content.get("pairs", []), names, path))
+        with faults:
+            dataset = replace(dataset, one_sided=_one_sided(content, dataset, path))
+        with faults:
+            dataset = replace(dataset, several=_several(content, names, path))
+        with faults:
+            dataset = replace(dataset, structures=_structures(content.get("structures", {}), names, path))
+    sections = {section: _section(content, section, path, faults) for section in SECTIONS if section in content}
+    if not any(content.get(section) for section in SECTIONS):
+        faults.lines.append(f"{path}: has no cases; list some under {', '.join(SECTIONS)}")
+    return replace(dataset, sections=sections), faults.lines
+
+
+class _Faults:
+    """Collects the ``InputError`` of each block that it guards."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, InputError):
+            self.lines.append(str(error))
+        return isinstance(error, InputError)
+
+
+def _names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = _strings(content.get("landmarks"), f"{path}: landmarks")
     if not names:
         raise InputError(f"{path}: landmarks is missing or empty; list the names of the landmarks")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path}: landmarks names {', '.join(twice)} more than once; name each once")
-    pairs = _pairs(content.get("pairs", []), names, path)
+    return names
+
+
+def _one_sided(content: dict[str, Any], dataset: Dataset, path: Path) -> tuple[str, ...]:
     one_sided = _strings(content.get("one_sided"), f"{path}: one_sided")
     for name in one_sided:
-        if name not in names or any(name in pair for pair in pairs):
+        if name not in dataset.landmark_names or any(name in pair for pair in dataset.pairs):
             raise InputError(f"{path}: one_sided names {name!r}, which must be a landmark that is in no pair")
+    return one_sided
+
+
+def _several(content: dict[str, Any], names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     several = _strings(content.get("several"), f"{path}: several")
     if unknown := [name for name in several if name not in names]:
         raise InputError(f"{path}: several names {unknown[0]!r}, which is no landmark; use the names under landmarks")
-    sections = {section: _section(content, section, path) for section in SECTIONS if section in content}
-    if not any(sections.values()):
-        raise InputError(f"{path}: has no cases; list some under {', '.join(SECTIONS)}")
-    return Dataset(
-        name=str(content.get("name") or path.stem),
-        landmark_names=names,
-        pairs=pairs,
-        one_sided=one_sided,
-        several=several,
-        structures=_structures(content.get("structures", {}), names, path),
-        description=str(content.get("description", "")),
-        sections=sections,
-    )
+    return several
 
 
 def by_patient(patients: Sequence[str | None]) -> list[list[int]]:
@@ -192,14 +235,15 @@ def _structures(value: object, names: tuple[str, ...], path: Path) -> dict[str, 
     return found
 
 
-def _section(content: dict[str, Any], section: str, path: Path) -> list[Case]:
-    entries = content[section]
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: {section} must be a list of cases")
-    return [
-        _case(entry, content.get("spacing_mm"), path, f"{path}: {section}, case {number}")
-        for number, entry in enumerate(entries, 1)
-    ]
+def _section(content: dict[str, Any], section: str, path: Path, faults: _Faults) -> list[Case]:
+    entries, cases = content[section], list[Case]()
+    with faults:
+        if not isinstance(entries, list):
+            raise InputError(f"{path}: {section} must be a list of cases")
+        for number, entry in enumerate(entries, 1):
+            with faults:
+                cases.append(_case(entry, content.get("spacing_mm"), path, f"{path}: {section}, case {number}"))
+    return cases
 
 
 def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:

@@ -35,6 +35,20 @@ def make(tmp_path):
     return check
 
 
+def test_all_slips_of_the_file_itself_are_found_beside_those_of_the_images(make, tmp_path):
+    slips = [{"image": "a.nii", "spacing_mm": -1}, {"image": "a.nii", "pionts": "a.csv"}, {"image": "none.nii"}]
+    result = make(pairs=[["left ear", "tail"]], one_sided="nose", descripton="", test=slips)
+    assert [problem.removeprefix(f"{tmp_path / 'set.json'}: ") for problem in result.problems] == [
+        "key 'descripton' is unknown; did you mean 'description'?",
+        "pairs names 'tail', which is no landmark; use the names under landmarks",
+        "one_sided must be a list of names; correct it",
+        "test, case 1: spacing_mm is -1; write a number of mm above 0",
+        "test, case 2: key 'pionts' is unknown; did you mean 'points'?",
+        f"test, case none: {tmp_path / 'none.nii'}: no such file or folder; check the path",
+    ]
+    assert len(make(landmarks=[], pairs=[["left ear", "tail"]]).problems) == 1
+
+
 def only(result):
     (problem,) = result.problems
     return problem
