@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from environment import prepare, run, script
@@ -22,6 +23,8 @@ def main() -> int:
     }
     failed = [name for name, command in checks.items() if run(*command)]
     print(f"Failed before the tests: {', '.join(failed)}" if failed else "Checks before the tests: passed", flush=True)
+    # The tests' tensors are small: threads that wait for each other on a busy computer take many times as long as one.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Last, so that its closing line is the last one; setup.cfg holds the coverage limit and "warnings as errors".
     tests = run(script("python"), "-m", "pytest", "-m", "slow or not slow", "--cov", *sys.argv[1:])
     return int(bool(failed or tests))
