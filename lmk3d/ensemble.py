@@ -80,7 +80,8 @@ def _joined_state(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     for number, state in enumerate(states):
         for name, value in state.items():
             joined.setdefault(re.sub(r"^(heatmap|refiners\.\d+)\.", rf"\1.members.{number}.", name), value)
-    joined["error_ratio"] = torch.stack([state["error_ratio"] for state in states]).mean()
+    for name in {"error_ratio", "mistakes"} & set(joined):  # of the others what the first one learnt
+        joined[name] = torch.stack([state[name] for state in states]).mean(0)
     return joined
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy
 from lmk3d.metrics import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ignite.engine import Engine
     from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class CascadeObjective(nn.Module):
         template: the image that all are laid over, to keep with the weights; its shape is the network's.
         patch_sigma_vox: train the refiners' heatmaps themselves, too, by the cross entropy with a Gaussian of this
             width in their voxels; None by their mean alone. A mean over a large patch learns slowly: every voxel of it
-            pulls alike, and none is told that it is wrong.
+            pulls alike, and none is told that it is wrong. One for all refiners, or one for each.
         bfloat16: compute the convolutions in this half precision; see ``lmk3d.weights.quick_bfloat16``.
     Source:
         Tan et al. 2020, eq. 2 with side weights 0.3, 0.6, 0.9, and sec. 2.2 for the second stage.
@@ -91,7 +92,7 @@ class CascadeObjective(nn.Module):
         side_weights: Sequence[float] = (),
         first: FirstObjective | None = None,
         template: Template | None = None,
-        patch_sigma_vox: float | None = None,
+        patch_sigma_vox: float | Sequence[float | None] | None = None,
         bfloat16: bool = False,
     ) -> None:
         super().__init__()
@@ -101,7 +102,10 @@ class CascadeObjective(nn.Module):
             raise ValueError(f"spacings_mm must name {len(network.refiners)}, one a refiner, got {len(spacings_mm)}")
         self.network, self.codec, self.spacings_mm = network, codec, tuple(spacings_mm)
         self.missing, self.side_weights, self.first = missing, tuple(side_weights), first
-        self.patch_sigma_vox, self.quick = patch_sigma_vox, bfloat16
+        if not isinstance(patch_sigma_vox, Sequence):
+            patch_sigma_vox = [patch_sigma_vox] * len(self.spacings_mm)
+        self.patch_sigmas_vox = tuple(patch_sigma_vox)
+        self.quick = bfloat16
         network.keep(shape=shape, template=template, tree=tree)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,11 +128,11 @@ class CascadeObjective(nn.Module):
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
             numbers, truth = batch[f"numbers{level}"].flatten(), batch[f"moves{level}"].flatten(0, 1)
-            if self.patch_sigma_vox is None:
+            if (sigma := self.patch_sigmas_vox[level]) is None:
                 moves, log_variance = refiner(patches, numbers)
             else:
                 moves, log_variance, logits = refiner.with_heat(patches, numbers)  # type: ignore[operator]
-                losses[f"heat {level + 1}"] = patch_cross_entropy(logits, truth, self.patch_sigma_vox)
+                losses[f"heat {level + 1}"] = patch_cross_entropy(logits, truth, sigma)
             losses[f"refined {level + 1}"] = (
                 displacement_loss(moves * spacing, truth * spacing)
                 if self._plain
@@ -289,10 +293,14 @@ class DetectorEvaluator(Evaluator):
             **{f"mean_error_mm {stage}": mean for stage, mean in means.items()},
             **({"mean_dice": float(np.nanmean(self.overlaps))} if self.overlaps else {}),
         }
+        network, first = self.detector.network, self.errors["heatmap"]
+        if network.has_steps and all(len(case) == len(network.mistakes) for case in first):
+            known_far = np.ma.masked_invalid(np.stack(first)) > self.miss_mm / 2
+            network.mistakes.copy_(torch.as_tensor(known_far.mean(0).filled(0.0)))
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
         if both.any():
-            self.detector.network.error_ratio *= float(errors[last][both].sum() / claimed[both].sum())
+            network.error_ratio *= float(errors[last][both].sum() / claimed[both].sum())
 
 
 class ClipGradients:

@@ -73,6 +73,65 @@ def draw(grid, points_mm, heights=HEIGHTS, sigma_mm=3.0):
     return Volume(data.astype(np.float32), grid)
 
 
+class KnowsSteps(nn.Module):
+    """A refiner that has learnt one step for each way along the tree, in patch voxels; for any other way none."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.asked = torch.as_tensor(steps, dtype=torch.float32), []
+
+    def forward(self, patches, numbers):
+        self.asked.append(sorted(numbers.tolist()))
+        return self.steps[numbers], torch.zeros(len(numbers))
+
+
+@pytest.mark.parametrize("axes", [np.eye(3), random_rotation(np.random.default_rng(1))])
+def test_landmarks_follow_one_by_one_from_the_surest(axes):
+    """The first stage is wrong about all but one; in a tree, steps lead from that one to all others."""
+    tree = LandmarkTree(np.array([-1, 0, 1, 1]), np.zeros((4, 3)), np.tile(np.eye(3), (4, 1, 1)))
+    steps = np.zeros((8, 3))
+    for start, end, number in tree.ways():
+        steps[number] = (SHAPE_MM[end] - SHAPE_MM[start]) / 2  # in patch voxels of 2 mm
+    network = Cascade(BlobStage(), [KnowsSteps(steps)], num_landmarks=4, tree=True, steps=True)
+    network.keep(tree=tree)
+    finder = LandmarkDetector(
+        network,
+        names=NAMES,
+        window=Window(0, 100),
+        codec=HeatmapCodec(),
+        spacing_mm=1.5,
+        levels=[Level(2.0, 12, steps=True)],
+    )
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0, axes)
+    points = grid.center_mm + SHAPE_MM
+    wrong = points + np.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, -9]])
+    look = inference._Look(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
+    finder._look = lambda scan, grid: look
+    assert_allclose(finder.detect(draw(grid, points)).points_mm, points, atol=1e-4)
+    assert network.refiners[0].asked == [[6], [3, 1 + 4]]  # from 2 up to 1; from there to 0 and to 3
+    # In validation another one was mistaken less often: all follow from that one.
+    network.mistakes.copy_(torch.tensor([0.2, 0.1, 0.3, 0.1]))
+    assert_allclose(finder.detect(draw(grid, points)).points_mm, points + np.array([0, 9, 0]), atol=1e-4)
+    # What is not there is not looked for, and nothing is found from it.
+    look.presence[1] = 0.1
+    found = finder.detect(draw(grid, points))
+    assert_array_equal(found.present, [True, False, True, True])
+    assert_allclose(found.points_mm[[0, 2, 3]], wrong[[0, 2, 3]], atol=1e-6)
+
+
+def test_steps_need_a_tree_and_a_network_that_was_made_for_them():
+    network = Cascade(BlobStage(), [KnowsSteps(np.zeros((8, 3)))], num_landmarks=4, tree=True)
+    with pytest.raises(ValueError, match="a level of steps needs a network with a tree and steps"):
+        LandmarkDetector(
+            network,
+            names=NAMES,
+            window=Window(0, 1),
+            codec=HeatmapCodec(),
+            spacing_mm=1.0,
+            levels=[Level(2.0, 12, steps=True)],
+        )
+
+
 def test_blobs_are_found_on_grids_of_any_kind(draw_grid):
     generator = np.random.default_rng(0)
     for _ in range(6):

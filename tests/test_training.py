@@ -593,5 +593,7 @@ def test_the_objective_trains_the_refiners_heatmaps_where_it_is_asked_to():
     assert list(plain) == ["heatmap", "refined 1"]
     assert sorted(both) == ["heat 1", "heatmap", "refined 1"]
     assert both["refined 1"].item() == pytest.approx(plain["refined 1"].item())
+    each = CascadeObjective(network, codec=HeatmapCodec(), spacings_mm=[1.0], patch_sigma_vox=[None])(batch)
+    assert list(each) == list(plain)
     both["heat 1"].backward()
     assert network.refiners[0].head.bias.grad.abs().sum() > 0  # "nowhere" is told apart from everywhere

@@ -95,6 +95,14 @@ class LandmarkTree:
             chosen[landmark] = worth[landmark].argmax() if parent < 0 else choices[landmark, chosen[parent]]
         return np.where(present, chosen, 0)
 
+    def ways(self) -> list[tuple[int, int, int]]:
+        """Both ways along each edge: from which landmark, to which one, and the way's number from 0 to 2 N - 1.
+
+        A landmark's own number leads to it from its parent; N more lead from it to the parent.
+        """
+        down = [(int(parent), child, child) for child, parent in enumerate(self.parents) if parent >= 0]
+        return down + [(child, parent, number + len(self.parents)) for parent, child, number in down]
+
     def _unlikely(
         self, parents_mm: FloatArray, children_mm: FloatArray, child: int, precision: FloatArray
     ) -> FloatArray:

@@ -80,7 +80,7 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
         },
         "shape_model": None,
         **({"objective#tree": None} if plan.tree else {}),
-        **({} if plan.patch_sigma_vox is None else {"objective#patch_sigma_vox": None}),
+        **({"objective#patch_sigma_vox": None} if plan.patch_sigmas is not None else {}),
         "objective#side_weights": [0.3, 0.6, 0.9],
         "detector#pose": "world",
         "detector#min_presence": 0.0,

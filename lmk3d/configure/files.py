@@ -155,6 +155,7 @@ def _detector(plan: Plan) -> Config:
                 "size": level.size,
                 "passes": level.passes,
                 **({} if level.share == 1 else {"share": _listed(level.share)}),
+                **({"steps": True} if level.steps else {}),
             }
             for level in plan.levels
         ],
@@ -187,7 +188,7 @@ def _network(plan: Plan) -> Config:
     refiners = [
         {
             "_target_": "lmk3d.networks.HeatmapRefiner",
-            "num_landmarks": len(plan.names),
+            "num_landmarks": (2 if level.steps else 1) * len(plan.names),
             "patch_size": level.size,
             "channels": list(level.channels),
             "max_move_vox": level.size / 2,
@@ -200,6 +201,7 @@ def _network(plan: Plan) -> Config:
         "refiners": [flattened(one, "FlatPatches") for one in refiners] if plan.flat else refiners,
         "num_landmarks": len(plan.names),
         **({"tree": True} if plan.tree else {}),
+        **({"steps": True} if any(level.steps for level in plan.levels) else {}),
     }
 
 
@@ -245,7 +247,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             **({"tree": "@tree"} if plan.tree else {}),
             "missing": plan.missing,
             "bfloat16": "$lmk3d.weights.quick_bfloat16(@device)",
-            **({} if plan.patch_sigma_vox is None else {"patch_sigma_vox": plan.patch_sigma_vox}),
+            **({} if plan.patch_sigmas is None else {"patch_sigma_vox": plan.patch_sigmas}),
         },
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
         "validate": _validation(plan),
@@ -381,6 +383,8 @@ def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:
         "count": level.count,
         "shape": _shape(plan),
         "max_angle": 0.2 if plan.varied else 0.15,
+        # A column may bend: its steps turn and vary more than the patient does.
+        **({"tree": "@tree", "max_angle": 0.45, "zoom": 0.2} if level.steps else {}),
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmk3d.codecs import LandmarkTree
 from lmk3d.errors import InputError
 from lmk3d.geometry import fit_similarity
 from lmk3d.io import read_points
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["LevelPlan", "Plan", "plan_for"]
 
 
+# Of the landmarks' reach: neighbours no farther than this see each other in one small patch.
+_NEAR = 0.5
+
+
 @dataclass(frozen=True)
 class LevelPlan:
     """One refiner: patch spacing and size, width of its three levels, the starts it is trained on, and its moves."""
@@ -36,6 +41,7 @@ class LevelPlan:
     count: int = 24
     passes: int = 1
     share: float | tuple[float, ...] = 1.0
+    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,13 @@ class Plan:
         return self.sides[2] == 1
 
     @property
+    def patch_sigmas(self) -> float | list[float | None] | None:
+        """What the objective trains the refiners' heatmaps with; steps are always trained so, since they go far."""
+        if not any(level.steps for level in self.levels):
+            return self.patch_sigma_vox
+        return [1.0 if level.steps else self.patch_sigma_vox for level in self.levels]
+
+    @property
     def dims(self) -> int:
         """Of the networks: 2 for films."""
         return 2 if self.flat else 3
@@ -152,6 +165,8 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     levels = [fine]
     if not any_pose and spacing > 1.3 * fine.spacing_mm:
         levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
+    if not any_pose and (steps := _steps(shapes)):
+        levels.insert(0, steps)
     window = fingerprint.window()
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
@@ -172,6 +187,16 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         validate_every=25 if any_pose else 10,
         tree=not any_pose,
     )
+
+
+def _steps(shapes: list[FloatArray]) -> LevelPlan | None:
+    """A level that finds landmarks from their neighbours, where all of these are near: in a column of alike ones."""
+    tree = LandmarkTree.from_shapes(shapes)
+    spread = np.sqrt(np.linalg.eigvalsh(tree.covariances)[:, -1])
+    longest = float((np.linalg.norm(tree.steps_mm, axis=1) + 3 * spread)[tree.parents >= 0].max(initial=0.0))
+    if not 0 < longest < _NEAR * _reach(shapes):
+        return None
+    return LevelPlan(_rounded(longest / 12), 24, _rounded(longest / 12), channels=(24, 48, 64), count=8, steps=True)
 
 
 def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:

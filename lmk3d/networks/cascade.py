@@ -28,6 +28,8 @@ class Cascade(nn.Module):
         template_shape: (I, J, K) voxels of the template that images are laid over, kept with the weights; None where
             images are looked at as they lie.
         tree: whether a ``LandmarkTree`` is kept with the weights, to choose among the landmarks' peaks.
+        steps: whether a refiner finds landmarks from their neighbours in it; then it is kept, too, how often the first
+            stage mistakes each of them.
     Source:
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
     """
@@ -40,6 +42,7 @@ class Cascade(nn.Module):
         num_landmarks: int,
         template_shape: Sequence[int] | None = None,
         tree: bool = False,
+        steps: bool = False,
     ) -> None:
         super().__init__()
         self.heatmap = heatmap
@@ -53,6 +56,7 @@ class Cascade(nn.Module):
         self.tree_parents: Tensor
         self.tree_steps: Tensor
         self.tree_covariances: Tensor
+        self.mistakes: Tensor
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
         self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))
@@ -63,11 +67,13 @@ class Cascade(nn.Module):
             self.register_buffer("template", torch.zeros(list(template_shape)))
             self.register_buffer("template_affine", torch.eye(4, dtype=torch.float64))
             self.register_buffer("template_middle", torch.zeros(3, dtype=torch.float64))
-        self.has_tree = tree
+        self.has_tree, self.has_steps = tree, steps
         if tree:
             self.register_buffer("tree_parents", torch.full((num_landmarks,), -1))
             self.register_buffer("tree_steps", torch.zeros(num_landmarks, 3, dtype=torch.float64))
             self.register_buffer("tree_covariances", torch.eye(3, dtype=torch.float64).repeat(num_landmarks, 1, 1))
+        if steps:  # the share of the validation cases in which the first stage took another place for it
+            self.register_buffer("mistakes", torch.zeros(num_landmarks, dtype=torch.float64))
 
     @property
     def flat(self) -> bool:

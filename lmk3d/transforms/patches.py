@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from monai.config import KeysCollection
     from numpy.typing import NDArray
 
-    from lmk3d.codecs.shape import ShapeModel
+    from lmk3d.codecs import LandmarkTree, ShapeModel
     from lmk3d.transforms.intensity import Window
 
 __all__ = ["RandPatchesd"]
@@ -39,6 +39,8 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         offset_mm: standard deviation of each component of the start's offset from the truth.
         count: P, patches to cut.
         shape: the shape model whose fitted frame gives the pose; None keeps the world's axes, over a film its own.
+        tree: cut them near random neighbours of the landmarks instead, for a refiner that finds one landmark from
+            another: ``numbers`` are then those of ``LandmarkTree.ways``, and a landmark beside the patch is missing.
         max_angle: radians, of the disturbance of the pose.
         zoom: its size is disturbed log-uniformly from 1 / (1 + zoom) to 1 + zoom.
     Source:
@@ -56,6 +58,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         offset_mm: float,
         count: int,
         shape: ShapeModel | None = None,
+        tree: LandmarkTree | None = None,
         max_angle: float = 0.1,
         zoom: float = 0.05,
         points_key: str = "label",
@@ -63,7 +66,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
         self.window, self.level, self.spacing_mm, self.size = window, level, spacing_mm, size
-        self.offset_mm, self.count, self.shape = offset_mm, count, shape
+        self.offset_mm, self.count, self.shape, self.tree = offset_mm, count, shape, tree
         self.max_angle, self.zoom, self.points_key = max_angle, zoom, points_key
 
     def drawn_pose(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
@@ -72,24 +75,38 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         pose = canonical_pose(self.shape, points_mm, mirrored=mirrored) @ volume.upright
         return size * disturbed_pose(pose, volume, self.R, self.max_angle)
 
+    def _drawn_ways(self, there: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
+        """Rows that patches are cut near, rows that are looked for in them, and the numbers to tell the refiner."""
+        if self.tree is not None:
+            ways = np.array(self.tree.ways()).reshape(-1, 3)
+            usable = ways[there[ways[:, 0]] & there[ways[:, 1]]]
+            ways = usable if len(usable) else ways
+            begins, ends, numbers = ways[self.R.randint(len(ways), size=self.count)].T
+            return begins, ends, numbers
+        pool = np.flatnonzero(there) if there.any() else np.arange(len(there))
+        rows = self.R.permutation(np.resize(self.R.permutation(pool), max(self.count, len(pool))))[: self.count]
+        return rows, rows, rows
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         points = np.asarray(out[self.points_key])
         for key in self.key_iterator(out):
             volume, grid = out[key].as_tensor()[0], Grid.of(out[key])
             pose = self.drawn_pose(grid, points, mirrored=out.get("mirrored", False))
-            there = np.flatnonzero(grid.contains(points))
-            pool = there if len(there) else np.arange(len(points))
-            numbers = self.R.permutation(np.resize(self.R.permutation(pool), max(self.count, len(pool))))[: self.count]
+            begins, ends, numbers = self._drawn_ways(grid.contains(points))
             frame = np.clip(self.R.normal(size=(self.count, 3)), -2.5, 2.5) * self.offset_mm / self.spacing_mm
             frame[:, np.equal(grid.shape, 1)] = 0  # nothing lies beside a film
-            known = np.isfinite(points[numbers]).all(1)
-            truth = np.where(known[:, None], points[numbers], grid.center_mm)
-            starts = truth - frame @ (pose * self.spacing_mm).T
+            known = np.isfinite(points[begins]).all(1) & np.isfinite(points[ends]).all(1)
+            near = np.where(known[:, None], points[begins], grid.center_mm)
+            starts = near - frame @ (pose * self.spacing_mm).T
             targets = [patch_grid(grid, start, pose, self.size, self.spacing_mm) for start in starts]
             limits = self.window.limits(out["coarse"])
             out[f"patches{self.level}"] = cut_patches(volume, grid, targets, self.window, limits, out.get("waves"))
             out[f"numbers{self.level}"] = torch.as_tensor(numbers)
-            moves = np.where(known[:, None], frame, np.nan)
+            moves = np.where(
+                known[:, None], frame + (points[ends] - near) @ np.linalg.inv(pose * self.spacing_mm).T, np.nan
+            )
+            if self.tree is not None:
+                moves[np.abs(moves).max(1) > self.size / 2] = np.nan
             out[f"moves{self.level}"] = torch.as_tensor(moves, dtype=torch.float32)
         return out

@@ -101,3 +101,12 @@ def test_many_landmarks_take_no_time():
     peaks = points[:, None] + generator.normal(scale=[[[0.1]], [[60.0]]], size=(2, 720, 3)).transpose(1, 0, 2)
     chosen = tree.chosen(peaks, np.tile([0.5, 0.5], (720, 1)), np.ones(720, dtype=bool), noise_mm=1.0)
     assert_array_equal(chosen, np.zeros(720))
+
+
+def test_ways_lead_both_ways_along_each_edge_and_have_numbers_of_their_own(tree):
+    ways = tree.ways()
+    assert len(ways) == 8
+    assert sorted(number for _, _, number in ways) == [1, 2, 3, 4, 6, 7, 8, 9]
+    for start, end, number in ways:
+        assert tree.parents[end] == start if number < 5 else tree.parents[start] == end
+        assert number % 5 == (end if number < 5 else start)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lmk3d.configure import LevelPlan, plan_for
+from lmk3d.configure.files import bundle_files
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, apply_affine, random_rotation
 from lmk3d.io import check_dataset, read_dataset, write_image, write_points
@@ -71,6 +72,22 @@ def test_the_grid_moves_a_third_as_far_as_the_anatomys_place_differs(tmp_path):
     plan = planned(data_set(tmp_path, step_mm=(0.0, 6.0, 40.0), angle=0.0))
     # Four cases 6 mm apart along A: a standard deviation of 6.71 mm. Along S they differ by more than 0.08 of 100 mm.
     assert plan.shift_mm == (1.12, 2.24, 8.0)
+
+
+def test_a_column_of_landmarks_gets_a_level_that_steps_along_it(tmp_path, monkeypatch):
+    column = np.array([[0.0, 3 * row % 5, 12 * row - 24] for row in range(len(SHAPE_MM))])
+    monkeypatch.setattr(f"{__name__}.SHAPE_MM", column)
+    plan = planned(data_set(tmp_path, angle=0.02))
+    first, last = plan.levels
+    assert (first.steps, last.steps, first.size) == (True, False, 24)
+    assert 12.5 < 12 * first.spacing_mm < 25  # the longest step, of 13 mm or less, and what it varies by
+    assert plan.patch_sigmas == [1.0, None]
+    config = bundle_files(plan)
+    assert config["train.json"]["network_def"]["refiners"][0]["num_landmarks"] == 2 * len(SHAPE_MM)
+    cut = [one for one in config["train.json"]["train"]["augment"] if one["_target_"].endswith("RandPatchesd")]
+    assert [one.get("tree") for one in cut] == ["@tree", None]
+    assert config["inference.json"]["network_def"]["steps"] is True
+    assert config["paper.json"]["objective#patch_sigma_vox"] is None
 
 
 def test_fine_images_get_a_level_between(tmp_path):

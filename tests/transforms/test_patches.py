@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from lmk3d.codecs import LandmarkTree
 from lmk3d.geometry import Grid
 from lmk3d.transforms import BlockMeansd, RandPatchesd
 from lmk3d.transforms.intensity import Window
@@ -86,3 +87,25 @@ def test_patches_of_a_film_lie_in_it_and_show_the_landmark_where_the_move_says(m
     assert not out["moves0"][:, 2].any()
     for patch, move in zip(out["patches0"], out["moves0"].numpy(), strict=True):
         assert_allclose(find_blob(patch) - [11.5, 11.5, 0], move, atol=0.05)
+
+
+def test_patches_near_neighbours_lead_to_the_landmarks_behind_them(make_sample):
+    column = np.array([[0.0, 0, -8], [0, 1, 0], [1.0, 0, 8]])
+    tree = LandmarkTree.from_shapes([column, column, column])
+    out = cut(column, make_sample, tree=tree, size=24, count=200, offset_mm=0.5, max_angle=0.3, zoom=0.2)
+    ways = {number: column[end] - column[start] for start, end, number in tree.ways()}
+    numbers, moves = out["numbers1"].tolist(), out["moves1"].numpy()
+    assert set(numbers) == set(ways)
+    lengths = np.linalg.norm([ways[number] for number in numbers], axis=1)
+    assert_allclose(np.linalg.norm(moves, axis=1), lengths, atol=lengths.max() * 0.2 + 3)  # turned, zoomed, 0.5 mm off
+    upward = np.array([ways[number][2] > 0 for number in numbers])
+    assert (np.sign(moves[:, 2]) == np.where(upward, 1, -1)).all()
+
+
+def test_neighbours_beside_the_patch_and_missing_ones_are_unknown(make_sample):
+    column = np.array([[0.0, 0, -8], [0, 1, 0], [1.0, 0, 8]])
+    tree = LandmarkTree.from_shapes([column, column, column])
+    assert cut(column, make_sample, tree=tree, size=8, count=20)["moves1"].isnan().all()  # 8 mm away, 4 are seen
+    gone = cut([column[0], GONE, column[2]], make_sample, tree=tree, size=24, count=20)
+    assert gone["moves1"].isnan().all()
+    assert gone["patches1"].isfinite().all()
