@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from lmk3d.landmarks import Landmarks
 from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
-from lmk3d.transforms.sampling import block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
+from lmk3d.transforms.sampling import Scan, block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 from lmk3d.weights import find_device, load_weights
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lmk3d.transforms.intensity import Window
 
     FloatArray = NDArray[np.float64]
+    IndexArray = NDArray[np.intp]
 
 __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 
@@ -61,30 +62,6 @@ class Level:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scan:
-    """A volume made ready: everything both stages read from, and nothing of native size but the volume itself.
-
-    ``means`` holds block means for refiners of many landmarks, by the blocks' sides; see ``source``.
-    """
-
-    data: Tensor
-    grid: Grid
-    coarse: Tensor
-    coarse_grid: Grid
-    limits: tuple[float, ...]
-    means: dict[tuple[int, int, int], tuple[Tensor, Grid]] = field(default_factory=dict)
-
-    def source(self, like: Grid, patches: int) -> tuple[Tensor, Grid]:
-        """What so many patches are cut from: the volume, or its block means where they would read all of it anyway."""
-        factors = block_factors(self.grid, float(like.spacing_mm.min()))
-        block = int(np.prod(factors))
-        # Of eight voxels and more the means are small beside the volume; a patch sees the same numbers either way.
-        if block >= 8 and factors not in self.means and patches * block * np.prod(like.shape) > self.data.numel():
-            self.means[factors] = block_means(self.data, factors), self.grid.coarsened(factors)
-        return self.means.get(factors, (self.data, self.grid))
-
-
-@dataclass(frozen=True, eq=False)
 class _Look:
     """What the first stage sees on one grid, and how the shape fits it.
 
@@ -108,7 +85,7 @@ class _Guess:
     ``weights`` (R,) are those of the peaks that the first stage was read at.
     """
 
-    numbers: NDArray[np.intp]
+    numbers: IndexArray
     points_mm: FloatArray
     presence: FloatArray
     scale_mm: FloatArray
@@ -301,7 +278,7 @@ class LandmarkDetector:
                 " is its spacing right?"
             )
 
-    def _prepared(self, volume: Volume) -> _Scan:
+    def _prepared(self, volume: Volume) -> Scan:
         data = stored_tensor(volume)
         # Windows are cut from the volume itself: near its own resolution means over blocks would be as large as it is.
         factors = block_factors(volume.grid, self.spacing_mm) if self.sliding is None else (1, 1, 1)
@@ -311,7 +288,7 @@ class LandmarkDetector:
             raise InputError("the image holds NaN or infinite voxels; replace them first")
         if low == high:
             raise InputError(f"the image is constant ({low:g} everywhere); is it the right file?")
-        return _Scan(data, volume.grid, coarse, volume.grid.coarsened(factors), self.window.limits(coarse))
+        return Scan(data, volume.grid, coarse, volume.grid.coarsened(factors), self.window.limits(coarse))
 
     def first_stage_grid(self, grid: Grid, axes: FloatArray | None = None) -> Grid:
         """The first stage's grid over a volume, padded to whole blocks of the network.
@@ -326,7 +303,7 @@ class LandmarkDetector:
         shape = self._whole_blocks(sides / self.spacing_mm)
         return Grid.around(grid.center_mm, [*shape[:2], 1 if flat else shape[2]], self.spacing_mm, axes)
 
-    def _laid_grid(self, scan: _Scan) -> Grid:
+    def _laid_grid(self, scan: Scan) -> Grid:
         """The first stage's grid over an image, laid over it as the template lies in it where there is one."""
         if not self.network.has_template:
             return self.first_stage_grid(scan.grid)
@@ -348,7 +325,7 @@ class LandmarkDetector:
         blocks = np.ceil(np.maximum(sides_vox, self.sides) / divisor - 0.05).astype(int)
         return (blocks.clip(1) * divisor).tolist()
 
-    def _look(self, scan: _Scan, grid: Grid) -> _Look:
+    def _look(self, scan: Scan, grid: Grid) -> _Look:
         """Run the first stage on one grid."""
         if isinstance(self.codec, DenseCodec):
             logits, grid = self._dense_maps(scan, grid)
@@ -365,7 +342,7 @@ class LandmarkDetector:
         heights = None if peaks.heights is None else peaks.heights.double().numpy()
         return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
 
-    def _dense_maps(self, scan: _Scan, grid: Grid) -> tuple[Tensor, Grid]:
+    def _dense_maps(self, scan: Scan, grid: Grid) -> tuple[Tensor, Grid]:
         """The few maps of a dense codec over a grid, seen at once or window by window, and the maps' own grid."""
         if self.sliding is None:
             logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
@@ -376,7 +353,7 @@ class LandmarkDetector:
             )
         return logits, _grid_of(logits, grid)
 
-    def _read(self, scan: _Scan, part: Grid) -> Tensor:
+    def _read(self, scan: Scan, part: Grid) -> Tensor:
         """The network's input on a grid."""
         image = resample(scan.coarse, scan.coarse_grid, part, fill=scan.limits[0])
         return self.window.scale(image, scan.limits).to(self.device)
@@ -384,7 +361,7 @@ class LandmarkDetector:
     def _roi(self, grid: Grid) -> list[int]:
         return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
 
-    def _searched(self, scan: _Scan, shape: ShapeModel) -> list[_Look]:
+    def _searched(self, scan: Scan, shape: ShapeModel) -> list[_Look]:
         """Look from up to 24 sides, and straight at the best answers; best first.
 
         A look with which most landmarks agree is worth a straight one at once, and when nearly all agree with that the
@@ -402,14 +379,14 @@ class LandmarkDetector:
             straight += [self._straight(scan, shape, look) for look in looks[:3] if look.pose is not None]
         return sorted(straight, key=lambda look: -look.support) or looks
 
-    def _straight(self, scan: _Scan, shape: ShapeModel, look: _Look) -> _Look:
+    def _straight(self, scan: Scan, shape: ShapeModel, look: _Look) -> _Look:
         """Look once more, along the axes and at the size of the shape that was fitted."""
         pose = np.asarray(look.pose)
         scale = np.cbrt(np.linalg.det(pose[:3, :3]))
         sides = self._whole_blocks(1.2 * np.ptp(shape.mean_mm, axis=0) / self.spacing_mm)
         return self._posed(scan, shape, Grid.around(pose[:3, 3], sides, self.spacing_mm * scale, pose[:3, :3] / scale))
 
-    def _posed(self, scan: _Scan, shape: ShapeModel, grid: Grid) -> _Look:
+    def _posed(self, scan: Scan, shape: ShapeModel, grid: Grid) -> _Look:
         look = self._look(scan, grid)
         fit = shape.fit(look.points_mm, look.weights, tolerance_mm=self.tolerance_mm)
         if fit is None:
@@ -450,24 +427,15 @@ class LandmarkDetector:
         numbers, agreement = np.arange(len(points)), np.full(len(points), look.agreement)
         return _Guess(numbers, shape.posterior(points, scale, pose), agreement, scale, pose)
 
-    def _refined(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
+    def _refined(self, guess: _Guess, scan: Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         rows = np.flatnonzero(np.isfinite(guess.points_mm).all(1) & (guess.presence >= self.min_presence))
         if not len(rows):
             return guess
         pose = guess.pose[:3, :3] @ scan.grid.upright
-        step = pose * level.spacing_mm
-        targets = [patch_grid(scan.grid, point, pose, level.size, level.spacing_mm) for point in guess.points_mm[rows]]
-        source = scan.source(targets[0], len(rows) * level.passes)
+        moves, sigma = self._moves(scan, number, level, guess.points_mm[rows], guess.numbers[rows], pose)
         points, scale = guess.points_mm.copy(), guess.scale_mm.copy()
-        share = np.broadcast_to(level.share, len(self.names))[guess.numbers, None]
-        for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
-            patches = cut_patches(*source, [targets[row] for row in some], self.window, scan.limits)
-            moves, log_variance = self.network.refiners[number](
-                patches[:, None].to(self.device), torch.as_tensor(guess.numbers[rows[some]], device=self.device)
-            )
-            points[rows[some]] += share[rows[some]] * (moves.double().cpu().numpy() @ step.T)
-            sigma = np.exp(log_variance.double().cpu().numpy() / 2)
-            scale[rows[some]] = sigma * np.cbrt(abs(np.linalg.det(step)))
+        points[rows] += np.broadcast_to(level.share, len(self.names))[guess.numbers[rows], None] * moves
+        scale[rows] = sigma
         if self.pose == "any" and shape is not None and np.isfinite(points).all(1).sum() >= 3:
             noise = np.sqrt(12) * scale  # a Laplace scale b in 3D: the root mean square of a Gamma(3, b)
             # The points are better than the peaks were: so is the pose they give.
@@ -475,7 +443,7 @@ class LandmarkDetector:
             return replace(guess, points_mm=shape.posterior(points, noise, lie), scale_mm=scale, pose=lie)
         return replace(guess, points_mm=points, scale_mm=scale)
 
-    def _stepped(self, guess: _Guess, scan: _Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
+    def _stepped(self, guess: _Guess, scan: Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
         """From the landmark that is mistaken least to its neighbours in the tree, and on to theirs."""
         tree, points = self.network.kept_tree(), guess.points_mm.copy()
         left = np.isfinite(points).all(1) & (guess.presence >= self.min_presence)
@@ -484,18 +452,29 @@ class LandmarkDetector:
         mistakes = np.where(left, self.network.mistakes.cpu().numpy(), np.inf)
         layer = [int(np.where(mistakes == mistakes.min(), guess.weights, -1).argmax())]
         left[layer] = False
-        axes = scan.grid.upright
-        while ways := [(start, end, way) for start, end, way in tree.ways() if start in layer and left[end]]:
-            starts, layer, numbers = (list(one) for one in zip(*ways, strict=True))
-            targets = [patch_grid(scan.grid, points[start], axes, level.size, level.spacing_mm) for start in starts]
-            source = scan.source(targets[0], len(targets))
-            patches = cut_patches(*source, targets, self.window, scan.limits)
-            moves, _ = self.network.refiners[number](
-                patches[:, None].to(self.device), torch.as_tensor(numbers, device=self.device)
-            )
-            points[layer] = points[starts] + moves.double().cpu().numpy() @ (axes * level.spacing_mm).T
-            left[layer] = False
+        while ways := [way for way in tree.ways() if way[0] in layer and left[way[1]]]:
+            starts, ends, numbers = np.array(ways).T
+            moves, _ = self._moves(scan, number, level, points[starts], numbers, scan.grid.upright)
+            points[ends] = points[starts] + moves
+            left[ends], layer = False, ends.tolist()
         return replace(guess, points_mm=points)
+
+    def _moves(
+        self, scan: Scan, number: int, level: Level, starts_mm: FloatArray, rows: IndexArray, pose: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """(R, 3) world mm from points to where a refiner sees the landmarks of these numbers, and its (R,) scale."""
+        step = pose * level.spacing_mm
+        targets = [patch_grid(scan.grid, point, pose, level.size, level.spacing_mm) for point in starts_mm]
+        source = scan.source(targets[0], len(targets) * level.passes)
+        moves, scale = np.zeros((len(rows), 3)), np.zeros(len(rows))
+        for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
+            patches = cut_patches(*source, [targets[row] for row in some], self.window, scan.limits)
+            found, log_variance = self.network.refiners[number](
+                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
+            )
+            moves[some] = found.double().cpu().numpy() @ step.T
+            scale[some] = np.exp(log_variance.double().cpu().numpy() / 2) * np.cbrt(abs(np.linalg.det(step)))
+        return moves, scale
 
     def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str) -> Landmarks:
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)

@@ -21,6 +21,7 @@ from lmk3d.inference import LandmarkDetector, Level, default_bundle
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
+from lmk3d.transforms import sampling
 from lmk3d.transforms.intensity import Window
 from lmk3d.transforms.sampling import block_means
 
@@ -193,14 +194,15 @@ def test_many_patches_are_cut_from_block_means_and_see_the_same(monkeypatch):
     grid = Grid.around([3.0, 2, 1], (96, 92, 90), 0.5)
     volume, finder = draw(grid, grid.center_mm + SHAPE_MM + 0.4), detector(spacing_mm=2.0)
     calls = []
-    monkeypatch.setattr(inference, "block_means", lambda *given: calls.append(given[1]) or block_means(*given))
+    for module in (inference, sampling):
+        monkeypatch.setattr(module, "block_means", lambda *given: calls.append(given[1]) or block_means(*given))
     finder.levels = (Level(1.0, 12, passes=2),)
     finder.detect(volume)
     assert calls == [(4, 4, 4)]  # the first stage's
     finder.levels = (Level(1.0, 12, passes=20),)
     from_means = finder.detect(volume)
     assert calls[1:] == [(4, 4, 4), (2, 2, 2)]
-    monkeypatch.setattr(inference._Scan, "source", lambda scan, *_: (scan.data, scan.grid))
+    monkeypatch.setattr(sampling.Scan, "source", lambda scan, *_: (scan.data, scan.grid))
     assert_allclose(from_means.points_mm, finder.detect(volume).points_mm, atol=1e-4)
 
 

@@ -160,13 +160,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     # Where the world gives the axes, a fifth level sees the whole patient: far below stands which vertebra is the last.
     most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))
     spacing = _rounded(max(extents.max() / most, native))
-    fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
     sides = _whole_blocks(extents.max().repeat(3) if any_pose else extents, spacing, channels)
-    levels = [fine]
-    if not any_pose and spacing > 1.3 * fine.spacing_mm:
-        levels.insert(0, LevelPlan(spacing, 24, 2 * spacing))
-    if not any_pose and (steps := _steps(shapes)):
-        levels.insert(0, steps)
     window = fingerprint.window()
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
     return Plan(
@@ -176,7 +170,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         percentiles=window[2],
         spacing_mm=spacing,
         sides=(sides[0], sides[1], sides[2]),
-        levels=tuple(levels),
+        levels=_levels(shapes, native, spacing, any_pose=any_pose),
         channels=channels,
         any_pose=any_pose,
         max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
@@ -187,6 +181,16 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         validate_every=25 if any_pose else 10,
         tree=not any_pose,
     )
+
+
+def _levels(shapes: list[FloatArray], native: float, spacing: float, *, any_pose: bool) -> tuple[LevelPlan, ...]:
+    """The refiners, coarse to fine."""
+    fine = LevelPlan(float(np.round(1.42 * native, 3)), 24, 2 * native, passes=3 if any_pose else 2)
+    if any_pose:
+        return (fine,)
+    between = (LevelPlan(spacing, 24, 2 * spacing),) if spacing > 1.3 * fine.spacing_mm else ()
+    steps = _steps(shapes)
+    return (*((steps,) if steps else ()), *between, fine)
 
 
 def _steps(shapes: list[FloatArray]) -> LevelPlan | None:

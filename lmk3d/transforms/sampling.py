@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lmk3d.geometry import Volume
     from lmk3d.transforms.intensity import Window
 
-__all__ = ["Waves", "block_factors", "block_means", "cut_patches", "patch_grid", "resample", "stored_tensor"]
+__all__ = ["Scan", "Waves", "block_factors", "block_means", "cut_patches", "patch_grid", "resample", "stored_tensor"]
 
 _SLAB_VOXELS = 2**20  # floats in flight while averaging: 4 MiB, about what a cache holds
 
@@ -140,6 +140,30 @@ def block_means(data: Tensor, factors: Sequence[int]) -> Tensor:
         out[start : start + rows] = slab
     out /= float(np.prod(steps))
     return out.permute([order.index(axis) for axis in range(3)]).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume made ready: everything both stages read from, and nothing of native size but the volume itself.
+
+    ``means`` holds block means for refiners of many landmarks, by the blocks' sides; see ``source``.
+    """
+
+    data: Tensor
+    grid: Grid
+    coarse: Tensor
+    coarse_grid: Grid
+    limits: tuple[float, ...]
+    means: dict[tuple[int, int, int], tuple[Tensor, Grid]] = field(default_factory=dict)
+
+    def source(self, like: Grid, patches: int) -> tuple[Tensor, Grid]:
+        """What so many patches are cut from: the volume, or its block means where they would read all of it anyway."""
+        factors = block_factors(self.grid, float(like.spacing_mm.min()))
+        block = int(np.prod(factors))
+        # Of eight voxels and more the means are small beside the volume; a patch sees the same numbers either way.
+        if block >= 8 and factors not in self.means and patches * block * np.prod(like.shape) > self.data.numel():
+            self.means[factors] = block_means(self.data, factors), self.grid.coarsened(factors)
+        return self.means.get(factors, (self.data, self.grid))
 
 
 def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Waves | None = None) -> Tensor:
