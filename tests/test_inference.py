@@ -23,7 +23,6 @@ from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.transforms import sampling
 from lmk3d.transforms.intensity import Window
-from lmk3d.transforms.sampling import block_means
 
 NAMES = ("bright", "dimmer", "dim", "faint")
 HEIGHTS = (1.0, 0.6, 0.36, 0.2)  # far enough apart that a blob sampled beside its peak is not taken for the next one
@@ -193,15 +192,20 @@ def test_a_share_of_each_move_is_made():
 def test_many_patches_are_cut_from_block_means_and_see_the_same(monkeypatch):
     grid = Grid.around([3.0, 2, 1], (96, 92, 90), 0.5)
     volume, finder = draw(grid, grid.center_mm + SHAPE_MM + 0.4), detector(spacing_mm=2.0)
-    calls = []
-    for module in (inference, sampling):
-        monkeypatch.setattr(module, "block_means", lambda *given: calls.append(given[1]) or block_means(*given))
+    source, from_block_means = sampling.Scan.source, []
+
+    def noted(scan, *given):
+        found = source(scan, *given)
+        from_block_means.append(found[0].shape != scan.data.shape)
+        return found
+
+    monkeypatch.setattr(sampling.Scan, "source", noted)
     finder.levels = (Level(1.0, 12, passes=2),)
     finder.detect(volume)
-    assert calls == [(4, 4, 4)]  # the first stage's
+    assert from_block_means == [False] * 2
     finder.levels = (Level(1.0, 12, passes=20),)
     from_means = finder.detect(volume)
-    assert calls[1:] == [(4, 4, 4), (2, 2, 2)]
+    assert from_block_means[2:] == [True] * 20
     monkeypatch.setattr(sampling.Scan, "source", lambda scan, *_: (scan.data, scan.grid))
     assert_allclose(from_means.points_mm, finder.detect(volume).points_mm, atol=1e-4)
 
