@@ -238,6 +238,19 @@ def test_the_validation_measures_every_stage_in_mm():
     assert float(detector.network.error_ratio) == pytest.approx(3.0)
 
 
+def test_the_validation_keeps_how_often_each_landmark_is_taken_for_another():
+    truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
+    detector = KnowsBetter(truth, heatmap=[3.0, 12.0, np.nan], refined_1=[1.0, 1.0, 1.0])
+    detector.network = Cascade(detector.network.heatmap, [], num_landmarks=3, tree=True, steps=True)
+    gone = np.where([[False], [True], [False]], np.nan, truth)
+    evaluated(detector, [truth, truth, gone])
+    # Far off, or missed in the image; where nobody marked it, nothing is known.
+    assert_close(detector.network.mistakes, torch.tensor([0.0, 1, 1], dtype=torch.float64))
+    detector.offsets["heatmap"] = [3.0, 3.0, 11.0]
+    evaluated(detector, [gone])
+    assert_close(detector.network.mistakes, torch.tensor([0.0, 0, 1], dtype=torch.float64))
+
+
 class FindsInstances(KnowsBetter):
     """A detector of one name, of which it says as many points as it was told."""
 
