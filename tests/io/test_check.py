@@ -37,9 +37,9 @@ def make(tmp_path):
 
 def test_all_slips_of_the_file_itself_are_found_beside_those_of_the_images(make, tmp_path):
     slips = [{"image": "a.nii", "spacing_mm": -1}, {"image": "a.nii", "pionts": "a.csv"}, {"image": "none.nii"}]
-    result = make(pairs=[["left ear", "tail"]], one_sided="nose", descripton="", test=slips)
+    result = make(pairs=[["left ear", "tail"]], one_sided="nose", descriptions="", test=slips)
     assert [problem.removeprefix(f"{tmp_path / 'set.json'}: ") for problem in result.problems] == [
-        "key 'descripton' is unknown; did you mean 'description'?",
+        "key 'descriptions' is unknown; did you mean 'description'?",
         "pairs names 'tail', which is no landmark; use the names under landmarks",
         "one_sided must be a list of names; correct it",
         "test, case 1: spacing_mm is -1; write a number of mm above 0",
@@ -102,8 +102,8 @@ def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(
             cases.append({"image": f"{number}.nii", "points": f"{name}{number}.csv"})
         result = make(training=cases, validation=[], pairs=[["left ear", "right ear"]])
         assert result.problems == []
-        assert [note[:45] for note in result.notes] == (
-            [] if name == "right" else ["in 100% of all pairs the left point lies righ"]
+        assert [note[:40] for note in result.notes] == (
+            [] if name == "right" else ["in 100% of all pairs the left point lies"]
         )
 
 
