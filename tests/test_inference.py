@@ -85,6 +85,11 @@ class KnowsSteps(nn.Module):
         return self.steps[numbers], torch.zeros(len(numbers))
 
 
+def stepping(network):
+    settings = {"names": NAMES, "window": Window(0, 100), "codec": HeatmapCodec(), "spacing_mm": 1.5}
+    return LandmarkDetector(network, levels=[Level(2.0, 12, steps=True)], **settings)
+
+
 @pytest.mark.parametrize("axes", [np.eye(3), random_rotation(np.random.default_rng(1))])
 def test_landmarks_follow_one_by_one_from_the_surest(axes):
     """The first stage is wrong about all but one; in a tree, steps lead from that one to all others."""
@@ -94,14 +99,7 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
         steps[number] = (SHAPE_MM[end] - SHAPE_MM[start]) / 2  # in patch voxels of 2 mm
     network = Cascade(BlobStage(), [KnowsSteps(steps)], num_landmarks=4, tree=True, steps=True)
     network.keep(tree=tree)
-    finder = LandmarkDetector(
-        network,
-        names=NAMES,
-        window=Window(0, 100),
-        codec=HeatmapCodec(),
-        spacing_mm=1.5,
-        levels=[Level(2.0, 12, steps=True)],
-    )
+    finder = stepping(network)
     grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0, axes)
     points = grid.center_mm + SHAPE_MM
     wrong = points + np.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, -9]])
@@ -122,14 +120,7 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
 def test_steps_need_a_tree_and_a_network_that_was_made_for_them():
     network = Cascade(BlobStage(), [KnowsSteps(np.zeros((8, 3)))], num_landmarks=4, tree=True)
     with pytest.raises(ValueError, match="a level of steps needs a network with a tree and steps"):
-        LandmarkDetector(
-            network,
-            names=NAMES,
-            window=Window(0, 1),
-            codec=HeatmapCodec(),
-            spacing_mm=1.0,
-            levels=[Level(2.0, 12, steps=True)],
-        )
+        stepping(network)
 
 
 def test_blobs_are_found_on_grids_of_any_kind(draw_grid):

@@ -361,18 +361,22 @@ def assert_same(one, two):
     assert not [name for name in one if not torch.equal(one[name], two[name])]
 
 
+def killed_in(trainer, *, epoch):
+    """Run a training that dies after the first step of an epoch."""
+
+    def kill(engine):
+        if engine.state.epoch == epoch:
+            raise RuntimeError("killed")
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.run()
+
+
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, tiny_dataset, capsys):
     plan = plan_of(tiny_dataset)
     trainer_of(tmp_path / "whole", plan)[0].run()
-    first, _ = trainer_of(tmp_path / "killed", plan)
-
-    def kill(engine):
-        if engine.state.epoch == 3:
-            raise RuntimeError("killed")
-
-    first.add_event_handler(Events.ITERATION_COMPLETED, kill)
-    with pytest.raises(RuntimeError, match="killed"):
-        first.run()
+    killed_in(trainer_of(tmp_path / "killed", plan)[0], epoch=3)
     assert torch.load(tmp_path / "killed" / "models" / "last.pt", weights_only=True)["epoch"] == 2
     torch.rand(7), np.random.rand(3)  # noqa: NPY002 - what else draws in between must not matter
     second, _ = trainer_of(tmp_path / "killed", plan)
@@ -388,15 +392,7 @@ def test_no_more_than_a_minute_is_lost_between_two_validations(tmp_path, tiny_da
     plan = plan_of(tiny_dataset, epochs=6, validate_every=4)
     trainer_of(tmp_path / "whole", plan)[0].run()
     monkeypatch.setattr("lmk3d.training._MOST_LOST_S", 0.0)
-    first, _ = trainer_of(tmp_path / "killed", plan)
-
-    def kill(engine):
-        if engine.state.epoch == 4:
-            raise RuntimeError("killed")
-
-    first.add_event_handler(Events.ITERATION_COMPLETED, kill)
-    with pytest.raises(RuntimeError, match="killed"):
-        first.run()
+    killed_in(trainer_of(tmp_path / "killed", plan)[0], epoch=4)
     assert torch.load(tmp_path / "killed" / "models" / "last.pt", weights_only=True)["epoch"] == 3
     assert not (tmp_path / "killed" / "models" / "model.pt").exists()  # no validation has spoken yet
     trainer_of(tmp_path / "killed", plan)[0].run()

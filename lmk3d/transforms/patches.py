@@ -103,9 +103,8 @@ class RandPatchesd(RandomizableTransform, MapTransform):
             limits = self.window.limits(out["coarse"])
             out[f"patches{self.level}"] = cut_patches(volume, grid, targets, self.window, limits, out.get("waves"))
             out[f"numbers{self.level}"] = torch.as_tensor(numbers)
-            moves = np.where(
-                known[:, None], frame + (points[ends] - near) @ np.linalg.inv(pose * self.spacing_mm).T, np.nan
-            )
+            way = (points[ends] - near) @ np.linalg.inv(pose * self.spacing_mm).T  # of a landmark itself none
+            moves = np.where(known[:, None], frame + way, np.nan)
             if self.tree is not None:
                 moves[np.abs(moves).max(1) > self.size / 2] = np.nan
             out[f"moves{self.level}"] = torch.as_tensor(moves, dtype=torch.float32)

@@ -19,6 +19,21 @@ LPS = np.array([-1.0, -1.0, 1.0])
 
 
 @pytest.fixture(scope="session")
+def make_link() -> Callable[..., None]:
+    """Makes symbolic links; on Windows only some users may, so that the test is skipped there and nowhere else."""
+
+    def make(place: Path, target: Path) -> None:
+        try:
+            place.symlink_to(target, target_is_directory=target.is_dir())
+        except OSError:
+            if os.name != "nt":
+                raise
+            pytest.skip("Windows lets this user make no links")
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def random_grid() -> Callable[..., Grid]:
     """Makes grids: oblique or not, flipped, anisotropic, non-cubic, with a far origin of any sign."""
 
