@@ -164,16 +164,22 @@ def _changed(config: Mapping[str, Any], path: Path, changes: Mapping[str, Any]) 
 
 
 def _check_kind(old: Any, name: str, value: Any, path: Path) -> None:
-    """Refuse a value of another kind than the one it replaces; expressions and references may be anything."""
+    """Refuse a value of another kind than the one it replaces; expressions and references may be anything.
+
+    null turns things off, and where one number stands for several (a shift, a share), a list may say each, too.
+    """
+    last = name.replace("::", "#").split("#")[-1]
     if any(isinstance(one, str) and one[:1] in ("$", "@", "%") for one in (old, value)):
+        return
+    if value is None and last not in _ABOVE_ZERO:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     kinds = {
         "true or false": not isinstance(old, bool) or isinstance(value, bool),
-        "a whole number": type(old) is not int or (number and value == int(value)),
-        "a number": type(old) is not float or number,
-        "a number above 0": name.split("#")[-1] not in _ABOVE_ZERO or (number and value > 0),
-        "a list, such as [1, 2]": not isinstance(old, list) or isinstance(value, list),
+        "a whole number": type(old) is not int or (number and value == int(value)) or isinstance(value, list),
+        "a number": type(old) is not float or number or isinstance(value, list),
+        "a number above 0": last not in _ABOVE_ZERO or (number and value > 0),
+        "a list, such as [1, 2]": not isinstance(old, list) or number or isinstance(value, list),
         "an object of JSON": not isinstance(old, dict) or isinstance(value, dict),
     }
     if wanted := next((kind for kind, fits in kinds.items() if not fits), None):

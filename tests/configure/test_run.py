@@ -227,6 +227,8 @@ def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, tiny_dataset):
         ({"epochs": "abc"}, "train.json: epochs cannot be 'abc'; give a whole number"),
         ({"epochs": 1.5}, "train.json: epochs cannot be 1.5; give a whole number"),
         ({"epochs": 0}, "train.json: epochs cannot be 0; give a number above 0"),
+        ({"epochs": None}, "train.json: epochs cannot be None; give a whole number"),
+        ({"epochs": [3]}, r"train.json: epochs cannot be \[3\]; give a number above 0"),
         ({"levels#0#spacing_mm": -1.0}, "levels#0#spacing_mm cannot be -1.0; give a number above 0"),
         ({"learning_rate": float("nan")}, "train.json: learning_rate cannot be nan; give a number"),
         ({"sides": "[16,16"}, r"train.json: sides cannot be '\[16,16'; give a list, such as \[1, 2\]"),
@@ -255,6 +257,14 @@ def test_slips_in_overrides_and_files_are_named(bundle, tiny_dataset, overrides,
     with pytest.raises(InputError, match=text) as caught:
         train_dataset(tiny_dataset, bundle, device="cpu", overrides=overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_turned_off_or_said_of_each_is_no_slip(bundle):
+    changes = {"levels#0#share": [0.5, 1.0, 1.0], "levels#0#passes": 2, "detector#min_presence": None}
+    changes |= {"train#augment#1#zoom": 0, "train#augment#1#shift_mm": [1, 2, 3]}
+    config = run.parsed(bundle, changes).get()
+    assert config["levels"][0]["share"] == [0.5, 1.0, 1.0]
+    assert config["detector"]["min_presence"] is None
 
 
 @pytest.mark.parametrize(
