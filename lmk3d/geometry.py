@@ -170,11 +170,13 @@ class Volume:
         data: (I, J, K) numbers as the file stores them (integers stay integers); a radiograph has K = 1.
         grid: where the voxels lie; its shape is that of ``data``.
         unit: "mm", or "px" where the file gives no spacing: world coordinates then count pixels.
+        notes: what a user should know about how the file was read, one sentence each, without the file's name.
     """
 
     data: NDArray[Any]
     grid: Grid
     unit: str = "mm"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.shape != self.grid.shape:

@@ -65,6 +65,7 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
         "unit": volume.unit,
+        **({"notes": list(volume.notes)} if volume.notes else {}),
     }
 
 

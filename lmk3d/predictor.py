@@ -86,6 +86,7 @@ class Prediction:
         grid: of the image; None where it was not read.
         outputs: the files written, points first, the manifest last; those found where the scan was done already.
         seconds: the time of each step.
+        notes: what a user should know of the image and its points, one sentence each.
         error: why the image could not be used; None where it could.
         patient: hides the patient's name and id in what is printed.
         finished, total: the how manyth result this is of how many.
@@ -96,6 +97,7 @@ class Prediction:
     grid: Grid | None = None
     outputs: tuple[Path, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     error: BaseException | None = None
     patient: Patient = field(default_factory=Patient)
     finished: int = 1
@@ -263,7 +265,7 @@ class Predictor:
                 },
             )
         files = tuple(self.output / file for file in [*written, manifest])
-        return Prediction(job.image, landmarks, volume.grid, files, seconds, patient=job.patient)
+        return Prediction(job.image, landmarks, volume.grid, files, seconds, volume.notes, patient=job.patient)
 
     def _write(self, volume: Volume, landmarks: Landmarks, folder: Path, job: Job) -> list[Path]:
         files = [folder / f"{job.name}.{ending}" for ending in self.options.formats]

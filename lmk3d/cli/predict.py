@@ -181,6 +181,7 @@ class _Printer:
             self._print_table(result)
         else:
             print(f"{describe(result)}, {result.seconds['detect']:.1f} s", flush=True)
+            self._print_notes(result)
         self.progress.draw(result.finished, result.total, self.failed, quick=result.skipped)
 
     def _print_table(self, result: Prediction) -> None:
@@ -189,7 +190,12 @@ class _Printer:
         print(describe(result))
         if result.landmarks is not None:
             print(landmark_table(result.landmarks))
+        self._print_notes(result)
         print(f"wrote {', '.join(str(path) for path in result.outputs)}", flush=True)
+
+    def _print_notes(self, result: Prediction) -> None:
+        for note in result.notes:
+            print(f"note: {note}", flush=True)
 
     def sum_up(self, results: list[Prediction]) -> None:
         """The end of a batch: how many were done, and which could not be used and why."""

@@ -123,6 +123,7 @@ class _Check:
         except InputError as error:
             self.problems.append(f"{at}: {error}")
             return None
+        self.notes += [f"{at}: {case.image}: {note}" for note in volume.notes]
         if volume.data.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(volume.data)))):
             self.problems.append(f"{at}: {case.image} has {bad} voxels that are NaN or infinite; give them a value")
             if bad == volume.data.size:

@@ -198,7 +198,9 @@ def _scale(data: NDArray[Any], dtype: np.dtype[Any], slope: float, intercept: fl
     return out
 
 
-def make_volume(data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str = "mm") -> Volume:
+def make_volume(
+    data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str = "mm", notes: tuple[str, ...] = ()
+) -> Volume:
     """A volume from what a reader found, or the reason why it is none.
 
     Args:
@@ -206,6 +208,7 @@ def make_volume(data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str
         affine: (4, 4) voxel index to world RAS.
         path: its name, for errors.
         unit: "mm" or "px".
+        notes: see ``Volume``.
     Raises:
         InputError: for more than three dimensions, no or one voxel, numbers that are not real, and a singular affine.
     """
@@ -216,7 +219,7 @@ def make_volume(data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str
     shape = (*data.shape, 1, 1)
     try:
         grid = Grid((shape[0], shape[1], shape[2]), affine)
-        return Volume(data.reshape(grid.shape, order="F"), grid, unit)
+        return Volume(data.reshape(grid.shape, order="F"), grid, unit, notes)
     except ValueError as error:
         raise InputError(f"{path}: {error}; correct its header") from None
 
