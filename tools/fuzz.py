@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gzip
+import io
 import json
 import multiprocessing
 import os
@@ -96,6 +97,8 @@ def damage(content: bytes, name: str, rng: random.Random) -> bytes:
         return gzip.compress(damage(gzip.decompress(content), name[:-3], rng), 1)
     if name.endswith(".json") and rng.random() < 0.5:
         return _damage_json(content, rng)
+    if name.endswith(".dcm") and rng.random() < 0.5:
+        return _damage_dicom(content, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         words = name.endswith(_TEXT) or content[:4] == b"NRRD" or content[:10] == b"ObjectType"
         content = (_damage_words if words and rng.random() < 0.7 else _damage_bytes)(content, rng)
@@ -147,6 +150,32 @@ def _damage_json(content: bytes, rng: random.Random) -> bytes:
     else:
         node[key] = rng.choice(_VALUES)
     return json.dumps(tree, indent=1).encode()
+
+
+def _damage_dicom(content: bytes, rng: random.Random) -> bytes:
+    """A DICOM file with one element lost, emptied, exchanged, shortened or doubled, at any depth."""
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+    open_sets, places = [dataset, dataset.file_meta], []
+    while open_sets:
+        own = open_sets.pop()
+        places += [(own, element) for element in own]
+        open_sets += [item for element in own if element.VR == "SQ" for item in element.value]
+    own, element = rng.choice(places)
+    value = [element.value] if isinstance(element.value, str | bytes) or element.VM < 2 else list(element.value)
+    other = rng.choice(places)[1]
+    changed = rng.choice(([], value[:-1], [*value, *value], [*value[1:], value[0]], other.value, rng.choice(_VALUES)))
+    out = io.BytesIO()
+    try:
+        if rng.random() < 0.3:
+            del own[element.tag]
+        else:
+            own[element.tag] = pydicom.DataElement(element.tag, other.VR if rng.random() < 0.2 else element.VR, changed)
+        dataset.save_as(out)
+    except Exception:  # of whatever kind pydicom refuses such a value with
+        return _damage_bytes(content, rng)
+    return out.getvalue()
 
 
 def _damage_words(content: bytes, rng: random.Random) -> bytes:

@@ -198,7 +198,7 @@ def _enhanced(path: Path) -> None:
 
 
 def _landmarks() -> Landmarks:
-    return Landmarks(NAMES, [[1.5, -2.0, 30.0], [np.nan] * 3], np.array([0.9, 0.1]), np.array([0.5, np.nan]))
+    return Landmarks(NAMES, np.array([[1.5, -2.0, 30.0], [np.nan] * 3]), np.array([0.9, 0.1]), np.array([0.5, np.nan]))
 
 
 def _points(root: Path) -> list[Specimen]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("resource")  # Windows has none
+
 from lmk3d.errors import InputError
 
 TOOLS = Path(__file__).parents[2] / "tools"
