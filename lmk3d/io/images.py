@@ -91,14 +91,10 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
     if not name.endswith(_WRITTEN):
         raise InputError(f"{path}: an image cannot be written under this name; end it in {', '.join(_WRITTEN)}")
     with atomic_path(path) as temporary:
-        if name.endswith(".mha"):
-            from lmk3d.io.metaimage import write_metaimage
+        if name.endswith((".mha", ".nrrd")):
+            from lmk3d.io.itk import write_itk
 
-            write_metaimage(volume, temporary)
-        elif name.endswith(".nrrd"):
-            from lmk3d.io.nrrd import write_nrrd
-
-            write_nrrd(volume, temporary)
+            write_itk(volume, temporary)
         else:
             from lmk3d.io.nifti import write_nifti
 
