@@ -127,7 +127,7 @@ def test_without_a_spacing_the_image_is_in_px_or_as_told(tmp_path):
         ({"DimSize": "1.9 3 4"}, r"DimSize is '1\.9 3 4'; give whole numbers"),
         ({"DimSize": "2 3 1e300"}, "give whole numbers"),
         ({"DimSize": "2 3"}, "dimsize is '2 3'; it must be 3 numbers"),
-        ({"NDims": "2.5"}, "give whole numbers|ndims"),
+        ({"NDims": "2.5", "DimSize": "2 3"}, "give whole numbers"),
         ({"HeaderSize": "1e300"}, r"HeaderSize is 1e\+300"),
         ({"HeaderSize": "1.5"}, r"HeaderSize is 1\.5"),
         ({"voxels": VOXELS[:-2]}, "holds less than the 48 bytes"),
