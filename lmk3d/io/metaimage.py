@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["read_metaimage"]
+__all__ = ["metaimage_voxels", "read_metaimage"]
 
 _LONGEST = 1 << 31  # voxels along an axis
 _TYPES = {
@@ -56,13 +56,22 @@ def read_metaimage(path: Path, *, spacing_mm: float | None = None) -> Volume:
         header = _Header(_read_fields(file, path), path)
         shape, dtype, packing = header.shape(), header.dtype(), header.packing()
         affine, known = header.affine(spacing_mm)
-        name = header.fields["elementdatafile"]
-        if name.upper() == "LOCAL":
+        if header.voxels() == path:
             data = header.skip(file, shape, dtype, packing).array(shape, dtype)
         else:
-            with open_source(file_beside(path, name)) as (other, _):
+            with open_source(header.voxels()) as (other, _):
                 data = header.skip(other, shape, dtype, packing).array(shape, dtype)
     return make_volume(data, affine, path, unit="mm" if known else "px", notes=header.notes())
+
+
+def metaimage_voxels(path: Path) -> Path:
+    """The file that holds the voxels.
+
+    Raises:
+        InputError: if the header cannot be read, or names a file that must not be read.
+    """
+    with open_source(path) as (file, _):
+        return _Header(_read_fields(file, path), path).voxels()
 
 
 def _read_fields(file: IO[bytes], path: Path) -> dict[str, str]:
@@ -144,6 +153,10 @@ class _Header:
         used = min(dims, 3)
         affine = itk_affine(spacing[:used], direction[:used, :used], origin[:used])
         return affine, own is not None or spacing_mm is not None
+
+    def voxels(self) -> Path:
+        name = self.fields["elementdatafile"]
+        return self.path if name.upper() == "LOCAL" else file_beside(self.path, name)
 
     def notes(self) -> tuple[str, ...]:
         unit = self.fields.get("distanceunits", "mm").lower()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["read_nrrd"]
+__all__ = ["nrrd_voxels", "read_nrrd"]
 
 # How many bytes of voxels a byte of the file can stand for.
 _ENCODINGS = {"raw": 1, "gzip": ZLIB_MOST, "gz": ZLIB_MOST, "ascii": 1, "text": 1, "txt": 1, "hex": 1}
@@ -45,6 +45,19 @@ def read_nrrd(path: Path, *, spacing_mm: float | None = None) -> Volume:
         affine[:3, :3] *= spacing_mm
     unit = "mm" if known or spacing_mm else "px"
     return make_volume(data, affine, path, unit=unit, notes=_notes(fields, unit, data.shape))
+
+
+def nrrd_voxels(path: Path) -> Path:
+    """The file that holds the voxels.
+
+    Raises:
+        InputError: if the header cannot be read, or names a file that must not be read.
+    """
+    return _voxels(_read_fields(path), path)
+
+
+def _voxels(fields: dict[str, str], path: Path) -> Path:
+    return file_beside(path, fields["datafile"]) if "datafile" in fields else path
 
 
 def _read_fields(path: Path) -> dict[str, str]:
@@ -93,8 +106,7 @@ def _most(fields: dict[str, str], path: Path) -> int:
     if encoding not in _ENCODINGS:
         raise InputError(f"{path}: encoding {encoding!r} cannot be read; save it as raw or gzip")
     lines, skip = (_whole(fields, name, path) for name in ("lineskip", "byteskip"))
-    name = fields.get("datafile")
-    size = (path if name is None else file_beside(path, name)).stat().st_size
+    size = _voxels(fields, path).stat().st_size
     packed = _ENCODINGS[encoding] > 1
     if not 0 <= lines <= _MOST_SKIPPED or not -1 <= skip <= size or (packed and not 0 <= skip <= _MOST_SKIPPED):
         raise InputError(f"{path}: line skip {lines} or byte skip {skip} leads out of the file; correct its header")

@@ -179,9 +179,11 @@ def file_beside(path: Path, name: str) -> Path:
     shown = repr(name[:80])
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(f"{path}: its voxels lie in many files ({shown}); save it as one file")
-    other = Path(os.path.abspath(path.parent / name))  # not resolve(): a link may lead where the data are kept
-    if not other.is_relative_to(os.path.abspath(path.parent)):
+    folder = Path(os.path.abspath(path.parent))  # not resolve(): a link may lead where the data are kept
+    other = Path(os.path.abspath(folder / name))
+    if not other.is_relative_to(folder):
         raise InputError(f"{path}: its voxels lie outside its folder, in {shown}; put them beside it")
+    other = path.parent / other.relative_to(folder)
     try:
         regular = other.is_file()
     except OSError:  # a name that no file can have

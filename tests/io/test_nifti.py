@@ -111,6 +111,39 @@ def test_nifti_2_is_read(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.nii").grid.affine, affine)
 
 
+@pytest.mark.parametrize("names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")])
+def test_pair_is_read_by_either_of_its_names(tmp_path, names):
+    data = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    image = nibabel.Nifti1Pair(data, np.diag([-2.0, 3, 4, 1]), nibabel.nifti1.Nifti1PairHeader(endianness=">"))
+    image.header["vox_offset"] = 16
+    for name, content in zip(names, (image.header.binaryblock, bytes(16) + data.tobytes("F")), strict=True):
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for name in names:
+        volume = read_image(tmp_path / name)
+        np.testing.assert_array_equal(volume.data, data)
+        assert volume.grid.to_mm([1, 1, 1]).tolist() == [-2, 3, 4]
+
+
+def test_analyze_and_pairs_under_another_name_are_refused(tmp_path):
+    nibabel.save(nibabel.AnalyzeImage(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path / "a.hdr")
+    for name in ("a.hdr", "a.img"):
+        with pytest.raises(InputError, match=r"a\.hdr: is an Analyze 7\.5 image, which tells no left from right"):
+            read_image(tmp_path / name)
+    save(tmp_path / "b.nii").rename(tmp_path / "b.hdr")
+    (tmp_path / "b.img").touch()
+    with pytest.raises(InputError, match=r"b\.hdr: its name and its header differ on whether it is a pair"):
+        read_image(tmp_path / "b.hdr")
+
+
+def test_damaged_offset_is_passed_over_without_memory(tmp_path):
+    path = save(tmp_path / "a.nii.gz", vox_offset=9e7)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="holds 0 of 48 bytes|holds less"):
+        read_image(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
 def test_gzip_inside_a_plain_name_and_plain_inside_gz_are_read(tmp_path):
     plain = save(tmp_path / "a.nii").read_bytes()
     (tmp_path / "b.nii").write_bytes(gzip.compress(plain))
