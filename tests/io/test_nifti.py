@@ -114,7 +114,9 @@ def test_nifti_2_is_read(tmp_path):
 @pytest.mark.parametrize("names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")])
 def test_pair_is_read_by_either_of_its_names(tmp_path, names):
     data = np.arange(24, dtype=">i2").reshape(2, 3, 4)
-    image = nibabel.Nifti1Pair(data, np.diag([-2.0, 3, 4, 1]), nibabel.nifti1.Nifti1PairHeader(endianness=">"))
+    header = nibabel.nifti1.Nifti1PairHeader(endianness=">")
+    header.set_data_dtype(">i2")
+    image = nibabel.Nifti1Pair(data, np.diag([-2.0, 3, 4, 1]), header)
     image.header["vox_offset"] = 16
     for name, content in zip(names, (image.header.binaryblock, bytes(16) + data.tobytes("F")), strict=True):
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
