@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import platform
@@ -10,6 +9,9 @@ import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from lmk3d.io.images import image_files
+from lmk3d.io.nifti import nifti_form
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +36,8 @@ MANIFEST = ".manifest.json"
 
 
 _PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "pillow")
-_HEADERS = (".mhd", ".nhdr")
-_WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
+_NIFTI = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
+_OTHERS = (".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _CONFIG = "inference.json"
 # What a prediction writes, and its folder while it does.
 _OUTPUT = re.compile(r"\.(manifest\.json|mrk\.json|fcsv|csv|json|sr\.dcm|preview(-\d+)?\.png)$|\.part/")
@@ -55,7 +57,8 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
     """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient.
 
     Returns:
-        JSON values; see ``digest_input`` for "files" and "sha256".
+        JSON values; see ``digest_input`` for "files" and "sha256". "orientation" is the form that a NIfTI image's
+        affine comes from.
     """
     files, digest = digest_input(image, depth=volume.grid.shape[2])
     return {
@@ -65,6 +68,7 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
         "unit": volume.unit,
+        **({"orientation": nifti_form(image)} if _NIFTI.search(image.name) else {}),
         **({"notes": list(volume.notes)} if volume.notes else {}),
     }
 
@@ -92,12 +96,10 @@ def _files_of(image: Path, depth: int) -> list[Path]:
     root = image if image.is_dir() else image.parent
     if image.is_dir():
         near = image.rglob("*")
-    elif image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
-        near = root.glob(f"{glob.escape(image.stem)}.*")
-    elif depth > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
-        near = root.iterdir()
+    elif depth > 1 and not _NIFTI.search(image.name) and image.suffix.lower() not in _OTHERS:
+        near = root.iterdir()  # one DICOM slice stands for its series
     else:
-        return [image]
+        return sorted(image_files(image))
     return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.relative_to(root).as_posix()))
 
 

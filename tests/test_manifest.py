@@ -5,8 +5,17 @@ import json
 
 import numpy as np
 
+from lmk3d.io import write_image
 from lmk3d.landmarks import Landmarks
-from lmk3d.manifest import bundle_digests, describe_bundle, describe_input, read_manifest, sha256, write_manifest
+from lmk3d.manifest import (
+    bundle_digests,
+    describe_bundle,
+    describe_input,
+    digest_input,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 
 
 def test_digest_of_a_file_is_that_of_its_bytes(tmp_path):
@@ -37,15 +46,36 @@ def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path, bright_vo
 
 
 def test_all_files_an_image_was_read_from_count(tmp_path, bright_volume):
-    folder_of(
-        tmp_path, {"scan.mhd": "header", "scan.raw": "voxels", "other.raw": "x", "ct/1": "slice", "ct/2": "slice"}
-    )
-    assert describe_input(tmp_path / "scan.mhd", bright_volume)["files"] == 2
+    headers = {"scan.mhd": "ElementDataFile = other.raw\n", "b.nhdr": "NRRD0004\ndata file: deep/b.raw\n\n"}
+    voxels = {"other.raw": "voxels", "deep/b.raw": "voxels", "p.hdr": "header", "p.img": "voxels"}
+    folder_of(tmp_path, headers | voxels | {"scan.raw": "x", "scan.txt": "x", "ct/1": "slice", "ct/2": "slice"})
+    for name in ("scan.mhd", "b.nhdr", "p.hdr", "p.img"):
+        before = digest_input(tmp_path / name, depth=4)
+        assert before[0] == 2
+        for beside in ("scan.raw", "scan.txt"):
+            (tmp_path / beside).write_text("changed", encoding="utf-8")
+        assert digest_input(tmp_path / name, depth=4) == before
+        for path in (tmp_path / "other.raw", tmp_path / "deep" / "b.raw", tmp_path / "p.img"):
+            path.write_text(path.read_text(encoding="utf-8") + name, encoding="utf-8")
+        assert digest_input(tmp_path / name, depth=4)[1] != before[1]
+    assert digest_input(tmp_path / "p.hdr", depth=4) == digest_input(tmp_path / "p.img", depth=4)
     assert describe_input(tmp_path / "ct" / "1", bright_volume)["files"] == 2
 
 
+def test_header_that_cannot_be_read_is_digested_alone(tmp_path):
+    folder_of(tmp_path, {"scan.mhd": "damaged", "p.hdr": "no partner", "b.nhdr": "NRRD0004\ndata file: ../x\n\n"})
+    assert [digest_input(tmp_path / name, depth=4)[0] for name in ("scan.mhd", "p.hdr", "b.nhdr")] == [1, 1, 1]
+
+
+def test_form_of_every_nifti_image_is_recorded(tmp_path, bright_volume):
+    write_image(bright_volume, tmp_path / "a.nii.gz")
+    assert describe_input(tmp_path / "a.nii.gz", bright_volume)["orientation"] == "sform (code 1)"
+    write_image(bright_volume, tmp_path / "a.nrrd")
+    assert "orientation" not in describe_input(tmp_path / "a.nrrd", bright_volume)
+
+
 def test_input_is_described_by_digest_size_and_spacing(tmp_path, bright_volume):
-    path = tmp_path / "scan.nii"
+    path = tmp_path / "scan.png"
     path.write_bytes(b"x")
     described = describe_input(path, bright_volume)
     assert described == {
