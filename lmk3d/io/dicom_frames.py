@@ -161,8 +161,7 @@ def frames_of(dataset: Any, entry: Entry) -> list[Frame]:
         own = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if (own or count > 1) and len(own) != count:
             raise InputError(
-                f"{entry}: says it has {count} images (NumberOfFrames), and gives the positions of {len(own)}; "
-                "correct its header"
+                f"{entry}: says NumberOfFrames {count} and describes {len(own)} images; correct its header"
             )
         groups = [[group, shared, dataset] for group in own] if own else [[dataset]]
         return [

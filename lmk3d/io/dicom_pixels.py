@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +32,11 @@ _RLE = "1.2.840.10008.1.2.5"
 # What is written for GDCM to unpack: pixels without a rescale, which it would apply.
 _PLAIN = "1.2.840.10008.5.1.4.1.1.7"
 _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
+_STDERR = 2
+# What libjpeg and OpenJPEG say of data they cannot follow.
+_COMPLAINT = re.compile(
+    "jpeg|jfif|huffman|quantization|bogus|marker|stream (too|error)|tile|failed to decode|scanline", re.IGNORECASE
+)
 _PIXEL_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -114,10 +123,36 @@ def _write_plain(dataset: Any, path: Path, count: int) -> None:
 
 
 def _read_with_gdcm(path: Path) -> NDArray[Any]:
+    """The pixels, or a RuntimeError: also where GDCM makes up what is damaged, and only says so in the terminal."""
     import SimpleITK as sitk
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - SimpleITK takes no keyword; what it finds is said in one line
-    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO")))
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - SimpleITK takes no keyword
+    with _overheard() as complaints:
+        image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+    if complaints:
+        raise RuntimeError(complaints[0])
+    return np.asarray(sitk.GetArrayFromImage(image))
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Keep from the terminal what GDCM's decoders, which are C, write there; lines of others are passed on."""
+    complaints: list[str] = []
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as heard:
+        terminal = os.dup(_STDERR)
+        os.dup2(heard.fileno(), _STDERR)
+        try:
+            yield complaints
+        finally:
+            os.dup2(terminal, _STDERR)
+            os.close(terminal)
+            heard.seek(0)
+            for line in heard.read().decode(errors="replace").splitlines(keepends=True):
+                if _COMPLAINT.search(line):
+                    complaints.append(line.strip())
+                elif line.strip():
+                    os.write(_STDERR, line.encode())
 
 
 def _of_declared_type(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
@@ -145,8 +180,8 @@ def _fragments(data: bytes) -> Iterator[bytes]:
     place, first = 0, True
     while place + 8 <= len(data):
         group, element, length = struct.unpack_from("<HHI", data, place)
-        if (group, element) != (0xFFFE, 0xE000):
-            return
+        if (group, element) != (0xFFFE, 0xE000) or length > len(data) - place - 8:
+            raise ValueError("its packed pixels are cut off or damaged")
         if not first:
             yield data[place + 8 : place + 8 + length]
         first, place = False, place + 8 + length

@@ -155,7 +155,8 @@ def _in_folder(folder: Path, series: str | None) -> list[Path]:
     damaged = [entry.path for entry in found.damaged]  # each is an error of its own when it is read
     scans += _homes(stacks, [*scans, *damaged], _asked_for(stacks, series)) + damaged
     if not images and not scans:
-        found.check(folder)
+        if found.others:
+            found.check(folder)
         raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
     return sorted({*images, *scans})
 

@@ -118,8 +118,8 @@ def _evidence(image: Path, series: str | None) -> list[Any]:
         chosen = choose_series(image, series, stack)
         if not chosen.is_volume:
             raise InputError(
-                f"{image}: is a radiograph without a place in space, to which a DICOM report of 3D points cannot refer; "
-                "choose another format"
+                f"{image}: is a radiograph without a place in space, so a DICOM report of 3D points cannot refer to "
+                "it; choose another format"
             )
         entries = list({frame.entry: None for frame in chosen.frames})
         first, *others = entries

@@ -27,7 +27,8 @@ def study(tmp_path, write_slice):
                 SeriesNumber=number,
                 SeriesDescription=name,
             )
-    write_slice(tmp_path / "report.dcm", Rows=None, Columns=None, SeriesInstanceUID="1.2.99")
+    report = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.34", "Modality": "SR", "SeriesInstanceUID": "1.2.99"}
+    write_slice(tmp_path / "report.dcm", Rows=None, Columns=None, **report)
     (tmp_path / "._0.dcm").write_bytes(b"what a Mac leaves behind")
     (tmp_path / ".trash").mkdir()
     write_slice(tmp_path / ".trash" / "thrown_away.dcm", SeriesInstanceUID="1.2.98", SeriesNumber=1)
@@ -36,7 +37,7 @@ def study(tmp_path, write_slice):
 
 
 def test_series_are_found_by_number(study):
-    found = find_series(entries_in(study))
+    found = find_series(entries_in(study)).series
     assert [(series.number, series.description, len(series.frames)) for series in found] == [
         ("2", "thorax", 3),
         ("10", "abdomen", 3),
@@ -88,7 +89,7 @@ def test_damaged_or_wrong_archives_are_named(tmp_path, write_slice):
     (tmp_path / "text.zip").write_text("hello", encoding="utf-8")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(InputError, match=r"damaged\.zip: (a\.dcm in it is damaged|cannot be unpacked)"):
+    with pytest.raises(InputError, match=r"damaged\.zip \(a\.dcm\): is no DICOM file, or a damaged one \("):
         read_image(tmp_path / "damaged.zip")
     for name in ("short.zip", "text.zip"):
         with pytest.raises(InputError, match=rf"{name}: cannot be unpacked"):

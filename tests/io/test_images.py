@@ -189,5 +189,5 @@ def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_pa
     found = find_images([tmp_path / "cohort"])
     assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a", "b", "c.dcm"]
     assert find_images([damaged]) == [damaged]
-    with pytest.raises(InputError, match=r"c\.dcm: holds no DICOM images"):
+    with pytest.raises(InputError, match=r"c\.dcm: is no DICOM file, or a damaged one"):
         read_image(damaged)
