@@ -38,7 +38,7 @@ def split_frames(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
         return whole
     marks, spots = marked(frames), spots_of(frames)
     sets = {tuple(mark.get(tag, "") for tag in APART) for mark in marks}
-    if len({mark["plane"] for mark in marks}) > min(_MOST_PLANES, len(frames) - 1) and len(spots) == len(frames):
+    if len({mark["plane"] for mark in marks}) > _MOST_PLANES and len(spots) == len(frames):
         return whole
     most = max(len({copy_key(frames[row]) for row in rows}) for rows in spots) * len(sets)
     tags = varying(marks, spots)

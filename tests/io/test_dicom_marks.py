@@ -26,11 +26,11 @@ def frame(z=0.0, *, uid="1.2", name="a", axes=(1, 0, 0, 0, 1, 0), **marks):
 def test_marks_come_from_the_frame_then_what_it_shares_then_the_file():
     own = item(FrameContentSequence=[item(TemporalPositionIndex=3)], MREchoSequence=[item(EffectiveEchoTime=4.6)])
     shared = item(MREchoSequence=[item(EffectiveEchoTime=9.9)], MRDiffusionSequence=[item(DiffusionBValue=1000)])
-    found = marks_of([own, shared, item(ImageType=["A", "B"], EchoTime="2.3", AcquisitionTime="")])
+    found = marks_of([own, shared, item(ImageType=["A", "B"], EchoTime="2.30", AcquisitionTime="")])
     assert found == {
         "TemporalPositionIndex": "3",
         "EffectiveEchoTime": "4.6",
-        "DiffusionBValue": "1000.0",
+        "DiffusionBValue": "1000",
         "ImageType": "A/B",
         "EchoTime": "2.3",
     }
@@ -39,7 +39,7 @@ def test_marks_come_from_the_frame_then_what_it_shares_then_the_file():
 def test_direction_of_diffusion_lies_two_sequences_deep():
     direction = item(DiffusionGradientOrientation=[0, 1, 0])
     own = item(MRDiffusionSequence=[item(DiffusionGradientDirectionSequence=[direction])])
-    assert marks_of([own, None, item()]) == {"DiffusionGradientOrientation": "0.0/1.0/0.0"}
+    assert marks_of([own, None, item()]) == {"DiffusionGradientOrientation": "0/1/0"}
     assert first_item(own, "MREchoSequence") is None
 
 

@@ -111,7 +111,7 @@ def test_damaged_or_wrong_packed_pixels_are_named_in_one_line(write_slice, tmp_p
     for wrong, match in (
         (pydicom.encaps.encapsulate([cut]), "or are damaged; copy it again"),
         (data[:-40], "packed pixels are cut off or damaged"),
-        (pydicom.encaps.encapsulate([cut])[:8], "says 1 images of 20 x 16 and holds 0; copy it again"),
+        (data[:8] + bytes(int.from_bytes(data[4:8], "little")), "says 1 images of 20 x 16 and holds 0; copy it again"),
     ):
         pack(path, wrong, syntax)
         with pytest.raises(InputError, match=rf"a\.dcm: .*{match}"):
