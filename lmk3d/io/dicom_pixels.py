@@ -33,9 +33,10 @@ _RLE = "1.2.840.10008.1.2.5"
 _PLAIN = "1.2.840.10008.5.1.4.1.1.7"
 _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
 _STDERR = 2
-# What libjpeg and OpenJPEG say of data they cannot follow.
+# How what libjpeg and OpenJPEG say of data that they cannot follow begins.
 _COMPLAINT = re.compile(
-    "jpeg|jfif|huffman|quantization|bogus|marker|stream (too|error)|tile|failed to decode|scanline", re.IGNORECASE
+    "A marker|Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Huffman|Inconsistent|Insufficient|Invalid|Marker|"
+    "Missing|Not|Premature|Quantization|Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong"
 )
 _PIXEL_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
@@ -149,7 +150,7 @@ def _overheard() -> Iterator[list[str]]:
             os.close(terminal)
             heard.seek(0)
             for line in heard.read().decode(errors="replace").splitlines(keepends=True):
-                if _COMPLAINT.search(line):
+                if _COMPLAINT.match(line.lstrip()):
                     complaints.append(line.strip())
                 elif line.strip():
                     os.write(_STDERR, line.encode())
