@@ -291,4 +291,3 @@ def check_spacing(spacing: ArrayLike, path: Path) -> None:
     values = np.asarray(spacing, float)
     if not (np.isfinite(values) & (values > 0)).all():
         raise InputError(f"{path}: its spacing is {values.tolist()}; each must be above 0, correct its header")
-

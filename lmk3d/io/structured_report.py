@@ -115,7 +115,12 @@ def write_points_sr(landmarks: Landmarks, path: Path, *, image: Path, series: st
 
 def _evidence(image: Path, series: str | None) -> list[Any]:
     with ExitStack() as stack:
-        chosen, _ = choose_series(image, series, stack)
+        chosen = choose_series(image, series, stack)
+        if not chosen.is_volume:
+            raise InputError(
+                f"{image}: is a radiograph without a place in space, so a DICOM report of 3D points cannot refer to "
+                "it; choose another format"
+            )
         entries = list({frame.entry: None for frame in chosen.frames})
         first, *others = entries
         evidence = [pydicom_dataset(first), *(pydicom_dataset(entry, tags=_EVIDENCE) for entry in others)]

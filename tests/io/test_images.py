@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -218,5 +219,72 @@ def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_pa
     found = find_images([tmp_path / "cohort"])
     assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a", "b", "c.dcm"]
     assert find_images([damaged]) == [damaged]
-    with pytest.raises(InputError, match=r"c\.dcm: holds no DICOM images"):
+    with pytest.raises(InputError, match=r"c\.dcm: is no DICOM file, or a damaged one"):
         read_image(damaged)
+
+
+def test_scans_are_found_beside_what_is_none(tmp_path, write_series, write_slice):
+    folder = write_series(tmp_path / "ct")
+    dose = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2", "Modality": "RTDOSE", "SeriesInstanceUID": "1.9"}
+    alone = write_slice(folder / "dose.dcm", NumberOfFrames=2, PixelData=bytes(80), **dose)
+    assert find_images([folder]) == [folder]
+    assert find_images(sorted(folder.iterdir())) == [folder]
+    assert find_images([alone]) == [alone]  # reading it says what it is
+    with pytest.raises(InputError, match=r"is a radiotherapy dose \(RTDOSE\), which is no scan"):
+        read_image(alone)
+    for path in folder.glob("[0-9].dcm"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"ct: holds only a radiotherapy dose \(RTDOSE\) \(dose\.dcm\)"):
+        find_images([folder])
+
+
+def test_series_that_is_asked_for_leaves_out_the_others_of_its_study(tmp_path, write_slice):
+    for study, numbers in (("1", (4, 5)), ("2", (5, 6)), ("3", (7,))):
+        for number in numbers:
+            uids = {"StudyInstanceUID": f"1.{study}", "SeriesInstanceUID": f"1.{study}.{number}"}
+            (tmp_path / study).mkdir(exist_ok=True)
+            for z in range(2):
+                write_slice(tmp_path / study / f"{number}{z}.dcm", z=z, SeriesNumber=number, **uids)
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path], series="5")]
+    assert found == ["1/50.dcm", "2/50.dcm", "3"]
+    with pytest.raises(InputError, match="has no single series '5'"):
+        read_image(tmp_path / "3", series="5")
+
+
+def test_copies_of_a_series_in_several_folders_are_scans_of_their_own(tmp_path, write_slice):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for z in range(3):
+            write_slice(tmp_path / name / f"{z}.dcm", z=z, pixels=np.full((4, 5), ord(name)))
+    found = find_images([tmp_path])
+    assert found == [tmp_path / "a", tmp_path / "b"]
+    assert [read_image(path).data.max() for path in found] == [97, 98]
+
+
+def test_series_that_is_spread_over_folders_is_one_scan(tmp_path, write_slice):
+    for z in range(4):
+        folder = tmp_path / f"{z // 2}"
+        folder.mkdir(exist_ok=True)
+        write_slice(folder / f"{z}.dcm", z=z)
+    assert find_images([tmp_path]) == [tmp_path]
+    assert read_image(tmp_path).data.shape == (5, 4, 4)
+
+
+def test_file_under_the_name_of_another_format_is_one_line(tmp_path, write_slice):
+    write_slice(tmp_path / "a.nii")
+    write_image(VOLUME, tmp_path / "b.nii")
+    (tmp_path / "b.nii").rename(tmp_path / "b.dcm")
+    assert [path.name for path in find_images([tmp_path])] == ["a.nii", "b.dcm"]
+    with pytest.raises(InputError, match=r"a\.nii: "):
+        read_image(tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"b\.dcm: is no DICOM file, or a damaged one"):
+        read_image(tmp_path / "b.dcm")
+
+
+def test_many_files_that_are_no_images_take_no_time(tmp_path, write_series):
+    write_series(tmp_path / "ct")
+    for number in range(3000):
+        (tmp_path / "ct" / f"{number}.txt").write_bytes(b"no image")
+    begin = time.monotonic()
+    assert find_images([tmp_path / "ct"]) == [tmp_path / "ct"]
+    assert time.monotonic() - begin < 5

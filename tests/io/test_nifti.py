@@ -111,7 +111,9 @@ def test_nifti_2_is_read(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.nii").grid.affine, affine)
 
 
-@pytest.mark.parametrize("names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")])
+@pytest.mark.parametrize(
+    "names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")]
+)
 def test_pair_is_read_by_either_of_its_names(tmp_path, names):
     data = np.arange(24, dtype=">i2").reshape(2, 3, 4)
     header = nibabel.nifti1.Nifti1PairHeader(endianness=">")

@@ -102,8 +102,12 @@ def test_image_without_orientation_is_named_with_the_distance():
 def test_sheared_sform_and_other_voxel_sizes_are_named():
     sheared = np.array(STRAIGHT)
     sheared[0, 1] = 0.1
-    assert Forms(header(sheared, codes=(1, 0)), SHAPE).notes() == ("its sform is sheared; 3D Slicer (ITK 5) refuses the file",)
-    (note,) = Forms(header(STRAIGHT @ np.diag([2, 1, 1, 1]), codes=(2, 0), pixdim=[1, 0.5, 0.5, 2, 0, 0, 0, 0]), SHAPE).notes()
+    assert Forms(header(sheared, codes=(1, 0)), SHAPE).notes() == (
+        "its sform is sheared; 3D Slicer (ITK 5) refuses the file",
+    )
+    (note,) = Forms(
+        header(STRAIGHT @ np.diag([2, 1, 1, 1]), codes=(2, 0), pixdim=[1, 0.5, 0.5, 2, 0, 0, 0, 0]), SHAPE
+    ).notes()
     assert note.startswith("the voxel sizes of its sform and of pixdim disagree; the sform is used")
     assert note.endswith("takes pixdim, up to 3 mm away")  # 6 steps of 1 instead of 0.5 mm
 

@@ -85,7 +85,10 @@ AFFINE = HEAD + "Transform: {}\nParameters: {}\nFixedParameters: 0 0 0\n"
         (AFFINE.format("AffineTransform_double_3_3", "0 " * 12), "leads nowhere or folds space flat"),
         (AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 1 1 0 0 0 0"), "leads nowhere or folds space flat"),
         (AFFINE.format("AffineTransform_double_3_3", "nan 0 0 0 1 0 0 0 1 0 0 0"), "leads nowhere|is no transform"),
-        (AFFINE.format("AffineTr\udcc4nsform_double_3_3", "1 0 0 0 1 0 0 0 1 0 0 0"), "is no transform that ITK can read"),
+        (
+            AFFINE.format("AffineTr\udcc4nsform_double_3_3", "1 0 0 0 1 0 0 0 1 0 0 0"),
+            "is no transform that ITK can read",
+        ),
         (HEAD, "is no transform that ITK can read"),
     ],
 )
