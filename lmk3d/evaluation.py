@@ -14,7 +14,7 @@ from lmk3d import metrics
 from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
-from lmk3d.io.datasets import bare_name
+from lmk3d.io.datasets import bare_name, case_points
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
@@ -112,8 +112,9 @@ class _Task:
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
         for case in cases:  # a slip in the last file is told before the first case is predicted
-            for path in filter(None, (case.points, case.second_points)):
-                read_points(path)
+            case_points(case)
+            if case.second_points is not None:
+                case_points(case, second=True)
         if self.output is not None:
             _make_folder(self.output)
         return cases
@@ -207,7 +208,7 @@ def evaluate_points(
     results, known = [], set(task.dataset.landmark_names)
     for case in task.cases():
         path = _file_of(case, predictions)
-        truth, points = read_points(_points_of(case)), read_points(path)
+        truth, points = case_points(case), read_points(path)
         if truth.unit != points.unit:
             raise InputError(f"{path}: is in {points.unit}, but {case.points} in {truth.unit}; bring both to one unit")
         if len(points) and not known & set(points.names):
@@ -243,7 +244,7 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
     volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
-    truth = read_points(_points_of(case))
+    truth = case_points(case)
     if truth.unit == "px" and volume.unit == "mm":
         raise InputError(f"{case.points}: is in px, but {case.image} has a spacing; write the points in mm")
     try:
@@ -346,7 +347,7 @@ def _shape_errors(
     task: _Task, results: Sequence[_Compared], names: Sequence[str]
 ) -> tuple[dict[str, Errors], tuple[str, ...]]:
     """Errors of the mean training shape where it lies and once aligned, and what to know about them."""
-    training = [read_points(_points_of(case)) for case in task.dataset.sections.get("training", []) if case.points]
+    training = [case_points(case) for case in task.dataset.sections.get("training", []) if case.points]
     if not training:
         return {}, ("There are no training cases with points, so there is no mean shape to compare with.",)
     shapes = np.array([metrics.unique_points(points, names) for points in training])
@@ -364,7 +365,7 @@ def _rater_errors(results: Sequence[_Compared], names: Sequence[str], limit_mm: 
     parts = []
     for own in results:
         if own.case.second_points is not None:
-            second = replace(read_points(own.case.second_points), unit=own.truth.unit)
+            second = replace(case_points(own.case, second=True), unit=own.truth.unit)
             parts.append(metrics.rater_errors(own.truth, second, names, limit_mm=limit_mm))
     return {"second rater": {name: np.concatenate([part[name] for part in parts]) for name in names}} if parts else {}
 
@@ -439,12 +440,6 @@ def _file_of(case: Case, folder: Path) -> Path:
                 return path
     wanted = f"{' or '.join(stems)} with one of {', '.join(POINT_FORMATS)}"
     raise InputError(f"{folder}: has no points for case {case.name!r}; add {wanted}")
-
-
-def _points_of(case: Case) -> Path:
-    if case.points is None:
-        raise ValueError(f"case {case.name!r} has no points")
-    return case.points
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -44,10 +44,10 @@ def read_side(side: Side) -> tuple[Landmarks, Volume | None]:
     Raises:
         InputError: if a file cannot be read, the two count different units, or no point lies in the image.
     """
-    landmarks = read_points(side.points)
     if side.image is None:
-        return landmarks, None
+        return read_points(side.points), None
     image = read_image(side.image, spacing_mm=side.spacing_mm)
+    landmarks = read_points(side.points, image=lambda: image)
     if image.unit != landmarks.unit:
         raise InputError(
             f"{side.points}: is in {landmarks.unit}, its image {side.image} in {image.unit}; give the "

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "parse_dataset", "read_dataset"]
+    from lmk3d.landmarks import Landmarks
+
+__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "case_points", "parse_dataset", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
@@ -90,6 +92,21 @@ class Dataset:
         kept = [marked[row] for rows in patients[9::10] or patients[-1:] for row in rows]
         rest = [case for case in training if case not in kept]
         return replace(self, sections={**self.sections, "training": rest, "validation": kept})
+
+
+def case_points(case: Case, *, second: bool = False) -> Landmarks:
+    """The landmarks of a case, or those of its second rater; a table of pixels is read with the case's image.
+
+    Raises:
+        InputError: if the case has none, or as ``read_points`` and ``read_image``.
+    """
+    from lmk3d.io.images import read_image
+    from lmk3d.io.points import read_points
+
+    path = case.second_points if second else case.points
+    if path is None:
+        raise InputError(f"{case.name}: has no points; give a file of points")
+    return read_points(path, image=lambda: read_image(case.image, series=case.series, spacing_mm=case.spacing_mm))
 
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
