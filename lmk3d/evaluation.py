@@ -18,6 +18,7 @@ from lmk3d.io.datasets import bare_name, case_points
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -238,7 +239,7 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         own = metrics.summarise(errors).overall
         said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
         missed = f", {own.missed} missed" if own.missed else ""
-        print(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s", flush=True)
+        say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s")
     return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
 
 
@@ -315,7 +316,7 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
     )
-    print("", *summary_lines(summary), sep="\n", flush=True)
+    say("", *summary_lines(summary))
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
@@ -395,7 +396,7 @@ def _write(
     save_figure(cumulative_curve(curves, unit=summary.unit, title=title), output / "cumulative.png")
     _write_worst(output, rows, cases, summary.unit)
     write_report([output], output / "index.html")
-    print(f"written to {output}", flush=True)
+    say(f"written to {output}")
 
 
 def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> None:
@@ -412,7 +413,7 @@ def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case
         try:
             volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
         except InputError as error:  # points alone can be evaluated where the images are not at hand
-            print(f"no picture of {row.case}: {error}", flush=True)
+            say(f"no picture of {row.case}: {error}")
             continue
         figure = worst_case(volume, row.truth_mm, row.predicted_mm, title=f"{row.case}   {row.name}", unit=unit)
         count += 1
