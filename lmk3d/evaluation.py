@@ -240,7 +240,8 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
         missed = f", {own.missed} missed" if own.missed else ""
         say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s")
-    return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
+    told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
+    return _summed_up(task, results, names, told, getattr(detector, "notes", ()))
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
@@ -278,7 +279,9 @@ def _outlined(
     return compare_masks(drawn, found, grid.spacing_mm)
 
 
-def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:
+def _summed_up(
+    task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str, about_bundle: Sequence[str] = ()
+) -> Summary:
     """All figures of the results; prints them, and writes them where an output is asked for."""
     unit = results[0].truth.unit
     if others := [own.case.name for own in results if own.truth.unit != unit]:
@@ -311,7 +314,7 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*_gaps(task, names), *notes),
+        (*(f"The bundle: {note}." for note in about_bundle), *_gaps(task, names), *notes),
         about,
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),

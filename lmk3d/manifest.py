@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lmk3d.geometry import Volume
@@ -101,9 +102,10 @@ def _files_of(image: Path, depth: int) -> list[Path]:
     return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.relative_to(root).as_posix()))
 
 
-def describe_bundle(folder: Path, version: str) -> dict[str, object]:
-    """Name, version and digests of a bundle."""
-    return {"name": folder.resolve().name, "version": version, **bundle_digests(folder)}
+def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> dict[str, object]:
+    """Name, version and digests of a bundle, and what it says of itself that a user should know."""
+    about = {"notes": list(notes)} if notes else {}
+    return {"name": folder.resolve().name, "version": version, **about, **bundle_digests(folder)}
 
 
 def bundle_digests(folder: Path) -> dict[str, str]:

@@ -65,6 +65,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     errors_mm = np.linalg.norm(found.points_mm - phantom.landmarks.ordered(found.names).points_mm, axis=1)
     say(describe(prediction))
     say(*landmark_table(found, errors_mm=errors_mm))
+    for note in prediction.notes:
+        say(f"note: {note}")
     if np.isfinite(errors_mm).any():
         say(f"mean error {np.nanmean(errors_mm):.2f} mm, largest {np.nanmax(errors_mm):.2f} mm")
     say(f"wrote {', '.join(str(path) for path in (scan, folder / 'truth.mrk.json', *prediction.outputs))}")

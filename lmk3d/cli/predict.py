@@ -166,7 +166,7 @@ class _Printer:
 
     def __init__(self, *, debug: bool) -> None:
         self.debug, self.failed, self.start = debug, 0, time.monotonic()
-        self.progress = Progress()
+        self.progress, self.told = Progress(), set[str]()
 
     def __call__(self, result: Prediction) -> None:
         self.progress.clear()
@@ -195,8 +195,12 @@ class _Printer:
         say(f"wrote {', '.join(str(path) for path in result.outputs)}")
 
     def _print_notes(self, result: Prediction) -> None:
+        """What to know of each image, and, once in a run, of the bundle."""
+        ours = () if result.landmarks is None else result.landmarks.notes
         for note in result.notes:
-            say(f"note: {note}")
+            if note not in ours or note not in self.told:
+                say(f"note: {note}")
+        self.told.update(ours)
 
     def sum_up(self, results: list[Prediction]) -> None:
         """The end of a batch: how many were done, and which could not be used and why."""

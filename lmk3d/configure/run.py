@@ -85,6 +85,7 @@ def train_dataset(
         closing = closing or 2 * _validation_seconds(parser)
         KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
+    _record_source(output, dataset)
     used = str(parser.get_parsed_content("device"))
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
 
@@ -251,6 +252,14 @@ def _agree_with_training(folder: Path) -> None:
     shared = {name: train[name] for name in inference if name in train and name not in _OWN}
     detector = {name: value for name, value in train["detector"].items() if name != "device"}
     _write_json(path, {**inference, **shared, "detector": {**detector, "network": "@network_def"}})
+
+
+def _record_source(folder: Path, dataset: Path) -> None:
+    """Write into metadata.json what the weights have learnt from now; a warning of before is no longer true."""
+    path = folder / "metadata.json"
+    if path.is_file():
+        about = {key: value for key, value in read_config(folder, path.name)[1].items() if key != "warning"}
+        _write_json(path, {**about, "data_source": f"the data set {read_dataset(dataset).name}"})
 
 
 def _hand_on(folder: Path, changes: Mapping[str, Any]) -> None:
