@@ -26,11 +26,12 @@ def printable(text: object) -> str:
 
 
 def say(*lines: object, end: str = "\n", file: TextIO | None = None) -> None:
-    """Print each argument as one line, at once, see ``printable``.
+    """Print each argument as one line, at once, see ``printable``; nothing where there is none.
 
     Args:
         lines: texts; a table comes as its lines, made of cells that are printable.
         end: what follows the last one.
         file: the stream; stdout when None.
     """
-    print(*map(printable, lines), sep="\n", end=end, file=file or sys.stdout, flush=True)
+    if lines:
+        print(*map(printable, lines), sep="\n", end=end, file=file or sys.stdout, flush=True)

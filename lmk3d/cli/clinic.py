@@ -117,8 +117,10 @@ def _read(arguments: argparse.Namespace) -> tuple[Landmarks, Volume | None]:
     """The points, in mm where a spacing is given, and their film."""
     from lmk3d.io import read_image, read_points
 
-    landmarks, spacing = read_points(arguments.points), arguments.spacing
+    spacing = arguments.spacing
     film = None if arguments.image is None else read_image(arguments.image, spacing_mm=spacing)
+    landmarks = read_points(arguments.points, image=None if film is None else lambda: film)
+    say(*(f"note: {note}" for own in (landmarks, film) if own is not None for note in own.notes))
     if spacing is not None and landmarks.unit == "px":
         landmarks = replace(landmarks, points_mm=landmarks.points_mm * spacing, unit="mm", error_mm=None)
     elif spacing is not None and film is None:

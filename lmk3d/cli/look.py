@@ -55,8 +55,8 @@ def _view(arguments: argparse.Namespace) -> int:
     from lmk3d.io import read_image, read_points
     from lmk3d.pages import PageServer, view_page
 
-    points = [read_points(path) for path in arguments.points]
     volume = read_image(arguments.scan, series=arguments.series, spacing_mm=arguments.spacing)
+    points = [read_points(path, image=lambda: volume) for path in arguments.points]
     page, notes = view_page(volume, points, title=arguments.scan.resolve().name)
     for note in notes:
         say(note)

@@ -36,6 +36,8 @@ _MARGIN_VOX = 1.0
 _FEWEST_PAIRS, _TURNED = 5, 0.9
 # With fewer training cases the errors of the validation say little of new patients.
 _FEW_CASES = 10
+# So many copies, or cases turned alike, are one mistake.
+_MANY = 20
 # What 3D Slicer calls points that nobody named: F-1, F_1-1, P-3, MarkupsFiducial_2-1, Point 4, vtkMRML...
 _DEFAULT_NAME = re.compile(
     r"(?:[A-Z]{1,2}|Markups\w*|Points?|Fiducials?|vtkMRML\w*)(?:_\d+)?[-_ ]\d+'*|\d+'*", re.ASCII
@@ -117,9 +119,13 @@ class _Check:
         """Keep what must be corrected."""
         self.problems.append(Finding(text, *at, str(file), kind))
 
-    def note(self, at: _Place, text: str, file: object = "", kind: str = "") -> None:
-        """Keep what may be meant."""
-        self.notes.append(Finding(text, *at, str(file), kind))
+    def note(self, at: _Place, text: str, file: object = "") -> None:
+        """Keep what may be meant and is likely to be so in many cases."""
+        self.notes.append(Finding(text, *at, str(file)))
+
+    def note_case(self, at: _Place, text: str, kind: str) -> None:
+        """Keep what may be meant and is of this case: told case by case unless very many are alike."""
+        self.notes.append(Finding(text, *at, kind=kind, alike=_MANY))
 
     def look_at(self, case: Case, section: str) -> None:
         """Read one case and note what is wrong with it."""
@@ -264,9 +270,10 @@ class _Check:
         if first != place:
             apart = first.partition(",")[0] != section
             said = "its error is not that of a new patient" if apart else "it counts twice"
-            self.note(at, f"the same image as {first}; {said}")
+            self.note_case(at, f"the same image as {first}; {said}", said)
         elif home != section:
-            self.note(at, f"patient {case.patient} is in {home}, too; the error is not that of a new patient")
+            text = f"patient {case.patient} is in {home}, too; the error is not that of a new patient"
+            self.note_case(at, text, "patient")
 
     def check_shapes(self, shapes: list[tuple[_Place, NDArray[np.float64]]]) -> None:
         """Note points that are not where the other cases have them."""
@@ -275,7 +282,7 @@ class _Check:
         strays = find_strays([shape for _, shape in shapes], names, known, unit=self.facts[0].unit if shapes else "mm")
         for (at, _), lines in zip(shapes, strays, strict=True):
             for line in lines:
-                self.note(at, line)
+                self.note_case(at, line, line)
 
     def across_cases(self) -> None:
         """Note what only all cases together show."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "some", "summed_up"]
 
-# So many cases with the same mistake are told in one line.
-_ALIKE = 3
 _LISTED = 5
 _NUMBER = re.compile(r"[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 
@@ -27,6 +25,7 @@ class Finding:
         case: its name.
         file: the file's name in the text, which differs from case to case.
         kind: what findings of the same mistake share; their texts without file and numbers when "".
+        alike: so many cases with the same mistake are told in one line.
     """
 
     text: str
@@ -34,6 +33,7 @@ class Finding:
     case: str = ""
     file: str = ""
     kind: str = ""
+    alike: int = 3
 
     def __str__(self) -> str:
         return f"{self.section}, case {self.case}: {self.text}" if self.case else self.text
@@ -61,7 +61,7 @@ def summed_up(findings: Sequence[Finding], total: int) -> list[str]:
     for own in findings:
         group = groups[own.key]
         cases = list(dict.fromkeys((one.section, one.case) for one in group))
-        if len(cases) < _ALIKE:
+        if len(cases) < own.alike:
             lines.append(str(own))
         elif own.key not in placed:
             placed.add(own.key)

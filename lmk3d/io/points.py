@@ -101,6 +101,8 @@ def write_points(
     ending = _ending(path)
     if not all(name.strip() for name in landmarks.names):
         raise InputError(f"{path}: a landmark has no name; give each one before writing")
+    if any("\0" in name for name in landmarks.names):
+        raise InputError(f"{path}: a landmark's name has a NUL character, which no format holds; remove it")
     with atomic_path(path) as temporary:
         if ending != ".dcm":
             _WRITERS[ending](landmarks, temporary)

@@ -64,6 +64,8 @@ class PointRows:
         """
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{where}: a point has no name; give each point one")
+        if "\0" in name:
+            raise InputError(f"{where}: the name {brief(name)} has a NUL character; remove it")
         if point is None:
             point = [None] * 3
         if not isinstance(point, (list, tuple)) or len(point) != 3:

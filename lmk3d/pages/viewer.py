@@ -55,7 +55,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     truth, predicted = _sides([replace(own, unit=volume.unit) for own in points])
     rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
     shown, notes = reduced(volume)
-    notes[:0] = dict.fromkeys(note for own in points for note in own.notes)
+    known = dict.fromkeys([*volume.notes, *(note for own in points for note in own.notes)])
+    notes = [*(f"Note: {note}." for note in known), *notes]
     outside = [row.name for row in rows if lies_outside(row, volume)]
     if outside and len(outside) == sum(row.has_truth or row.has_prediction for row in rows):
         raise InputError(f"{title}: not one of the points lies in the image; are they those of another one?")
