@@ -14,6 +14,7 @@ from lmk3d.io.images import image_files
 from lmk3d.io.nifti import nifti_form
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lmk3d.geometry import Volume
@@ -101,9 +102,10 @@ def _files_of(image: Path, series: str | None) -> list[Path]:
     return dicom_files(image, series) if image.is_dir() or is_dicom(image) else sorted(image_files(image))
 
 
-def describe_bundle(folder: Path, version: str) -> dict[str, object]:
-    """Name, version and digests of a bundle."""
-    return {"name": folder.resolve().name, "version": version, **bundle_digests(folder)}
+def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> dict[str, object]:
+    """Name, version and digests of a bundle, and what it says of itself that a user should know."""
+    about = {"notes": list(notes)} if notes else {}
+    return {"name": folder.resolve().name, "version": version, **about, **bundle_digests(folder)}
 
 
 def bundle_digests(folder: Path) -> dict[str, str]:
