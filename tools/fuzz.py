@@ -33,6 +33,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,8 @@ def damage(content: bytes, name: str, rng: random.Random) -> bytes:
     """The content with one to four faults."""
     if name.endswith(".gz") and rng.random() < 0.7:
         return gzip.compress(damage(gzip.decompress(content), name[:-3], rng), 1)
+    if name.endswith(".zip") and rng.random() < 0.7:
+        return _damage_member(content, rng)
     if name.endswith(".json") and rng.random() < 0.5:
         return _damage_json(content, rng)
     if name.endswith(".dcm") and rng.random() < 0.5:
@@ -103,6 +106,16 @@ def damage(content: bytes, name: str, rng: random.Random) -> bytes:
         words = name.endswith(_TEXT) or content[:4] == b"NRRD" or content[:10] == b"ObjectType"
         content = (_damage_words if words and rng.random() < 0.7 else _damage_bytes)(content, rng)
     return content
+
+
+def _damage_member(content: bytes, rng: random.Random) -> bytes:
+    """A whole archive with one member damaged."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        chosen = rng.choice(old.namelist())
+        for name in old.namelist():
+            new.writestr(name, damage(old.read(name), name, rng) if name == chosen else old.read(name))
+    return out.getvalue()
 
 
 def _damage_bytes(content: bytes, rng: random.Random) -> bytes:
