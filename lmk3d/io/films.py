@@ -99,7 +99,10 @@ def _pixels(picture: Any, path: Path) -> NDArray[Any]:
         pixels = pixels[..., 0] if picture.mode == "LA" else pixels[..., :3]
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
-    if getattr(picture, "tag_v2", {}).get(262) == _MIN_IS_WHITE and picture.mode not in ("1", "L"):  # those Pillow inverts
+    if getattr(picture, "tag_v2", {}).get(262) == _MIN_IS_WHITE and picture.mode not in (
+        "1",
+        "L",
+    ):  # those Pillow inverts
         if pixels.dtype != np.uint16:
             raise InputError(f"{path}: its zero is white, in {pixels.dtype} voxels; save it with black as zero")
         pixels = 65535 - pixels
@@ -150,7 +153,9 @@ def _orientation(picture: Any, path: Path) -> str:
     if code not in range(2, 9):
         return ""
     if picture.format != "TIFF":
-        return f"viewers turn or mirror it (EXIF orientation {code}); rows and columns are those stored, as in 3D Slicer"
+        return (
+            f"viewers turn or mirror it (EXIF orientation {code}); rows and columns are those stored, as in 3D Slicer"
+        )
     if code > 4:  # Pillow scrambles some of them
         raise InputError(f"{path}: its orientation tag ({code}) turns it on its side; save it upright")
     return f"it is mirrored as its orientation tag ({code}) says, as in 3D Slicer"

@@ -1,4 +1,4 @@
-"""Reads a transform's file and prints where it takes four points: a process of its own, since damaged files kill ITK."""
+"""Prints where a transform's file takes four points: a process of its own, since damaged files kill ITK."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = ["main"]
 _MOST_MEMORY = 4 << 30
 _COUNTS = {
     "AffineTransform": 12,
+    "CompositeTransform": 12,  # as a part of one: what ITK calls MatrixOffsetTransformBase
     "Euler3DTransform": 6,
     "ScaleSkewVersor3DTransform": 15,
     "ScaleTransform": 3,
@@ -57,10 +58,11 @@ def _is_whole(transform: Any) -> bool:
     """Whether a linear transform, or each part of one, has as many parameters as its kind needs."""
     import SimpleITK as sitk
 
+    parts = [transform]
     if transform.GetName() == "CompositeTransform":
-        parts = sitk.CompositeTransform(transform)
-        return all(_is_whole(parts.GetNthTransform(part)) for part in range(parts.GetNumberOfTransforms()))
-    return bool(_COUNTS.get(transform.GetName()) == len(transform.GetParameters()))
+        several = sitk.CompositeTransform(transform)
+        parts = [several.GetNthTransform(part) for part in range(several.GetNumberOfTransforms())]
+    return all(_COUNTS.get(part.GetName()) == len(part.GetParameters()) for part in parts)
 
 
 if __name__ == "__main__":

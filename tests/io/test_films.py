@@ -85,7 +85,8 @@ def save_tiff(path, pixels, **tags):
 
 
 @pytest.mark.parametrize(
-    ("unit", "per_unit", "step"), [("mm", 10.0, "0.1"), ("cm", 50.0, "0.2"), ("\\u00B5m", 0.01, "0.1"), ("inch", 254.0, "0.1")]
+    ("unit", "per_unit", "step"),
+    [("mm", 10.0, "0.1"), ("cm", 50.0, "0.2"), ("\\u00B5m", 0.01, "0.1"), ("inch", 254.0, "0.1")],
 )
 def test_scale_of_imagej_is_a_note(tmp_path, unit, per_unit, step):
     path = save_tiff(tmp_path / "a.tif", GREY, t270=f"ImageJ=1.53\nunit={unit}\n", t282=per_unit, t283=per_unit, t296=1)

@@ -111,7 +111,9 @@ def test_nifti_2_is_read(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.nii").grid.affine, affine)
 
 
-@pytest.mark.parametrize("names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")])
+@pytest.mark.parametrize(
+    "names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")]
+)
 def test_pair_is_read_by_either_of_its_names(tmp_path, names):
     data = np.arange(24, dtype=">i2").reshape(2, 3, 4)
     header = nibabel.nifti1.Nifti1PairHeader(endianness=">")
@@ -140,7 +142,7 @@ def test_analyze_and_pairs_under_another_name_are_refused(tmp_path):
 def test_damaged_offset_is_passed_over_without_memory(tmp_path):
     path = save(tmp_path / "a.nii.gz", vox_offset=9e7)
     tracemalloc.start()
-    with pytest.raises(InputError, match="holds 0 of 48 bytes|holds less"):
+    with pytest.raises(InputError, match=r"holds 0 of 48 bytes|holds less"):
         read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()

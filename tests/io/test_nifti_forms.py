@@ -74,11 +74,9 @@ def test_forms_that_agree_need_no_word():
 @pytest.mark.parametrize(("code", "slicer"), [(1, "it, too"), (2, "the qform"), (4, "the qform")])
 def test_forms_that_disagree_are_named_with_their_distance(code, slicer):
     # 30 and 40 mm apart everywhere: 50 mm.
-    note = Forms(header(moved(STRAIGHT, 30, -40, 0), codes=(code, 1)), SHAPE).notes()
-    assert note == (
-        f"sform (code {code}) and qform (code 1) disagree by up to 50 mm; the sform is used, "
-        f"3D Slicer (ITK 5) takes {slicer}",
-    )
+    (note,) = Forms(header(moved(STRAIGHT, 30, -40, 0), codes=(code, 1)), SHAPE).notes()
+    assert note.startswith(f"sform (code {code}) and qform (code 1) disagree by up to 50 mm; the sform is used, ")
+    assert note.endswith(f"3D Slicer (ITK 5) takes {slicer}")
 
 
 def test_distance_is_the_largest_over_the_corners():
@@ -102,8 +100,12 @@ def test_image_without_orientation_is_named_with_the_distance():
 def test_sheared_sform_and_other_voxel_sizes_are_named():
     sheared = np.array(STRAIGHT)
     sheared[0, 1] = 0.1
-    assert Forms(header(sheared, codes=(1, 0)), SHAPE).notes() == ("its sform is sheared; 3D Slicer (ITK 5) refuses the file",)
-    (note,) = Forms(header(STRAIGHT @ np.diag([2, 1, 1, 1]), codes=(2, 0), pixdim=[1, 0.5, 0.5, 2, 0, 0, 0, 0]), SHAPE).notes()
+    assert Forms(header(sheared, codes=(1, 0)), SHAPE).notes() == (
+        "its sform is sheared; 3D Slicer (ITK 5) refuses the file",
+    )
+    (note,) = Forms(
+        header(STRAIGHT @ np.diag([2, 1, 1, 1]), codes=(2, 0), pixdim=[1, 0.5, 0.5, 2, 0, 0, 0, 0]), SHAPE
+    ).notes()
     assert note.startswith("the voxel sizes of its sform and of pixdim disagree; the sform is used")
     assert note.endswith("takes pixdim, up to 3 mm away")  # 6 steps of 1 instead of 0.5 mm
 

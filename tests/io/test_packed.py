@@ -49,7 +49,9 @@ def test_first_axis_runs_fastest_and_bytes_come_in_native_order():
 def test_damage_behind_the_voxels_is_found_by_the_checksum():
     packed = bytearray(gzip.compress(bytes(1000)))
     packed[-8] ^= 1
-    with pytest.raises(InputError, match=r"(?i)a\.nii: its compressed data is damaged \(.*incorrect (data check|checksum)"):
+    with pytest.raises(
+        InputError, match=r"(?i)a\.nii: its compressed data is damaged \(.*incorrect (data check|checksum)"
+    ):
         ByteSource(io.BytesIO(packed), PATH, "zlib").array((10,), np.dtype("u1"))
 
 
