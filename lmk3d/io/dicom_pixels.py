@@ -33,10 +33,10 @@ _RLE = "1.2.840.10008.1.2.5"
 _PLAIN = "1.2.840.10008.5.1.4.1.1.7"
 _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
 _STDERR = 2
-# How what libjpeg and OpenJPEG say of data that they cannot follow begins.
+# How what libjpeg and OpenJPEG say of data that they cannot follow begins, or what it names.
 _COMPLAINT = re.compile(
-    "A marker|Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Huffman|Inconsistent|Insufficient|Invalid|Marker|"
-    "Missing|Not|Premature|Quantization|Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong"
+    "(Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Inconsistent|Insufficient|Invalid|Missing|Not|Premature|"
+    "Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong) |.*(JPEG|JFIF|Huffman|marker)"
 )
 _PIXEL_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
