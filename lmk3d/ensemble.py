@@ -62,12 +62,19 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         (folder / "models").mkdir(parents=True)
         for name, content in (
             ("inference.json", {**config, "sides": sides.tolist(), "network_def": joined}),
-            ("metadata.json", read_config(folders[0], "metadata.json")[1]),
+            ("metadata.json", _described(folders)),
         ):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         torch.save(state, folder / "models" / "model.pt")
         LandmarkDetector.from_bundle(folder)  # it must load before it may stand
         folder.rename(target)
+
+
+def _described(folders: Sequence[Path]) -> dict[str, Any]:
+    """The first one's metadata, with the warning of any."""
+    about = [read_config(folder, "metadata.json")[1] for folder in folders]
+    warnings = [own["warning"] for own in about if "warning" in own]
+    return {**about[0], **({"warning": warnings[0]} if warnings else {})}
 
 
 def _mean_of(kind: str, member: dict[str, Any], count: int) -> dict[str, Any]:

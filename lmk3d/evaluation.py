@@ -14,10 +14,11 @@ from lmk3d import metrics
 from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
-from lmk3d.io.datasets import bare_name
+from lmk3d.io.datasets import bare_name, case_points
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,8 +113,9 @@ class _Task:
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
         for case in cases:  # a slip in the last file is told before the first case is predicted
-            for path in filter(None, (case.points, case.second_points)):
-                read_points(path)
+            case_points(case)
+            if case.second_points is not None:
+                case_points(case, second=True)
         if self.output is not None:
             _make_folder(self.output)
         return cases
@@ -207,7 +209,7 @@ def evaluate_points(
     results, known = [], set(task.dataset.landmark_names)
     for case in task.cases():
         path = _file_of(case, predictions)
-        truth, points = read_points(_points_of(case)), read_points(path)
+        truth, points = case_points(case), read_points(path)
         if truth.unit != points.unit:
             raise InputError(f"{path}: is in {points.unit}, but {case.points} in {truth.unit}; bring both to one unit")
         if len(points) and not known & set(points.names):
@@ -237,13 +239,14 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         own = metrics.summarise(errors).overall
         said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
         missed = f", {own.missed} missed" if own.missed else ""
-        print(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s", flush=True)
-    return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
+        say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s")
+    told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
+    return _summed_up(task, results, names, told, getattr(detector, "notes", ()))
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
     volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
-    truth = read_points(_points_of(case))
+    truth = case_points(case)
     if truth.unit == "px" and volume.unit == "mm":
         raise InputError(f"{case.points}: is in px, but {case.image} has a spacing; write the points in mm")
     try:
@@ -276,7 +279,9 @@ def _outlined(
     return compare_masks(drawn, found, grid.spacing_mm)
 
 
-def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:
+def _summed_up(
+    task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str, about_bundle: Sequence[str] = ()
+) -> Summary:
     """All figures of the results; prints them, and writes them where an output is asked for."""
     unit = results[0].truth.unit
     if others := [own.case.name for own in results if own.truth.unit != unit]:
@@ -309,12 +314,12 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*_gaps(task, names), *notes),
+        (*(f"The bundle: {note}." for note in about_bundle), *_gaps(task, names), *notes),
         about,
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
     )
-    print("", *summary_lines(summary), sep="\n", flush=True)
+    say("", *summary_lines(summary))
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
@@ -346,7 +351,7 @@ def _shape_errors(
     task: _Task, results: Sequence[_Compared], names: Sequence[str]
 ) -> tuple[dict[str, Errors], tuple[str, ...]]:
     """Errors of the mean training shape where it lies and once aligned, and what to know about them."""
-    training = [read_points(_points_of(case)) for case in task.dataset.sections.get("training", []) if case.points]
+    training = [case_points(case) for case in task.dataset.sections.get("training", []) if case.points]
     if not training:
         return {}, ("There are no training cases with points, so there is no mean shape to compare with.",)
     shapes = np.array([metrics.unique_points(points, names) for points in training])
@@ -364,7 +369,7 @@ def _rater_errors(results: Sequence[_Compared], names: Sequence[str], limit_mm: 
     parts = []
     for own in results:
         if own.case.second_points is not None:
-            second = replace(read_points(own.case.second_points), unit=own.truth.unit)
+            second = replace(case_points(own.case, second=True), unit=own.truth.unit)
             parts.append(metrics.rater_errors(own.truth, second, names, limit_mm=limit_mm))
     return {"second rater": {name: np.concatenate([part[name] for part in parts]) for name in names}} if parts else {}
 
@@ -394,7 +399,7 @@ def _write(
     save_figure(cumulative_curve(curves, unit=summary.unit, title=title), output / "cumulative.png")
     _write_worst(output, rows, cases, summary.unit)
     write_report([output], output / "index.html")
-    print(f"written to {output}", flush=True)
+    say(f"written to {output}")
 
 
 def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> None:
@@ -411,7 +416,7 @@ def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case
         try:
             volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
         except InputError as error:  # points alone can be evaluated where the images are not at hand
-            print(f"no picture of {row.case}: {error}", flush=True)
+            say(f"no picture of {row.case}: {error}")
             continue
         figure = worst_case(volume, row.truth_mm, row.predicted_mm, title=f"{row.case}   {row.name}", unit=unit)
         count += 1
@@ -439,12 +444,6 @@ def _file_of(case: Case, folder: Path) -> Path:
                 return path
     wanted = f"{' or '.join(stems)} with one of {', '.join(POINT_FORMATS)}"
     raise InputError(f"{folder}: has no points for case {case.name!r}; add {wanted}")
-
-
-def _points_of(case: Case) -> Path:
-    if case.points is None:
-        raise ValueError(f"case {case.name!r} has no points")
-    return case.points
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -166,6 +166,7 @@ class LandmarkDetector:
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
         self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
+        self.notes: tuple[str, ...] = ()
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -186,7 +187,9 @@ class LandmarkDetector:
         if detector.device.type == "cpu":
             lay_out_for_cpu(detector.network)
         with suppress(InputError):  # which a bundle may lack
-            detector.version = str(read_config(folder, "metadata.json")[1].get("version", ""))
+            about = read_config(folder, "metadata.json")[1]
+            detector.version, warning = str(about.get("version", "")), about.get("warning")
+            detector.notes = (warning,) if isinstance(warning, str) else ()
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -197,11 +200,12 @@ class LandmarkDetector:
         Returns:
             One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
             rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
+            Its notes are the bundle's warning, where it has one.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
-        return list(self.detect_stages(volume).values())[-1]
+        return replace(list(self.detect_stages(volume).values())[-1], notes=self.notes)
 
     @torch.inference_mode()
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:

@@ -27,6 +27,7 @@ class Landmarks:
         confidence: (N,) in [0, 1], or None where nobody said; NaN where nobody said for one row.
         error_mm: (N,) expected distance from the truth in mm, or None; NaN where unknown.
         unit: "mm", or "px" for points of a film without spacing, whose distances are pixels and no millimetres.
+        notes: what a user should know about how the points were read or found, one sentence each.
     Raises:
         ValueError: if lengths differ, or a row is only partly NaN or is infinite.
     """
@@ -36,6 +37,7 @@ class Landmarks:
     confidence: FloatArray | None = None
     error_mm: FloatArray | None = None
     unit: str = "mm"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -78,7 +80,7 @@ class Landmarks:
         confidence, error_mm = (
             None if values is None else values[chosen] for values in (self.confidence, self.error_mm)
         )
-        return Landmarks(names, self.points_mm[chosen], confidence, error_mm, self.unit)
+        return Landmarks(names, self.points_mm[chosen], confidence, error_mm, self.unit, self.notes)
 
     def ordered(self, names: Iterable[str]) -> Landmarks:
         """One row for each of ``names``, in that order: its first present instance, else a missing row."""
@@ -92,4 +94,4 @@ class Landmarks:
         confidence, error_mm = (
             None if values is None else np.append(values, np.nan)[chosen] for values in (self.confidence, self.error_mm)
         )
-        return Landmarks(names, points, confidence, error_mm, self.unit)
+        return Landmarks(names, points, confidence, error_mm, self.unit, self.notes)

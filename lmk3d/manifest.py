@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import platform
@@ -11,7 +10,11 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from lmk3d.io.images import image_files
+from lmk3d.io.nifti import nifti_form
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lmk3d.geometry import Volume
@@ -33,11 +36,9 @@ MANIFEST = ".manifest.json"
 """What the name of a manifest ends in."""
 
 
-_PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "pillow")
-_HEADERS = (".mhd", ".nhdr")
+_PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK", "pillow")
+_NIFTI = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _CONFIG = "inference.json"
-# What a prediction writes.
-_OUTPUT = re.compile(r"\.(manifest\.json|mrk\.json|fcsv|csv|json|sr\.dcm|preview(-\d+)?\.png)$")
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
 
 
@@ -54,7 +55,8 @@ def describe_input(image: Path, volume: Volume, *, series: str | None = None) ->
     """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient.
 
     Returns:
-        JSON values; see ``digest_input`` for "files" and "sha256".
+        JSON values; see ``digest_input`` for "files" and "sha256". "orientation" is the form that a NIfTI image's
+        affine comes from.
     Raises:
         InputError: see ``digest_input``.
     """
@@ -66,6 +68,7 @@ def describe_input(image: Path, volume: Volume, *, series: str | None = None) ->
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
         "unit": volume.unit,
+        **({"orientation": nifti_form(image)} if _NIFTI.search(image.name) else {}),
         **({"notes": list(volume.notes)} if volume.notes else {}),
     }
 
@@ -94,17 +97,15 @@ def digest_input(image: Path, *, series: str | None = None) -> tuple[int, str]:
 
 def _files_of(image: Path, series: str | None) -> list[Path]:
     """The files that an image is read from, in the order of their names."""
-    if image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
-        near = image.parent.glob(f"{glob.escape(image.stem)}.*")
-        return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.name))
     from lmk3d.io.dicom import dicom_files, is_dicom
 
-    return dicom_files(image, series) if image.is_dir() or is_dicom(image) else [image]
+    return dicom_files(image, series) if image.is_dir() or is_dicom(image) else sorted(image_files(image))
 
 
-def describe_bundle(folder: Path, version: str) -> dict[str, object]:
-    """Name, version and digests of a bundle."""
-    return {"name": folder.resolve().name, "version": version, **bundle_digests(folder)}
+def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> dict[str, object]:
+    """Name, version and digests of a bundle, and what it says of itself that a user should know."""
+    about = {"notes": list(notes)} if notes else {}
+    return {"name": folder.resolve().name, "version": version, **about, **bundle_digests(folder)}
 
 
 def bundle_digests(folder: Path) -> dict[str, str]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["PredictOptions", "Prediction", "output_names", "predict_files"]
 
 # Only these are taken off a name: what follows the last point in the name of a DICOM file is often part of it.
-_ENDINGS = re.compile(r"\.(nii\.gz|nii|nrrd|nhdr|mha|mhd|dcm|dicom|ima|zip|png|jpe?g|tiff?|bmp)$", re.IGNORECASE)
+_ENDINGS = re.compile(
+    r"\.((nii|hdr|img)(\.gz)?|nrrd|nhdr|mha|mhd|dcm|dicom|ima|zip|png|jpe?g|tiff?|bmp)$", re.IGNORECASE
+)
 
 
 def predict_files(

@@ -222,7 +222,7 @@ class Predictor:
             from lmk3d.inference import LandmarkDetector
 
         detector = LandmarkDetector.from_bundle(bundle, device=options.device)
-        described = describe_bundle(bundle, detector.version)
+        described = describe_bundle(bundle, detector.version, detector.notes)
         return cls(detector, described, output, options, time.perf_counter() - start)
 
     def attempt(self, job: Job, loading: Loading) -> Prediction:
@@ -264,7 +264,8 @@ class Predictor:
                 },
             )
         files = tuple(self.output / file for file in [*written, manifest])
-        return Prediction(job.image, landmarks, volume.grid, files, seconds, volume.notes, patient=job.patient)
+        notes = (*volume.notes, *landmarks.notes)
+        return Prediction(job.image, landmarks, volume.grid, files, seconds, notes, patient=job.patient)
 
     def _write(self, volume: Volume, landmarks: Landmarks, folder: Path, job: Job) -> list[Path]:
         files = [folder / f"{job.name}.{ending}" for ending in self.options.formats]

@@ -11,7 +11,9 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
+from lmk3d.io.text import csv_cell, plain_cell
 from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
+from lmk3d.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +56,7 @@ def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "m
         writer.writerow(heads)
         for row in rows:
             numbers = [row.error_mm, row.confidence, row.expected_mm, *row.truth_mm, *row.predicted_mm]
-            writer.writerow([row.case, row.name, row.instance, row.status, *map(_field, numbers)])
+            writer.writerow([csv_cell(row.case), csv_cell(row.name), row.instance, row.status, *map(_field, numbers)])
 
 
 def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
@@ -70,7 +72,7 @@ def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
         writer.writerow(["set", "landmark", "n", "missed", *measures, *(f"sdr_{at:g}_{unit}" for at in rates)])
         for which, name, own in _lines(summary):
             numbers = [own.mean, own.median, own.std, own.p95, own.max, *(own.sdr[at] for at in rates)]
-            writer.writerow([which, name, own.n, own.missed, *map(_field, numbers)])
+            writer.writerow([which, csv_cell(name), own.n, own.missed, *map(_field, numbers)])
     with atomic_path(json_path) as temporary:
         text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -86,7 +88,7 @@ def write_errors(errors: Mapping[str, Mapping[str, NDArray[np.float64]]], path: 
         writer = csv.writer(file)
         writer.writerow(["set", "landmark", f"error_{unit}"])
         for which, own in errors.items():
-            writer.writerows([which, name, _field(value)] for name, values in own.items() for value in values)
+            writer.writerows([which, csv_cell(name), _field(value)] for name, values in own.items() for value in values)
 
 
 def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -99,7 +101,7 @@ def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for which, name, value in [*csv.reader(file)][1:]:
-                found.setdefault(which, {}).setdefault(name, []).append(float(value) if value else math.nan)
+                found.setdefault(which, {}).setdefault(plain_cell(name), []).append(float(value) if value else math.nan)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
     return {which: {name: np.array(values) for name, values in own.items()} for which, own in found.items()}
@@ -150,16 +152,17 @@ def _numbers(content: dict[str, Any]) -> dict[str, float]:
 
 def summary_lines(summary: Summary) -> list[str]:
     """The summary for a terminal: each landmark, all together, what it is measured by, missing points, notes."""
-    return [heading(summary), *aligned(summary_table(summary)).splitlines(), *remarks(summary)]
+    return [heading(summary), *aligned(summary_table(summary)), *remarks(summary)]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines for the terminal: the first column to the left, the others to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
+    return [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
-    )
+    ]
 
 
 def heading(summary: Summary) -> str:

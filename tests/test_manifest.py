@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lmk3d.errors import InputError
+from lmk3d.io import write_image
 from lmk3d.landmarks import Landmarks
 from lmk3d.manifest import (
     bundle_digests,
@@ -50,8 +51,19 @@ def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path, bright_vo
 
 
 def test_all_files_an_image_was_read_from_count(tmp_path, bright_volume, write_series):
-    folder_of(tmp_path, {"scan.mhd": "header", "scan.raw": "voxels", "other.raw": "x", "scan.mrk.json": ""})
-    assert describe_input(tmp_path / "scan.mhd", bright_volume)["files"] == 2
+    headers = {"scan.mhd": "ElementDataFile = other.raw\n", "b.nhdr": "NRRD0004\ndata file: deep/b.raw\n\n"}
+    voxels = {"other.raw": "voxels", "deep/b.raw": "voxels", "p.hdr": "header", "p.img": "voxels"}
+    folder_of(tmp_path, headers | voxels | {"scan.raw": "x", "scan.txt": "x"})
+    for name in ("scan.mhd", "b.nhdr", "p.hdr", "p.img"):
+        before = digest_input(tmp_path / name)
+        assert before[0] == 2
+        for beside in ("scan.raw", "scan.txt"):
+            (tmp_path / beside).write_text("changed", encoding="utf-8")
+        assert digest_input(tmp_path / name) == before
+        for path in (tmp_path / "other.raw", tmp_path / "deep" / "b.raw", tmp_path / "p.img"):
+            path.write_text(path.read_text(encoding="utf-8") + name, encoding="utf-8")
+        assert digest_input(tmp_path / name)[1] != before[1]
+    assert digest_input(tmp_path / "p.hdr") == digest_input(tmp_path / "p.img")
     assert describe_input(write_series(tmp_path / "ct") / "1.dcm", bright_volume)["files"] == 3
 
 
@@ -85,8 +97,20 @@ def test_freshness_is_known_without_pixels(tmp_path, bright_volume, write_series
     assert digest_input(folder) == (described["files"], described["sha256"])
 
 
+def test_header_that_cannot_be_read_is_digested_alone(tmp_path):
+    folder_of(tmp_path, {"scan.mhd": "damaged", "p.hdr": "no partner", "b.nhdr": "NRRD0004\ndata file: ../x\n\n"})
+    assert [digest_input(tmp_path / name)[0] for name in ("scan.mhd", "p.hdr", "b.nhdr")] == [1, 1, 1]
+
+
+def test_form_of_every_nifti_image_is_recorded(tmp_path, bright_volume):
+    write_image(bright_volume, tmp_path / "a.nii.gz")
+    assert describe_input(tmp_path / "a.nii.gz", bright_volume)["orientation"] == "sform (code 1)"
+    write_image(bright_volume, tmp_path / "a.nrrd")
+    assert "orientation" not in describe_input(tmp_path / "a.nrrd", bright_volume)
+
+
 def test_input_is_described_by_digest_size_and_spacing(tmp_path, bright_volume):
-    path = tmp_path / "scan.nii"
+    path = tmp_path / "scan.png"
     path.write_bytes(b"x")
     described = describe_input(path, bright_volume)
     assert described == {

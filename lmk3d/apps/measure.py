@@ -13,6 +13,7 @@ from lmk3d.apps.plan import Scene, read_plan
 from lmk3d.apps.sides import read_side
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io import atomic_path, refuse_existing
+from lmk3d.io.text import csv_cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -225,7 +226,10 @@ def _write_tables(plan: MeasurePlan, results: dict[str, list[Measure]], folder: 
         for path, measures in results.items():
             for own in measures:
                 numbers = ["" if np.isnan(x) else repr(x) for x in (own.value, own.sd, own.low, own.high)]
-                writer.writerow([path, own.name, own.kind, numbers[0], own.unit, *numbers[1:], " ".join(own.missing)])
+                missing = csv_cell(" ".join(own.missing))
+                writer.writerow(
+                    [csv_cell(path), csv_cell(own.name), own.kind, numbers[0], own.unit, *numbers[1:], missing]
+                )
     content = {
         "plan": plan.name,
         "files": [{"points": path, "measures": [_plain(own) for own in own_all]} for path, own_all in results.items()],

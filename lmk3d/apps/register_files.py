@@ -14,6 +14,7 @@ from lmk3d.apps.sides import Side, read_side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid
 from lmk3d.io import atomic_path, refuse_existing, write_image, write_points
+from lmk3d.io.text import csv_cell
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def _write_pairs(registration: Registration, path: Path) -> None:
         for pair in registration.pairs:
             numbers = [pair.weight, pair.residual_mm, pair.left_out_mm]
             numbers += [*pair.moving_mm, *pair.moved_mm, *pair.fixed_mm]
-            writer.writerow([pair.name, *("" if np.isnan(value) else repr(float(value)) for value in numbers)])
+            writer.writerow(
+                [csv_cell(pair.name), *("" if np.isnan(value) else repr(float(value)) for value in numbers)]
+            )
 
 
 def _overlay(registration: Registration) -> Overlay:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
+from lmk3d.io.text import csv_cell
 
 if TYPE_CHECKING:
     import os
@@ -46,4 +47,5 @@ def write_result(result: Result, path: str | os.PathLike[str]) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(rows)
+            for row in rows:
+                writer.writerow({key: csv_cell(own) if isinstance(own, str) else own for key, own in row.items()})

@@ -10,6 +10,7 @@ import numpy as np
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid
 from lmk3d.io import read_image, read_points
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,15 +40,17 @@ class Side:
 
 
 def read_side(side: Side) -> tuple[Landmarks, Volume | None]:
-    """The points and, where there is one, their image.
+    """The points and, where there is one, their image; prints what should be known about how they were read.
 
     Raises:
         InputError: if a file cannot be read, the two count different units, or no point lies in the image.
     """
-    landmarks = read_points(side.points)
-    if side.image is None:
+    image = None if side.image is None else read_image(side.image, spacing_mm=side.spacing_mm)
+    landmarks = read_points(side.points, image=None if image is None else lambda: image)
+    say(*(f"note: {side.points}: {note}" for note in landmarks.notes))
+    if image is None:
         return landmarks, None
-    image = read_image(side.image, spacing_mm=side.spacing_mm)
+    say(*(f"note: {side.image}: {note}" for note in image.notes))
     if image.unit != landmarks.unit:
         raise InputError(
             f"{side.points}: is in {landmarks.unit}, its image {side.image} in {image.unit}; give the "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import bundle_folder
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -57,9 +58,9 @@ def _export(arguments: argparse.Namespace) -> int:
     from lmk3d.zoo import export_bundle
 
     files = export_bundle(source, arguments.target, torchscript=arguments.torchscript, onnx=arguments.onnx)
-    print(f"wrote {len(files)} files to {arguments.target}")
+    say(f"wrote {len(files)} files to {arguments.target}")
     if not (arguments.target / "models" / "model.pt").is_file():
-        print("the bundle has no weights yet; the zoo takes none without: train it first")
+        say("the bundle has no weights yet; the zoo takes none without: train it first")
     return 0
 
 
@@ -68,11 +69,11 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     problems = verify_bundle(arguments.folder)
     for problem in problems:
-        print(f"problem     {problem}")
+        say(f"problem     {problem}")
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise InputError(f"{arguments.folder}: {count}, listed above; correct them and verify again")
-    print("no problems")
+    say("no problems")
     return 0
 
 
@@ -81,5 +82,5 @@ def _join(arguments: argparse.Namespace) -> int:
     from lmk3d.ensemble import join_bundles
 
     join_bundles(folders, arguments.output)
-    print(f"joined {len(folders)} bundles in {arguments.output}")
+    say(f"joined {len(folders)} bundles in {arguments.output}")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
+from lmk3d.terminal import printable, say
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +70,7 @@ def _cobb(arguments: argparse.Namespace) -> int:
     from lmk3d.apps.scoliosis import measure_cobb, spine_picture
 
     if arguments.image is None:
-        print("no --image: the spine's middle stands for the film's, which decides what the third curve is")
+        say("no --image: the spine's middle stands for the film's, which decides what the third curve is")
     return _measure(arguments, measure_cobb, spine_picture)
 
 
@@ -85,7 +86,7 @@ def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: C
     landmarks, film = _read(arguments)
     with _naming(arguments.points):
         result = measure(landmarks, film=film)
-    print(_table(result.rows()))
+    say(*_table(result.rows()))
     if outputs:
         from lmk3d.apps.results import write_result
         from lmk3d.plots import save_figure
@@ -95,7 +96,7 @@ def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: C
         for path in tables:
             write_result(result, path)
         save_figure(draw(landmarks, result, film=film, title=arguments.points.name), picture)
-        print(f"wrote {', '.join(str(path) for path in outputs)}")
+        say(f"wrote {', '.join(str(path) for path in outputs)}")
     return 0
 
 
@@ -116,8 +117,10 @@ def _read(arguments: argparse.Namespace) -> tuple[Landmarks, Volume | None]:
     """The points, in mm where a spacing is given, and their film."""
     from lmk3d.io import read_image, read_points
 
-    landmarks, spacing = read_points(arguments.points), arguments.spacing
+    spacing = arguments.spacing
     film = None if arguments.image is None else read_image(arguments.image, spacing_mm=spacing)
+    landmarks = read_points(arguments.points, image=None if film is None else lambda: film)
+    say(*(f"note: {note}" for own in (landmarks, film) if own is not None for note in own.notes))
     if spacing is not None and landmarks.unit == "px":
         landmarks = replace(landmarks, points_mm=landmarks.points_mm * spacing, unit="mm", error_mm=None)
     elif spacing is not None and film is None:
@@ -134,14 +137,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows under their keys, columns aligned."""
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else printable(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmk3d.cli.options import bundle_folder, use_device
 from lmk3d.cli.predict import add_detector_arguments, describe
+from lmk3d.terminal import say
 
 __all__ = ["add_commands"]
 
@@ -48,7 +49,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from lmk3d.prediction import PredictOptions, predict_files
     from lmk3d.synthetic import cta_phantom
 
-    print(f"drawing CTA phantom {arguments.seed}", flush=True)
+    say(f"drawing CTA phantom {arguments.seed}")
     phantom = cta_phantom(arguments.seed, spacing_mm=_SPACING_MM)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,10 +63,12 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise prediction.error or RuntimeError("the prediction ended without a result")
     found = prediction.landmarks
     errors_mm = np.linalg.norm(found.points_mm - phantom.landmarks.ordered(found.names).points_mm, axis=1)
-    print(describe(prediction))
-    print(landmark_table(found, errors_mm=errors_mm))
+    say(describe(prediction))
+    say(*landmark_table(found, errors_mm=errors_mm))
+    for note in prediction.notes:
+        say(f"note: {note}")
     if np.isfinite(errors_mm).any():
-        print(f"mean error {np.nanmean(errors_mm):.2f} mm, largest {np.nanmax(errors_mm):.2f} mm")
-    print(f"wrote {', '.join(str(path) for path in (scan, folder / 'truth.mrk.json', *prediction.outputs))}")
-    print(f"load {scan} and {prediction.outputs[0]} into 3D Slicer to see them together")
+        say(f"mean error {np.nanmean(errors_mm):.2f} mm, largest {np.nanmax(errors_mm):.2f} mm")
+    say(f"wrote {', '.join(str(path) for path in (scan, folder / 'truth.mrk.json', *prediction.outputs))}")
+    say(f"load {scan} and {prediction.outputs[0]} into 3D Slicer to see them together")
     return 0

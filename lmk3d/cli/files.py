@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +67,9 @@ def _convert(arguments: argparse.Namespace) -> int:
     refuse_existing([arguments.target], overwrite=arguments.overwrite)
     write_points(landmarks, arguments.target, image=arguments.image, series=arguments.series)
     missing = len(landmarks) - int(landmarks.present.sum())
-    print(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
+    for note in landmarks.notes:
+        say(f"note: {note}")
+    say(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
     return 0
 
 
@@ -82,15 +85,15 @@ def _check(arguments: argparse.Namespace) -> int:
         content = {"problems": result.problems, "notes": result.notes, "fingerprint": result.fingerprint.to_dict()}
         with atomic_path(arguments.json) as path:
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(result.fingerprint.table())
+    say(*result.fingerprint.table().split("\n"))
     for note in result.notes:
-        print(f"note        {note}")
+        say(f"note        {note}")
     for problem in result.problems:
-        print(f"problem     {problem}")
+        say(f"problem     {problem}")
     if result.problems:
         count = f"{len(result.problems)} problem{'s' if len(result.problems) > 1 else ''}"
         raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
-    print("no problems")
+    say("no problems")
     return 0
 
 
@@ -98,5 +101,5 @@ def _split(arguments: argparse.Namespace) -> int:
     from lmk3d.io import write_folds
 
     for path in write_folds(arguments.dataset, arguments.output, arguments.folds, overwrite=arguments.overwrite):
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     return 0

@@ -15,6 +15,7 @@ from lmk3d.cli.options import (
     use_device,
 )
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -134,7 +135,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         overrides=dict(arguments.overrides),
         seed=arguments.seed,
     )
-    print(f"written to {arguments.output}: trials.csv, pareto.png")
+    say(f"written to {arguments.output}: trials.csv, pareto.png")
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -54,16 +55,16 @@ def _view(arguments: argparse.Namespace) -> int:
     from lmk3d.io import read_image, read_points
     from lmk3d.pages import PageServer, view_page
 
-    points = [read_points(path) for path in arguments.points]
     volume = read_image(arguments.scan, series=arguments.series, spacing_mm=arguments.spacing)
+    points = [read_points(path, image=lambda: volume) for path in arguments.points]
     page, notes = view_page(volume, points, title=arguments.scan.resolve().name)
     for note in notes:
-        print(note)
+        say(note)
     if arguments.output is not None:
         _write(page, arguments.output)
         return 0
     with PageServer(page, port=arguments.port) as server:
-        print(f"{arguments.scan} at {server.url}; Ctrl-C ends it", flush=True)
+        say(f"{arguments.scan} at {server.url}; Ctrl-C ends it")
         if not arguments.no_browser:
             import webbrowser
 
@@ -71,7 +72,7 @@ def _view(arguments: argparse.Namespace) -> int:
         try:
             server.serve_forever()
         except KeyboardInterrupt:  # how a look ends
-            print()
+            say("")
     return 0
 
 
@@ -81,7 +82,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from lmk3d.pages import write_report
 
     write_report(arguments.results, path)
-    print(f"wrote {path}")
+    say(f"wrote {path}")
     return 0
 
 
@@ -100,4 +101,4 @@ def _write(page: str, path: Path) -> None:
 
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    print(f"wrote {path}")
+    say(f"wrote {path}")

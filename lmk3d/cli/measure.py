@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lmk3d.cli import clinic
 from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -61,13 +62,13 @@ def _measure_plan(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     for path, measures in results.items():
-        print(f"{path}:\n{_table(measures)}")
+        say(f"{path}:", *_table(measures))
     if paths:
-        print(f"wrote {', '.join(str(path) for path in paths)}")
+        say(f"wrote {', '.join(str(path) for path in paths)}")
     return 0
 
 
-def _table(measures: list[Measure]) -> str:
+def _table(measures: list[Measure]) -> list[str]:
     from lmk3d.report import aligned
 
     rows = [["measure", "value", "sd", "95 % from", "to", "unit"]]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
 from lmk3d.cli.progress import Progress, duration
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -165,7 +166,7 @@ class _Printer:
 
     def __init__(self, *, debug: bool) -> None:
         self.debug, self.failed, self.start = debug, 0, time.monotonic()
-        self.progress = Progress()
+        self.progress, self.told = Progress(), set[str]()
 
     def __call__(self, result: Prediction) -> None:
         self.progress.clear()
@@ -173,29 +174,33 @@ class _Printer:
             self.failed += 1
             sys.stdout.flush()
             if self.debug:
-                traceback.print_exception(result.error)
-            print(f"lmk3d: error: {_problem(result)}", file=sys.stderr, flush=True)
+                say(*"".join(traceback.format_exception(result.error)).split("\n"), file=sys.stderr)
+            say(f"lmk3d: error: {_problem(result)}", file=sys.stderr)
         elif result.skipped:
-            print(f"{_shown(result)}: done already, skipped", flush=True)
+            say(f"{_shown(result)}: done already, skipped")
         elif result.total == 1:
             self._print_table(result)
         else:
-            print(f"{describe(result)}, {result.seconds['detect']:.1f} s", flush=True)
+            say(f"{describe(result)}, {result.seconds['detect']:.1f} s")
             self._print_notes(result)
         self.progress.draw(result.finished, result.total, self.failed, quick=result.skipped)
 
     def _print_table(self, result: Prediction) -> None:
         from lmk3d.cli.table import landmark_table
 
-        print(describe(result))
+        say(describe(result))
         if result.landmarks is not None:
-            print(landmark_table(result.landmarks))
+            say(*landmark_table(result.landmarks))
         self._print_notes(result)
-        print(f"wrote {', '.join(str(path) for path in result.outputs)}", flush=True)
+        say(f"wrote {', '.join(str(path) for path in result.outputs)}")
 
     def _print_notes(self, result: Prediction) -> None:
+        """What to know of each image, and, once in a run, of the bundle."""
+        ours = () if result.landmarks is None else result.landmarks.notes
         for note in result.notes:
-            print(f"note: {note}", flush=True)
+            if note not in ours or note not in self.told:
+                say(f"note: {note}")
+        self.told.update(ours)
 
     def sum_up(self, results: list[Prediction]) -> None:
         """The end of a batch: how many were done, and which could not be used and why."""
@@ -204,11 +209,11 @@ class _Printer:
         skipped = sum(result.skipped for result in results)
         before = f" ({skipped} of them by an earlier run)" if skipped else ""
         done = len(results) - self.failed
-        print(f"{done} of {len(results)} scans done{before}, {self.failed} could not be used; ", end="")
-        print(f"{duration(time.monotonic() - self.start)}")
+        taken = duration(time.monotonic() - self.start)
+        say(f"{done} of {len(results)} scans done{before}, {self.failed} could not be used; {taken}")
         for result in results:
             if result.error is not None:
-                print(f"  {_problem(result)}")
+                say(f"  {_problem(result)}")
 
 
 def _shown(prediction: Prediction) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -73,9 +74,9 @@ def _register(arguments: argparse.Namespace) -> int:
         refine=arguments.refine,
         overwrite=arguments.overwrite,
     )
-    print("\n".join(_lines(registration)))
+    say(*_lines(registration))
     if paths:
-        print(f"wrote {', '.join(str(path) for path in paths)}")
+        say(f"wrote {', '.join(str(path) for path in paths)}")
     return 0
 
 
@@ -93,7 +94,7 @@ def _lines(registration: Registration) -> list[str]:
     left_out = registration.left_out_rms_mm
     end = "" if math.isnan(left_out) else f", left out one by one {left_out:.3f} {unit}"
     lines = [
-        aligned(rows),
+        *aligned(rows),
         (
             f"{registration.kind} from {used} of {len(registration.pairs)} pairs: residual {registration.rms_mm:.3f} "
             f"{unit}{end} (root mean squares)"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lmk3d.cli import bundle, demo, files, label, learn, look, measure, predict, register
 from lmk3d.cli.options import Parser, nearest
 from lmk3d.errors import InputError
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             import traceback
 
-            traceback.print_exc()
+            say(*traceback.format_exc().split("\n"), file=sys.stderr)
         return _fail(error)
     return code
 
@@ -86,9 +87,9 @@ def _print_version() -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        print(f"lmk3d {version('lmk3d')}")
+        say(f"lmk3d {version('lmk3d')}")
     except PackageNotFoundError:
-        print("lmk3d, run from a folder that pip did not install")
+        say("lmk3d, run from a folder that pip did not install")
     return 0
 
 
@@ -118,7 +119,7 @@ def _fail(error: BaseException) -> int:
     else:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         line = f"lmk3d: error: {text}; this looks like a bug: run again with --debug and report what it prints"
-    print(line, file=sys.stderr)
+    say(line, file=sys.stderr)
     return code
 
 

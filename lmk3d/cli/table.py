@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["landmark_table"]
 
 
-def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> str:
+def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> list[str]:
     """One line for each landmark: name, world position, confidence, expected error.
 
     Args:

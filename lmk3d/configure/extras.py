@@ -122,6 +122,17 @@ def flattened(network: Config, adapter: str) -> Config:
     return {"_target_": f"lmk3d.networks.blocks.{adapter}", "network": {**network, "spatial_dims": 2}}
 
 
+def _knowledge(plan: Plan) -> dict[str, str]:
+    """What the weights have seen, and a warning where these were no images of patients."""
+    if plan.dataset:
+        return {"data_source": f"the data set {plan.name}"}
+    kind, real = ("phantoms of radiographs", "radiographs") if plan.flat else ("CTA phantoms", "scans")
+    return {
+        "data_source": "phantoms that lmk3d.synthetic draws",
+        "warning": f"trained on {kind} alone: its points on real {real} are mostly wrong",
+    }
+
+
 def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
     """metadata.json, as MONAI's schema has it."""
     channels = list(plan.names)
@@ -144,7 +155,7 @@ def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to 
         "authors": "The lmk3d developers",
         "copyright": "The lmk3d developers, Apache-2.0",
         "intended_use": "research; not a medical device",
-        "data_source": "a data set of one's own" if plan.dataset else "phantoms that lmk3d.synthetic draws",
+        **_knowledge(plan),
         "data_type": "film" if plan.flat else "volume",
         "references": [],
         "network_data_format": {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
-from lmk3d.io import read_points
+from lmk3d.io.datasets import case_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ def method_of(plan: Plan) -> Method:
 
 def with_method(plan: Plan, name: str, dataset: Dataset) -> Plan:
     """A data set's plan for another method than the cascade: no refiners, all instances, the data set's contours."""
-    marked = [read_points(case.points).names for case in dataset.cases("training") if case.points is not None]
+    marked = [case_points(case).names for case in dataset.cases("training") if case.points is not None]
     most = max((names.count(one) for names in marked for one in set(names)), default=1)
     least = {"plain": plan.min_presence, "landmarknet": 0.3}.get(name, 0.0)  # of heights, which need not reach 1
     return replace(

@@ -10,7 +10,7 @@ import numpy as np
 from lmk3d.codecs import LandmarkTree
 from lmk3d.errors import InputError
 from lmk3d.geometry import fit_similarity
-from lmk3d.io import read_points
+from lmk3d.io.datasets import case_points
 from lmk3d.io.fingerprint import PERCENTILES
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         )
     cases = _marked(dataset, path, "training", 2)
     _marked(dataset, path, "validation", 1)
-    shapes = [read_points(case.points).ordered(dataset.landmark_names).points_mm for case in cases]
+    shapes = [case_points(case).ordered(dataset.landmark_names).points_mm for case in cases]
     if flat.all():
         return _film_plan(dataset, path, fingerprint, shapes)
     extents, any_pose = np.median([image["size_mm"] for image in fingerprint.images], axis=0), _turned(shapes)

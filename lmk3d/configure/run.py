@@ -21,6 +21,7 @@ from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, check_dataset, read_dataset
+from lmk3d.terminal import say
 from lmk3d.training import KeepWithin, prepare_batch, total_loss
 from lmk3d.weights import find_device
 
@@ -84,6 +85,7 @@ def train_dataset(
         closing = closing or 2 * _validation_seconds(parser)
         KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
     trainer.run()
+    _record_source(output, dataset)
     used = str(parser.get_parsed_content("device"))
     evaluate(output, dataset, output / "evaluation", section="validation", device=used)
 
@@ -95,7 +97,7 @@ def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapp
         more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
         first = result.problems[0].removeprefix(f"{dataset}: ")
         raise InputError(f"{dataset}: {first}" + (f"{more}; `lmk3d check {dataset}` lists them all" if more else ""))
-    print(result.fingerprint.table(), *(f"note        {note}" for note in result.notes), sep="\n", flush=True)
+    say(*result.fingerprint.table().split("\n"), *(f"note        {note}" for note in result.notes))
     known = read_dataset(dataset).with_validation()
     plan = plan_for(known, dataset, result.fingerprint)
     plan = plan if method in (None, "cascade") else with_method(plan, method, known)
@@ -103,7 +105,7 @@ def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapp
     _changed(bundle_files(plan)["train.json"], output / "train.json", changes)
     write_bundle(output, plan)
     _write_json(output / "fingerprint.json", result.fingerprint.to_dict())  # for lmk3d report
-    print(f"wrote {output / 'train.json'}: every setting stands there", flush=True)
+    say(f"wrote {output / 'train.json'}: every setting stands there")
 
 
 def _check_fit(folder: Path, dataset: Path, method: str | None) -> None:
@@ -232,7 +234,7 @@ def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> 
         )
     every = min(every, epochs)
     epochs -= epochs % every  # an end without a validation would never be the best
-    print(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget", flush=True)
+    say(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget")
     return {"epochs": epochs, "validate_every": every}, closing
 
 
@@ -250,6 +252,14 @@ def _agree_with_training(folder: Path) -> None:
     shared = {name: train[name] for name in inference if name in train and name not in _OWN}
     detector = {name: value for name, value in train["detector"].items() if name != "device"}
     _write_json(path, {**inference, **shared, "detector": {**detector, "network": "@network_def"}})
+
+
+def _record_source(folder: Path, dataset: Path) -> None:
+    """Write into metadata.json what the weights have learnt from now; a warning of before is no longer true."""
+    path = folder / "metadata.json"
+    if path.is_file():
+        about = {key: value for key, value in read_config(folder, path.name)[1].items() if key != "warning"}
+        _write_json(path, {**about, "data_source": f"the data set {read_dataset(dataset).name}"})
 
 
 def _hand_on(folder: Path, changes: Mapping[str, Any]) -> None:

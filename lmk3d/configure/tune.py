@@ -12,6 +12,7 @@ import numpy as np
 from lmk3d.configure.run import parsed
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def tune(  # noqa: PLR0913 - each is an argument of the command
         done.append(Trial(trial.number, values, {goal: found[goal] for goal in goals}))
         _write(output, done, least, most)
         said = ", ".join(f"{name} {value:.4g}" for name, value in (values | done[-1].goals).items())
-        print(f"trial {trial.number + 1} of {trials}: {said}", flush=True)
+        say(f"trial {trial.number + 1} of {trials}: {said}")
         worst = {**dict.fromkeys(least, math.inf), **dict.fromkeys(most, -math.inf)}
         return [found[goal] if math.isfinite(found[goal]) else worst[goal] for goal in goals]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +14,16 @@ import numpy as np
 
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
-from lmk3d.io.datasets import Case, Dataset, parse_dataset
+from lmk3d.io.datasets import SECTIONS, Case, Dataset, parse_dataset
+from lmk3d.io.findings import Finding, some, summed_up
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
+from lmk3d.io.outliers import find_outliers
 from lmk3d.io.points import read_points
 from lmk3d.io.strays import find_strays
+from lmk3d.io.text import brief
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from lmk3d.landmarks import Landmarks
@@ -32,7 +34,18 @@ __all__ = ["CheckResult", "Fingerprint", "check_dataset"]
 _MARGIN_VOX = 1.0
 # Of so many pairs at least, such a part the wrong way round is no matter of how patients lie.
 _FEWEST_PAIRS, _TURNED = 5, 0.9
-_LISTED = 5
+# With fewer training cases the errors of the validation say little of new patients.
+_FEW_CASES = 10
+# So many copies, or cases turned alike, are one mistake.
+_MANY = 20
+# What 3D Slicer calls points that nobody named: F-1, F_1-1, P-3, MarkupsFiducial_2-1, Point 4, vtkMRML...
+_DEFAULT_NAME = re.compile(
+    r"(?:[A-Z]{1,2}|Markups\w*|Points?|Fiducials?|vtkMRML\w*)(?:_\d+)?[-_ ]\d+'*|\d+'*", re.ASCII
+)
+# A section and the name of a case; of all cases together.
+_Place = tuple[str, str]
+_ALL: _Place = ("", "")
+_CASE = re.compile(rf": ({'|'.join(SECTIONS)}), case (\d+): ")
 
 
 @dataclass(frozen=True)
@@ -67,15 +80,23 @@ def check_dataset(path: str | os.PathLike[str]) -> CheckResult:
         dataset, faults = parse_dataset(path)
     except InputError as error:
         return CheckResult([str(error)], summarise(path.stem, (), []))
-    if not dataset.landmark_names:
-        return CheckResult(faults, summarise(dataset.name, (), []))
-    check = _Check(dataset, faults)
-    for section, cases in dataset.sections.items():
-        for case in cases:
-            check.look_at(case, section)
-    check.across_cases()
+    total = sum(map(len, dataset.sections.values()))
+    check = _Check(dataset, [_fault(line) for line in faults])
+    total += len({(own.section, own.case) for own in check.problems if own.case})
+    if dataset.landmark_names:
+        for section, cases in dataset.sections.items():
+            for case in cases:
+                check.look_at(case, section)
+        check.across_cases()
     fingerprint = summarise(dataset.name, dataset.landmark_names, check.facts)
-    return CheckResult(check.problems, fingerprint, check.notes)
+    return CheckResult(summed_up(check.problems, total), fingerprint, summed_up(check.notes, total))
+
+
+def _fault(line: str) -> Finding:
+    """What is wrong with the data set's own file; where it is about a case, that is told apart."""
+    if not (found := _CASE.search(line)):
+        return Finding(line)
+    return Finding(line[found.end() :], f"{line[: found.start()]}: {found[1]}", found[2])
 
 
 @dataclass
@@ -83,31 +104,46 @@ class _Check:
     """The running state of one check."""
 
     dataset: Dataset
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     facts: list[ImageFacts] = field(default_factory=list)
-    where: dict[Path, str] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
     voxels: dict[bytes, str] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     turned: list[bool] = field(default_factory=list)
-    shapes: list[tuple[str, NDArray[np.float64]]] = field(default_factory=list)
+    shapes: list[tuple[_Place, NDArray[np.float64]]] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)
+    unknown: dict[str, list[tuple[_Place, Path]]] = field(default_factory=dict)
+
+    def problem(self, at: _Place, text: str, file: object = "", kind: str = "") -> None:
+        """Keep what must be corrected."""
+        self.problems.append(Finding(text, *at, str(file), kind))
+
+    def note(self, at: _Place, text: str, file: object = "") -> None:
+        """Keep what may be meant and is likely to be so in many cases."""
+        self.notes.append(Finding(text, *at, str(file)))
+
+    def note_case(self, at: _Place, text: str, kind: str) -> None:
+        """Keep what may be meant and is of this case: told case by case unless very many are alike."""
+        self.notes.append(Finding(text, *at, kind=kind, alike=_MANY))
 
     def look_at(self, case: Case, section: str) -> None:
         """Read one case and note what is wrong with it."""
-        at = f"{section}, case {case.name}"
+        at, place = (section, case.name), f"{section}, case {case.name}"
         self.names[case.name] += 1
-        key = case.image.resolve() / (case.series or "")
+        # Two names of one file are one; a circle of links is told where the image is read.
+        key = f"{os.path.realpath(case.image)} {case.series or ''}"
         if key in self.where:
-            self.problems.append(f"{at}: {case.image} is already the image of {self.where[key]}; keep it in one place")
-        known = self.where.setdefault(key, at) != at
+            text = f"{case.image} is already the image of {self.where[key]}; keep it in one place"
+            self.problem(at, text, case.image)
+        known = self.where.setdefault(key, place) != place
         volume = None if known else self.image(case, at)
         if case.points is None and section != "test":
-            self.problems.append(f"{at}: has no points; give a file of points or leave the case out")
+            self.problem(at, "has no points; give a file of points or leave the case out")
         if case.points is not None and not known:
-            owner = self.where.setdefault(case.points.resolve(), at)
-            if owner != at:
-                self.problems.append(f"{at}: {case.points} holds the points of {owner}; give each case its own")
+            owner = self.where.setdefault(os.path.realpath(case.points), place)
+            if owner != place:
+                self.problem(at, f"{case.points} holds the points of {owner}; give each case its own", case.points)
         points = self.points(case.points, volume, at, "points")
         self.points(case.second_points, volume, at, "second_points")
         if volume is not None:
@@ -116,73 +152,103 @@ class _Check:
             if points is not None:
                 self.check_sides(points, volume, at)
 
-    def image(self, case: Case, at: str) -> Volume | None:
+    def image(self, case: Case, at: _Place) -> Volume | None:
         """The image, or None if it cannot be used."""
         try:
             volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
         except InputError as error:
-            self.problems.append(f"{at}: {error}")
+            self.problem(at, str(error), case.image)
             return None
-        self.notes += [f"{at}: {case.image}: {note}" for note in volume.notes]
+        except OSError as error:  # of the path itself: too long, or through a file
+            self.problem(at, f"{case.image}: cannot be read ({error.strerror}); correct the path", case.image)
+            return None
+        for note in volume.notes:
+            self.note(at, f"{case.image}: {note}", case.image)
         if volume.data.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(volume.data)))):
-            self.problems.append(f"{at}: {case.image} has {bad} voxels that are NaN or infinite; give them a value")
+            self.problem(at, f"{case.image} has {bad} voxels that are NaN or infinite; give them a value", case.image)
             if bad == volume.data.size:
                 return None
         elif volume.data.min() == volume.data.max():
-            self.problems.append(f"{at}: {case.image} is constant ({volume.data.flat[0]}); leave the case out")
+            self.problem(at, f"{case.image} is constant ({volume.data.flat[0]}); leave the case out", case.image)
         return volume
 
-    def points(self, path: Path | None, volume: Volume | None, at: str, key: str) -> Landmarks | None:
+    def points(self, path: Path | None, volume: Volume | None, at: _Place, key: str) -> Landmarks | None:
         """The points of a file, or None if they cannot be read."""
         if path is None:
             return None
         try:
-            landmarks = read_points(path)
+            landmarks = read_points(path, image=None if volume is None else lambda: volume)
         except InputError as error:
-            self.problems.append(f"{at}: {error}")
+            self.problem(at, str(error), path)
             return None
-        self.check_names(landmarks, f"{at}: {path}")
+        if not len(landmarks):
+            self.problem(at, f"{path} is an empty list of points; place them, or leave {key} out", path)
+            return landmarks
+        for note in landmarks.notes:
+            self.note(at, f"{path}: {note}", path)
+        self.check_names(landmarks, path, at)
         if not landmarks.present.any():
-            self.problems.append(f"{at}: {path} has no points, only missing ones; leave {key} out")
+            self.problem(at, f"{path} has no points, only missing ones; leave {key} out", path)
         elif volume is not None:
-            self.check_places(landmarks, volume, f"{at}: {path}")
+            self.check_places(landmarks, volume, path, at)
         return landmarks
 
-    def check_names(self, landmarks: Landmarks, at: str) -> None:
+    def check_names(self, landmarks: Landmarks, path: Path, at: _Place) -> None:
         """Note names that are unknown or doubled."""
-        known = self.dataset.landmark_names
-        for name in sorted(set(landmarks.names) - set(known)):
-            hint = did_you_mean(name, known, "add it to landmarks or remove it")
-            self.problems.append(f"{at} names {name!r}, which is none of the data set's landmarks; {hint}")
+        unknown = sorted(set(landmarks.names) - set(self.dataset.landmark_names))
+        if unknown and all(map(_DEFAULT_NAME.fullmatch, landmarks.names)):
+            self.problem(
+                at,
+                f"{path} has names as 3D Slicer gives them ({some(landmarks.names, 3)}), none of the data set's "
+                f"landmarks; in Slicer, name each point as in landmarks ({some(self.dataset.landmark_names, 3)})",
+                path,
+                "default names",
+            )
+            return
+        for name in unknown:
+            self.unknown.setdefault(name, []).append((at, path))
         counts = Counter(landmarks.names)
         if twice := [name for name, count in counts.items() if count > 1 and name not in self.dataset.several]:
-            self.problems.append(
-                f"{at} has {_some(twice)} more than once; keep one point for each name, or list it under several"
-            )
+            text = f"{path} has {some(twice)} more than once; keep one point for each name, or list it under several"
+            self.problem(at, text, path)
 
-    def check_places(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
+    def check_unknown(self) -> None:
+        """Note the unknown names: those of many cases in one line, the others case by case."""
+        common = [name for name, places in self.unknown.items() if len(places) >= 3]
+        for (at, path), names in _by_place(self.unknown, common).items():
+            self.problem(at, f"{path} names {self.hints(names)}", path)
+        if common:
+            for at, path in dict.fromkeys(place for name in common for place in self.unknown[name]):
+                self.problem(at, f"{path} names {self.hints(common)}", path, "unknown names")
+
+    def hints(self, names: list[str]) -> str:
+        """Unknown names, and what to do about them."""
+        said = [(name, did_you_mean(name, self.dataset.landmark_names, "")) for name in names]
+        if len(names) == 1:
+            hint = said[0][1] or "add it to landmarks or remove it"
+            return f"{brief(names[0])}, which is none of the data set's landmarks; {hint}"
+        shown = some(f"{brief(name)} ({hint})" if hint else brief(name) for name, hint in said)
+        return f"{shown}, which are none of the data set's landmarks; rename them, or add them to landmarks"
+
+    def check_places(self, landmarks: Landmarks, volume: Volume, path: Path, at: _Place) -> None:
         """Note points that lie outside the image, and the likely reason."""
         if landmarks.unit != volume.unit:
-            self.problems.append(
-                f"{at} is in {landmarks.unit}, its image in {volume.unit}; give spacing_mm, or points in its unit"
-            )
+            text = f"{path} is in {landmarks.unit}, its image in {volume.unit}; give spacing_mm, or points in its unit"
+            self.problem(at, text, path)
             return
         points = landmarks.points_mm[landmarks.present]
         inside = volume.grid.contains(points, margin_vox=_MARGIN_VOX)
         if inside.all():
             return
         outside = int((~inside).sum())
-        flipped = int(volume.grid.contains(apply_affine(LPS_TO_RAS, points), margin_vox=_MARGIN_VOX).sum())
-        if outside > len(points) / 2 and flipped > len(points) / 2:
-            reason = "inside with x and y turned round: the frame is wrong (LPS for RAS, or the other way)"
-        elif outside > len(points) / 2:
-            reason = "do they belong to this image?"
-        else:
+        reason = _outside_because(points, volume) if outside > len(points) / 2 else ""
+        kind = f"outside: {reason}"
+        if not reason:
             there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
-            reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
-        self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
+            reason = some([name for name, ok in zip(there, inside, strict=True) if not ok])
+        self.problem(at, f"{path}: {outside} of {len(points)} points lie outside the image; {reason}", path, kind)
 
-    def check_sides(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
+    def check_sides(self, landmarks: Landmarks, volume: Volume, at: _Place) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
         dims = 2 if volume.grid.shape[2] == 1 else 3
         single = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
@@ -200,46 +266,80 @@ class _Check:
         place = f"{section}, case {case.name}"
         first = self.voxels.setdefault(_digest(volume), place)
         home = self.patients.setdefault(case.patient or place, section)
+        at = (section, case.name)
         if first != place:
             apart = first.partition(",")[0] != section
-            self.notes.append(
-                f"{place}: the same image as {first}; "
-                + ("its error is not that of a new patient" if apart else "it counts twice")
-            )
+            said = "its error is not that of a new patient" if apart else "it counts twice"
+            self.note_case(at, f"the same image as {first}; {said}", said)
         elif home != section:
-            self.notes.append(
-                f"{place}: patient {case.patient} is in {home}, too; the error is not that of a new patient"
-            )
+            text = f"patient {case.patient} is in {home}, too; the error is not that of a new patient"
+            self.note_case(at, text, "patient")
 
-    def check_shapes(self, shapes: list[tuple[str, NDArray[np.float64]]]) -> None:
+    def check_shapes(self, shapes: list[tuple[_Place, NDArray[np.float64]]]) -> None:
         """Note points that are not where the other cases have them."""
         names = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
         known = [pair for pair in self.dataset.pairs if set(pair) <= set(names)]
         strays = find_strays([shape for _, shape in shapes], names, known, unit=self.facts[0].unit if shapes else "mm")
-        self.notes += [f"{at}: {line}" for (at, _), lines in zip(shapes, strays, strict=True) for line in lines]
+        for (at, _), lines in zip(shapes, strays, strict=True):
+            for line in lines:
+                self.note_case(at, line, line)
 
     def across_cases(self) -> None:
         """Note what only all cases together show."""
+        self.check_unknown()
         if twice := [name for name, count in self.names.items() if count > 1]:
-            self.problems.append(f"cases share the names {_some(twice)}; give each case a `name` of its own")
+            self.problem(_ALL, f"cases share the names {some(twice)}; give each case a `name` of its own")
         if len({fact.unit for fact in self.facts}) > 1:
-            self.problems.append("some images are in mm and some in px; give spacing_mm for those without a spacing")
+            self.problem(_ALL, "some images are in mm and some in px; give spacing_mm for those without a spacing")
         if len(self.turned) >= _FEWEST_PAIRS and np.mean(self.turned) > _TURNED:
-            self.notes.append(
+            self.note(
+                _ALL,
                 f"in {np.mean(self.turned):.0%} of all pairs the left point lies right of its partner: the frame of the"
-                " points is wrong (LPS for RAS, or the other way), or pairs names the right one first"
+                " points is wrong (LPS for RAS, or the other way), or pairs names the right one first",
             )
         for dims in (2, 3):
             self.check_shapes([(at, shape) for at, shape in self.shapes if shape.shape[1] == dims])
+        for fact, lines in zip(self.facts, find_outliers(self.facts), strict=True):
+            for line in lines:
+                self.note((fact.section, fact.name), line)
+        self.check_training()
+
+    def check_training(self) -> None:
+        """Note landmarks without a point in training, and a training of few cases."""
         training = [fact for fact in self.facts if fact.section == "training"]
-        if training and self.dataset.sections.get("training"):
-            never = [
-                name for name in self.dataset.landmark_names if not any(fact.points.get(name) for fact in training)
-            ]
-            if never:
-                self.problems.append(
-                    f"training has no point of {_some(never)}; mark them or take them out of landmarks"
-                )
+        if not training:
+            return
+        names = self.dataset.landmark_names
+        if never := [name for name in names if not any(fact.points.get(name) for fact in training)]:
+            self.problem(_ALL, f"training has no point of {some(never)}; mark them or take them out of landmarks")
+        if (marked := sum(bool(fact.points) for fact in training)) < _FEW_CASES:
+            cases = f"{marked} case{'' if marked == 1 else 's'}"
+            self.note(
+                _ALL,
+                f"training has {cases} with points; with fewer than {_FEW_CASES} expect large errors in new images",
+            )
+
+
+def _by_place(unknown: dict[str, list[tuple[_Place, Path]]], common: list[str]) -> dict[tuple[_Place, Path], list[str]]:
+    """The names that are not common, by the file that has them."""
+    found: dict[tuple[_Place, Path], list[str]] = {}
+    for name, places in unknown.items():
+        for place in places if name not in common else ():
+            found.setdefault(place, []).append(name)
+    return found
+
+
+def _outside_because(points: NDArray[np.float64], volume: Volume) -> str:
+    """Why most of the points may lie outside: what else their numbers can be that lies inside."""
+    grid, half = volume.grid, len(points) / 2
+    if grid.contains(apply_affine(LPS_TO_RAS, points), margin_vox=_MARGIN_VOX).sum() > half:
+        return "inside with x and y turned round: the frame is wrong (LPS for RAS, or the other way)"
+    pixels = np.abs(points)
+    if grid.shape[2] == 1 and (pixels <= (grid.shape[1], grid.shape[0], 0)).all(1).sum() > half:
+        return "inside as pixels: call the columns of a table column,row, or write mm"
+    if (pixels < grid.shape).all(1).sum() > half:
+        return "inside as voxel indices: write world mm"
+    return "do they belong to this image?"
 
 
 def _digest(volume: Volume) -> bytes:
@@ -248,8 +348,3 @@ def _digest(volume: Volume) -> bytes:
     for k in range(volume.grid.shape[2]):  # slice by slice: a volume may be too large for a second copy
         digest.update(volume.data[:, :, k].tobytes())
     return digest.digest()
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
-from lmk3d.io.text import check_keys, read_json
+from lmk3d.io.findings import some
+from lmk3d.io.text import brief, check_keys, read_json
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "parse_dataset", "read_dataset"]
+    from lmk3d.landmarks import Landmarks
+
+__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "case_points", "parse_dataset", "read_dataset"]
 
 SECTIONS = ("training", "validation", "test")
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
@@ -92,6 +97,21 @@ class Dataset:
         return replace(self, sections={**self.sections, "training": rest, "validation": kept})
 
 
+def case_points(case: Case, *, second: bool = False) -> Landmarks:
+    """The landmarks of a case, or those of its second rater; a table of pixels is read with the case's image.
+
+    Raises:
+        InputError: if the case has none, or as ``read_points`` and ``read_image``.
+    """
+    from lmk3d.io.images import read_image
+    from lmk3d.io.points import read_points
+
+    path = case.second_points if second else case.points
+    if path is None:
+        raise InputError(f"{case.name}: has no points; give a file of points")
+    return read_points(path, image=lambda: read_image(case.image, series=case.series, spacing_mm=case.spacing_mm))
+
+
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read a data set's JSON file; its paths are relative to the file.
 
@@ -122,7 +142,11 @@ def parse_dataset(path: str | os.PathLike[str]) -> tuple[Dataset, list[str]]:
         raise InputError(f'{path}: is no data set; write {{"landmarks": [...], "training": [...]}}')
     with faults:
         check_keys(content, _KEYS, str(path))
-    dataset = Dataset(str(content.get("name") or path.stem), (), description=str(content.get("description", "")))
+    dataset = Dataset(path.stem, ())
+    with faults:
+        dataset = replace(dataset, name=_text(content.get("name") or path.stem, f"{path}: name"))
+    with faults:
+        dataset = replace(dataset, description=_text(content.get("description") or "", f"{path}: description"))
     with faults:
         dataset = replace(dataset, landmark_names=_names(content, path))
     names = dataset.landmark_names
@@ -156,27 +180,36 @@ class _Faults:
         return isinstance(error, InputError)
 
 
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{what} is {brief(value)}; write a text")
+    return value
+
+
 def _names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = _strings(content.get("landmarks"), f"{path}: landmarks")
     if not names:
         raise InputError(f"{path}: landmarks is missing or empty; list the names of the landmarks")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{path}: landmarks names {', '.join(twice)} more than once; name each once")
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise InputError(f"{path}: landmarks names {some(twice)} more than once; name each once")
     return names
 
 
 def _one_sided(content: dict[str, Any], dataset: Dataset, path: Path) -> tuple[str, ...]:
     one_sided = _strings(content.get("one_sided"), f"{path}: one_sided")
+    alone = set(dataset.landmark_names) - {name for pair in dataset.pairs for name in pair}
     for name in one_sided:
-        if name not in dataset.landmark_names or any(name in pair for pair in dataset.pairs):
-            raise InputError(f"{path}: one_sided names {name!r}, which must be a landmark that is in no pair")
+        if name not in alone:
+            raise InputError(f"{path}: one_sided names {brief(name)}, which must be a landmark that is in no pair")
     return one_sided
 
 
 def _several(content: dict[str, Any], names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     several = _strings(content.get("several"), f"{path}: several")
-    if unknown := [name for name in several if name not in names]:
-        raise InputError(f"{path}: several names {unknown[0]!r}, which is no landmark; use the names under landmarks")
+    if unknown := sorted(set(several) - set(names)):
+        raise InputError(
+            f"{path}: several names {brief(unknown[0])}, which is no landmark; use the names under landmarks"
+        )
     return several
 
 
@@ -205,15 +238,18 @@ def _pairs(value: object, names: tuple[str, ...], path: Path) -> tuple[tuple[str
         raise InputError(f'{path}: pairs must be a list of [["left", "right"], ...]')
     pairs: list[tuple[str, str]] = []
     seen: set[str] = set()
+    known = set(names)
     for item in value:
         pair = _strings(item, f"{path}: each of pairs")
         if len(pair) != 2 or pair[0] == pair[1]:
-            raise InputError(f"{path}: pair {item!r} must be two different names")
+            raise InputError(f"{path}: pair {brief(item)} must be two different names")
         for name in pair:
-            if name not in names:
-                raise InputError(f"{path}: pairs names {name!r}, which is no landmark; use the names under landmarks")
+            if name not in known:
+                raise InputError(
+                    f"{path}: pairs names {brief(name)}, which is no landmark; use the names under landmarks"
+                )
             if name in seen:
-                raise InputError(f"{path}: {name!r} is in two pairs; a landmark has one partner")
+                raise InputError(f"{path}: {brief(name)} is in two pairs; a landmark has one partner")
             seen.add(name)
         pairs.append((pair[0], pair[1]))
     return tuple(pairs)
@@ -224,13 +260,16 @@ def _structures(value: object, names: tuple[str, ...], path: Path) -> dict[str, 
         raise InputError(f'{path}: structures must be an object {{"name": ["landmark", ...], ...}}')
     found = {str(name): _strings(members, f"{path}: structures, {name}") for name, members in value.items()}
     used: set[str] = set()
+    known = set(names)
     for name, members in found.items():
         if len(members) < 3:
-            raise InputError(f"{path}: structure {name!r} has {len(members)} landmarks; a contour needs three or more")
+            raise InputError(
+                f"{path}: structure {brief(name)} has {len(members)} landmarks; a contour needs three or more"
+            )
         for member in members:
-            if member not in names or member in used:
+            if member not in known or member in used:
                 wrong = "is in two structures" if member in used else "is no landmark"
-                raise InputError(f"{path}: structures names {member!r}, which {wrong}; use each landmark once")
+                raise InputError(f"{path}: structures names {brief(member)}, which {wrong}; use each landmark once")
             used.add(member)
     return found
 
@@ -239,7 +278,7 @@ def _section(content: dict[str, Any], section: str, path: Path, faults: _Faults)
     entries, cases = content[section], list[Case]()
     with faults:
         if not isinstance(entries, list):
-            raise InputError(f"{path}: {section} must be a list of cases")
+            raise InputError(f"{path}: {section} must be a list of cases; write [...]")
         for number, entry in enumerate(entries, 1):
             with faults:
                 cases.append(_case(entry, content.get("spacing_mm"), path, f"{path}: {section}, case {number}"))
@@ -248,12 +287,14 @@ def _section(content: dict[str, Any], section: str, path: Path, faults: _Faults)
 
 def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
     if not isinstance(entry, dict):
-        raise InputError(f'{where}: is {entry!r}; write {{"image": ..., "points": ...}}')
+        raise InputError(f'{where}: is {brief(entry)}; write {{"image": ..., "points": ...}}')
     check_keys(entry, _CASE_KEYS, where)
     for key in ("image", "points", "second_points", "name", "series", "patient"):
         value = entry.get(key)
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise InputError(f"{where}: {key} is {value!r}; write a text")
+            raise InputError(f"{where}: {key} is {brief(value)}; write a text")
+        if value is not None and "\0" in value:
+            raise InputError(f"{where}: {key} has a NUL character; remove it")
     if entry.get("image") is None:
         raise InputError(f"{where}: has no image; give the path of one")
     files = {key: path.parent / entry[key] for key in ("image", "points", "second_points") if entry.get(key)}
@@ -269,8 +310,8 @@ def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
 def _spacing(value: object, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise InputError(f"{where}: spacing_mm is {value!r}; write a number of mm above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+        raise InputError(f"{where}: spacing_mm is {brief(value)}; write a number of mm above 0")
     return float(value)
 
 

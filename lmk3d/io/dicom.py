@@ -131,6 +131,8 @@ class Found:
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes or, for files without the preamble, by its ending."""
     try:
+        if not path.is_file():  # a pipe would never end
+            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM" or path.suffix.lower() in ENDINGS
     except OSError:

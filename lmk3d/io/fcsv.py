@@ -6,9 +6,9 @@ import csv
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
-from lmk3d.io.markups import describe, parse_description, parse_slicer_frame
+from lmk3d.io.slicer import STATES, describe, name_points, parse_description, parse_slicer_frame, placed
 from lmk3d.io.tables import PointRows
-from lmk3d.io.text import convert_frame, read_text
+from lmk3d.io.text import brief, convert_frame, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["read_points_fcsv", "write_points_fcsv"]
 
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
-_MISSING = "missing"
+_MISSING, _NOTE = "missing", "note"
 _SLICER_3_COLUMNS = "label,x,y,z,sel,vis"
+# Slicer 5.2 and later write two cells more than they name: the position's state, and whether Slicer made the point.
+_UNNAMED_CELLS = 2
 
 
 def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
     """Read points of Slicer 3 to 5.
 
-    The header's CoordinateSystem is RAS or LPS, or 0 (RAS) or 1 (LPS) in older files. Missing points are comments, see
-    ``write_points_fcsv``.
+    The header's CoordinateSystem is RAS or LPS, or 0 (RAS) or 1 (LPS) in older files. Points that Slicer calls
+    undefined or missing are missing, see ``placed``; so are those in comments, see ``write_points_fcsv``.
 
     Args:
         path: the file.
@@ -40,55 +42,81 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
         where = f"{path}, line {number}"
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
-            header[key.strip().lower()] = value.strip()
-            if key.strip().lower() == "coordinatesystem":
-                frame = parse_slicer_frame(value.strip(), where)
-            elif key.strip().lower() == _MISSING:
-                _add_line(rows, value.removeprefix(" ").rstrip("\r"), header, frame or "RAS", where)
+            key, value = key.strip().lower(), value.strip()
+            header[key] = value
+            if key == "coordinatesystem":
+                frame = parse_slicer_frame(value, where)
+            elif key == _NOTE:
+                rows.note(value)
+            elif key == _MISSING:
+                _add_line(rows, value, header, frame, where)
         elif line.strip():
-            _add_line(rows, line.rstrip("\r"), header, frame or "RAS", where)
+            _add_line(rows, line.rstrip("\r"), header, frame, where)
     if not header and not rows.names:
         raise InputError(f"{path}: is empty; save the points again in Slicer")
+    name_points(rows)
     return rows.landmarks(unit="px" if header.get("unit") == "px" else "mm")
 
 
-def _add_line(rows: PointRows, line: str, header: dict[str, str], frame: str, where: str) -> None:
+def _add_line(rows: PointRows, line: str, header: dict[str, str], frame: str | None, where: str) -> None:
     default = _COLUMNS if "markups fiducial file version" in header else _SLICER_3_COLUMNS
     columns = [name.strip() for name in header.get("columns", default).split(",")]
-    if not {"label", "x", "y", "z"} <= set(columns):
+    if not {"label", "x", "y", "z"} <= set(columns) or len(set(columns)) < len(columns):
         raise InputError(
-            f"{where}: the columns {','.join(columns)!r} lack label, x, y or z; save the file again in Slicer"
+            f"{where}: the columns {brief(','.join(columns))} lack label, x, y or z, or have one twice; save the file "
+            "again in Slicer"
         )
     try:
-        values = next(csv.reader([line]))
+        values = next(csv.reader([line], strict=True))
     except csv.Error as error:
         raise InputError(f"{where}: is no valid line ({error}); correct it") from None
-    cells = dict(zip(columns, values, strict=False))  # Slicer 5 writes two more cells than it names
+    cells = dict(zip(columns, values, strict=False))
     if not {"label", "x", "y", "z"} <= cells.keys():
         raise InputError(f"{where}: has {len(cells)} of {len(columns)} cells; correct the line")
-    point = [cells[axis] for axis in "xyz"]
-    rows.add(cells["label"], point, frame, parse_description(cells.get("desc", "")), where)
+    if frame is None:
+        frame = "RAS"
+        if default == _COLUMNS:
+            rows.note("the file does not say its CoordinateSystem, RAS is assumed")
+    label = cells["label"]
+    if not label.strip():
+        label = rows.unnamed[len(rows.names)] = cells.get("id", "").strip() or str(len(rows.names) + 1)
+    point = placed([cells[axis] for axis in "xyz"], _state(values[len(columns) :], where), rows, where)
+    rows.add(label, point, frame, parse_description(cells.get("desc", "")), where)
+
+
+def _state(more: list[str], where: str) -> str:
+    """The state of a position, from the cells behind those that the header names; "defined" where there are none."""
+    if not more:
+        return "defined"
+    number = more[0].strip()
+    if len(more) > _UNNAMED_CELLS or number not in map(str, range(len(STATES))):
+        raise InputError(f"{where}: has more cells than columns; put texts that hold a comma in double quotes")
+    return STATES[int(number)]
 
 
 def write_points_fcsv(landmarks: Landmarks, path: Path) -> None:
     """Write a file that Slicer 4 and 5 load, in LPS.
 
-    The format has no missing points, and Slicer would show one without coordinates at the origin: their lines are put
-    into comments, which Slicer skips and ``read_points_fcsv`` keeps.
+    The format of Slicer before 5.2 has no missing points, and would show one without coordinates at the origin: their
+    lines are put into comments, which Slicer skips and ``read_points_fcsv`` keeps.
 
     Raises:
         InputError: if a name has a line break, which the format cannot hold.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(f"# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n# columns = {_COLUMNS}\n")
+        file.write(f"# Markups fiducial file version = 5.2\n# CoordinateSystem = LPS\n# columns = {_COLUMNS}\n")
         if landmarks.unit == "px":
             file.write("# unit = px\n")
+        file.writelines(f"# {_NOTE} = {' '.join(note.split())}\n" for note in landmarks.notes)
         writer = csv.writer(file, lineterminator="\n")
         for row, name in enumerate(landmarks.names):
             if "\n" in name or "\r" in name:
                 raise InputError(f"the name {name!r} has a line break, which .fcsv cannot hold; choose another format")
+            there = bool(landmarks.present[row])
             point = convert_frame(landmarks.points_mm[row], "LPS")[0].tolist()
-            cells = [repr(value) for value in point] if landmarks.present[row] else [""] * 3
-            if not landmarks.present[row]:
+            cells = [repr(value) for value in point] if there else [""] * 3
+            state = STATES.index("defined" if there else "missing")
+            if not there:
                 file.write(f"# {_MISSING} = ")
-            writer.writerow([row + 1, *cells, 0, 0, 0, 1, 1, 1, 0, name, describe(landmarks, row), ""])
+            text = " ".join(describe(landmarks, row).split())
+            writer.writerow([row + 1, *cells, 0, 0, 0, 1, 1, 1, 0, name, text, "", state, 0])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmk3d.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -133,7 +135,7 @@ class Fingerprint:
     def table(self) -> str:
         """A text of a dozen lines or so for the terminal."""
         cases = ", ".join(f"{count} {section}" for section, count in self.cases.items()) or "none readable"
-        lines = [f"{'data set':<12}{self.name}", f"{'images':<12}{cases}"]
+        lines = [f"{'data set':<12}{printable(self.name)}", f"{'images':<12}{cases}"]
         if self.images:
             lines += [
                 _range("voxels", self.sizes, self.median_shape, ""),

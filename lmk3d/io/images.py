@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from lmk3d.geometry import Volume
     from lmk3d.io.dicom import Series
 
-__all__ = ["find_images", "read_image", "write_image"]
+__all__ = ["find_images", "image_files", "read_image", "write_image"]
 
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_NIFTI = (".nii", ".nii.gz", *_PAIRS)
+_NRRD = (".nrrd", ".nhdr")
+_METAIMAGE = (".mha", ".mhd")
+_VOLUMES = (*_NIFTI, *_NRRD, *_METAIMAGE)
 _FILMS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _WRITTEN = (".nii", ".nii.gz", ".nrrd", ".mha")
 
@@ -31,7 +35,7 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
     Args:
         path: file or folder.
         series: which DICOM series, if there are several: its UID, number or description.
-        spacing_mm: pixel spacing of a radiograph (or an image that says none); goes before a picture's resolution tag.
+        spacing_mm: pixel spacing of a radiograph (or an image that says none); a picture's resolution tag is none.
     Returns:
         The image; its unit is "px" where no spacing is known.
     Raises:
@@ -42,6 +46,8 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
         raise InputError(f"argument spacing_mm is {spacing_mm}; it must be above 0")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or a device, no file; give an image or a folder")
     name = path.name.lower()
     if path.is_file() and name.endswith(_VOLUMES + _FILMS):
         if series is not None:
@@ -62,11 +68,11 @@ def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
         from lmk3d.io.films import read_film
 
         return read_film(path, spacing_mm=spacing_mm)
-    if name.endswith((".mha", ".mhd")):
+    if name.endswith(_METAIMAGE):
         from lmk3d.io.metaimage import read_metaimage
 
         return read_metaimage(path, spacing_mm=spacing_mm)
-    if name.endswith((".nrrd", ".nhdr")):
+    if name.endswith(_NRRD):
         from lmk3d.io.nrrd import read_nrrd
 
         return read_nrrd(path, spacing_mm=spacing_mm)
@@ -75,6 +81,31 @@ def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
     from lmk3d.io.nifti import read_nifti
 
     return read_nifti(path)
+
+
+def image_files(path: Path) -> list[Path]:
+    """The files that an image other than DICOM is read from: the header first, then what holds the voxels.
+
+    Where the header cannot be read, only ``path``: reading the image says why.
+    """
+    name = path.name.lower()
+    voxels = path
+    try:
+        if name.endswith(_PAIRS):
+            from lmk3d.io.nifti import nifti_files
+
+            path, voxels = nifti_files(path)
+        elif name.endswith(_NRRD):
+            from lmk3d.io.nrrd import nrrd_voxels
+
+            voxels = nrrd_voxels(path)
+        elif name.endswith(_METAIMAGE):
+            from lmk3d.io.metaimage import metaimage_voxels
+
+            voxels = metaimage_voxels(path)
+    except (InputError, OSError):
+        pass
+    return list(dict.fromkeys((path, voxels)))
 
 
 def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -90,14 +121,10 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
     if not name.endswith(_WRITTEN):
         raise InputError(f"{path}: an image cannot be written under this name; end it in {', '.join(_WRITTEN)}")
     with atomic_path(path) as temporary:
-        if name.endswith(".mha"):
-            from lmk3d.io.metaimage import write_metaimage
+        if name.endswith((".mha", ".nrrd")):
+            from lmk3d.io.itk import write_itk
 
-            write_metaimage(volume, temporary)
-        elif name.endswith(".nrrd"):
-            from lmk3d.io.nrrd import write_nrrd
-
-            write_nrrd(volume, temporary)
+            write_itk(volume, temporary)
         else:
             from lmk3d.io.nifti import write_nifti
 
@@ -107,7 +134,7 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
 def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None = None) -> list[Path]:
     """The scans that these files and folders hold, each as a path for ``read_image``.
 
-    Volumes in a folder and its subfolders are one scan each, and so are the folder's own pictures, which are taken for
+    Volumes in a folder and its subfolders are one scan each (a pair .hdr/.img is its .hdr), and so are the folder's own pictures, which are taken for
     previews beside volumes and left out. DICOM files, also those in subfolders, are one scan a series: the folder that
     holds it alone stands for a series, else its first file. A damaged DICOM file, and a link that leads nowhere, are
     scans of their own, which cannot be read. Hidden files are left out, and so is what DICOM holds beside scans:
@@ -126,7 +153,7 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None 
         path = Path(item)
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; check the path")
-        found.update(dict.fromkeys(_in_folder(path, series) if path.is_dir() else [path]))
+        found.update(dict.fromkeys(_in_folder(path, series) if path.is_dir() else [image_files(path)[0]]))
     if not found:
         raise InputError("no images were given; name at least one file or folder")
     for path in found:
@@ -144,7 +171,7 @@ def _in_folder(folder: Path, series: str | None) -> list[Path]:
     # A link that leads nowhere is a scan that cannot be read, and told as one.
     files = [path for path in sorted(folder.rglob("*")) if not hidden(path.relative_to(folder)) and not path.is_dir()]
     names = {path: path.name.lower() for path in files}
-    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES)]
+    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES) and image_files(path)[0] == path]
     films = [path for path, name in names.items() if path.parent == folder and name.endswith(_FILMS)]
     images = volumes + ([] if any(path.parent == folder for path in volumes) else films)
     found = find_series(entry for entry in entries_in(folder) if not names[entry.path].endswith(_VOLUMES + _FILMS))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from lmk3d.geometry import Volume
     from lmk3d.landmarks import Landmarks
 
 __all__ = ["POINT_FORMATS", "read_points", "write_points"]
@@ -55,7 +56,9 @@ POINT_FORMATS = tuple(_WRITERS)
 """Endings of the files of points that need nothing else; a DICOM report (.dcm) needs its images to be written."""
 
 
-def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> Landmarks:
+def read_points(
+    path: str | os.PathLike[str], *, frame: str | None = None, image: Callable[[], Volume] | None = None
+) -> Landmarks:
     """Read a file of points.
 
     3D Slicer's .mrk.json and .fcsv, tables (.csv, .tsv, .txt), this package's .json, DICOM structured reports (.dcm).
@@ -63,6 +66,7 @@ def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> La
     Args:
         path: the file.
         frame: "RAS" or "LPS", of a table or .json that does not say it; RAS when None.
+        image: gives the image that the points lie in; called only for a table of pixels, column,row.
     Returns:
         The points in world RAS mm (or px), missing ones as NaN.
     Raises:
@@ -71,6 +75,8 @@ def read_points(path: str | os.PathLike[str], *, frame: str | None = None) -> La
     path = Path(path)
     ending = _ending(path)
     frame = None if frame is None else parse_frame(frame, "argument frame")
+    if _READERS[ending] is read_points_csv:
+        return read_points_csv(path, frame=frame, image=image)
     return _READERS[ending](path, frame=frame)
 
 
@@ -95,6 +101,8 @@ def write_points(
     ending = _ending(path)
     if not all(name.strip() for name in landmarks.names):
         raise InputError(f"{path}: a landmark has no name; give each one before writing")
+    if any("\0" in name for name in landmarks.names):
+        raise InputError(f"{path}: a landmark's name has a NUL character, which no format holds; remove it")
     with atomic_path(path) as temporary:
         if ending != ".dcm":
             _WRITERS[ending](landmarks, temporary)

@@ -5,24 +5,37 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmk3d.errors import InputError
-from lmk3d.io.text import check_keys, convert_frame, parse_frame, parse_number, read_json, read_text
+from lmk3d.io.text import (
+    brief,
+    check_keys,
+    csv_cell,
+    parse_frame,
+    parse_number,
+    plain_cell,
+    read_json,
+    read_text,
+)
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from lmk3d.geometry import Volume
 
 __all__ = ["PointRows", "read_points_csv", "read_points_json", "write_points_csv", "write_points_json"]
 
 _NAMES = ("name", "label", "landmark")
 # The second and third are what 3D Slicer exports; their letters are the frame.
 _COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): "LPS"}
-_JSON_KEYS = {"frame", "unit", "landmarks"}
+_JSON_KEYS = {"frame", "unit", "notes", "landmarks"}
 _POINT_KEYS = {"name", "position", "confidence", "error_mm"}
 
 
@@ -34,6 +47,8 @@ class PointRows:
     points_mm: list[list[float]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     error_mm: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unnamed: dict[int, str] = field(default_factory=dict)
 
     def add(self, name: object, point: object, frame: str, measures: tuple[object, object], where: str) -> None:
         """Take one point.
@@ -49,25 +64,35 @@ class PointRows:
         """
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{where}: a point has no name; give each point one")
+        if "\0" in name:
+            raise InputError(f"{where}: the name {brief(name)} has a NUL character; remove it")
         if point is None:
             point = [None] * 3
         if not isinstance(point, (list, tuple)) or len(point) != 3:
-            raise InputError(f"{where}: the position of {name!r} is {point!r}; write three numbers")
-        numbers = [parse_number(value, f"{axis} of {name!r}", where) for axis, value in zip("xyz", point, strict=True)]
-        if 0 < int(np.isnan(numbers).sum()) < 3:
-            raise InputError(f"{where}: the position of {name!r} is {list(point)!r}; write three numbers, or none")
+            raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers")
+        x, y, z = (
+            parse_number(value, f"{axis} of {brief(name)}", where) for axis, value in zip("xyz", point, strict=True)
+        )
+        if 0 < math.isnan(x) + math.isnan(y) + math.isnan(z) < 3:
+            raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers, or none")
         confidence, error_mm = (
-            parse_number(value, f"{what} of {name!r}", where)
+            parse_number(value, f"{what} of {brief(name)}", where)
             for value, what in zip(measures, ("confidence", "error_mm"), strict=True)
         )
-        if not np.isnan(confidence) and not 0 <= confidence <= 1:
-            raise InputError(f"{where}: confidence of {name!r} is {confidence:g}; it lies between 0 and 1")
+        if not math.isnan(confidence) and not 0 <= confidence <= 1:
+            raise InputError(f"{where}: confidence of {brief(name)} is {confidence:g}; it lies between 0 and 1")
         if error_mm < 0:
-            raise InputError(f"{where}: error_mm of {name!r} is {error_mm:g}; a distance is not negative")
+            raise InputError(f"{where}: error_mm of {brief(name)} is {error_mm:g}; a distance is not negative")
         self.names.append(name)
-        self.points_mm.append(convert_frame(numbers, frame)[0].tolist())
+        # Adding zero turns -0.0 back into 0.0.
+        self.points_mm.append([-x + 0.0, -y + 0.0, z] if frame == "LPS" else [x, y, z])
         self.confidence.append(confidence)
         self.error_mm.append(error_mm)
+
+    def note(self, text: str) -> None:
+        """Keep what a user should know, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def landmarks(self, *, unit: str = "mm", confidence: bool | None = None, error_mm: bool | None = None) -> Landmarks:
         """The rows as ``Landmarks``.
@@ -80,24 +105,29 @@ class PointRows:
             not np.isnan(values).all() if has is None else has
             for values, has in ((self.confidence, confidence), (self.error_mm, error_mm))
         ]
+        if not self.names:
+            self.note("the file is an empty list of points; place the points and save it again")
         return Landmarks(
             tuple(self.names),
             np.array(self.points_mm, dtype=np.float64).reshape(-1, 3),
             np.array(self.confidence) if has[0] else None,
             np.array(self.error_mm) if has[1] else None,
             unit=unit,
+            notes=tuple(self.notes),
         )
 
 
-def read_points_csv(path: Path, *, frame: str | None = None) -> Landmarks:
+def read_points_csv(path: Path, *, frame: str | None = None, image: Callable[[], Volume] | None = None) -> Landmarks:
     """Read a table with a header: name,x,y,z and, each if there, frame,confidence,error_mm,unit.
 
     The name's column may be called label or landmark; separators are commas, semicolons or tabs; r,a,s or l,p,s in
-    place of x,y,z say the frame. A missing point has empty coordinates.
+    place of x,y,z say the frame. A missing point has empty coordinates. Of a radiograph column,row may stand instead,
+    counted from the centre of the first pixel, which is 0,0.
 
     Args:
         path: the file.
         frame: frame of a table that does not say it; RAS when None.
+        image: gives the image of the points; called only for a table of column,row.
     Raises:
         InputError: naming the line.
     """
@@ -109,7 +139,7 @@ def read_points_csv(path: Path, *, frame: str | None = None) -> Landmarks:
         for cells in reader:
             where = f"{path}, line {reader.line_num}"
             if columns is None:
-                columns = _Columns.of(cells, frame, where)
+                columns = _Columns.of(cells, frame, where, image)
             elif any(cell.strip() for cell in cells):
                 units.add(columns.add_row(rows, cells, where))
     except csv.Error as error:
@@ -128,12 +158,13 @@ class _Columns:
 
     index: dict[str, int]
     name: str
-    coordinates: tuple[str, str, str]
-    frame: str
+    coordinates: tuple[str, ...]
+    frame: str | None
     stated: bool
+    film: Volume | None = None
 
     @classmethod
-    def of(cls, header: list[str], frame: str | None, where: str) -> _Columns:
+    def of(cls, header: list[str], frame: str | None, where: str, image: Callable[[], Volume] | None) -> _Columns:
         names = [cell.strip().lower() for cell in header]
         index = {name: column for column, name in enumerate(names)}
         if len(index) < len(names):
@@ -142,12 +173,12 @@ class _Columns:
             raise InputError(f"{where}: a column `case` says the table holds several images; write one file for each")
         name = next((name for name in _NAMES if name in index), None)
         coordinates = next((axes for axes in _COORDINATES if set(axes) <= index.keys()), None)
-        if coordinates is None and {"column", "row"} <= index.keys():
-            raise InputError(f"{where}: pixel indices need their image; write x,y,z in mm instead of column,row,slice")
+        if name is not None and coordinates is None and {"column", "row"} <= index.keys():
+            return cls(index, name, ("column", "row"), "RAS", stated=True, film=_film_of(image, index, where))
         if name is None or coordinates is None:
-            raise InputError(f"{where}: the header is {','.join(header)[:80]!r}; write name,x,y,z,frame")
+            raise InputError(f"{where}: the header is {brief(','.join(header))}; write name,x,y,z,frame")
         own = _COORDINATES[coordinates]
-        return cls(index, name, coordinates, own or frame or "RAS", stated=own is not None)
+        return cls(index, name, coordinates, own or frame, stated=own is not None)
 
     def add_row(self, rows: PointRows, cells: list[str], where: str) -> str:
         """Put one line into ``rows``; its unit."""
@@ -159,18 +190,45 @@ class _Columns:
         frame = parse_frame(own, where) if own else self.frame
         if self.stated and frame != self.frame:
             raise InputError(f"{where}: frame {frame} contradicts the columns {','.join(self.coordinates)}")
+        if frame is None:
+            frame = "RAS"
+            rows.note("the table does not say its frame, RAS is assumed; add a column frame with RAS or LPS")
         unit = self._cell(cells, "unit") or "mm"
         if unit not in ("mm", "px"):
-            raise InputError(f"{where}: unit {unit!r} is unknown; write mm or px")
+            raise InputError(f"{where}: unit {brief(unit)} is unknown; write mm or px")
+        name = plain_cell(cells[self.index[self.name]])
         # Slicer writes defined = 0 for a point without a position.
         gone = self._cell(cells, "defined") == "0"
-        point = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
+        point: object = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
+        if self.film is not None:
+            point, unit = None if gone else self._on_film(self.film, cells, name, where), self.film.unit
         measures = self._cell(cells, "confidence"), self._cell(cells, "error_mm")
-        rows.add(cells[self.index[self.name]], point, frame, measures, where)
+        rows.add(name, point, frame, measures, where)
         return unit
+
+    def _on_film(self, film: Volume, cells: list[str], name: str, where: str) -> list[float]:
+        """World RAS of a pixel of a radiograph."""
+        column, row = (
+            parse_number(self._cell(cells, axis), f"{axis} of {brief(name)}", where) for axis in self.coordinates
+        )
+        return list(film.grid.to_mm([row, column, np.nan if math.isnan(column + row) else 0.0]).tolist())
 
     def _cell(self, cells: list[str], column: str) -> str:
         return cells[self.index[column]].strip() if column in self.index else ""
+
+
+def _film_of(image: Callable[[], Volume] | None, index: dict[str, int], where: str) -> Volume:
+    """The radiograph whose pixels a table of column,row counts."""
+    if image is None:
+        raise InputError(
+            f"{where}: pixel indices need their image; name both in a data set, give --image, or write x,y,z in mm"
+        )
+    if beside := index.keys() & {"slice", "frame", "unit"}:
+        raise InputError(f"{where}: column,row with {', '.join(sorted(beside))} is unclear; write x,y,z in mm")
+    film = image()
+    if film.grid.shape[2] > 1:
+        raise InputError(f"{where}: column,row are of a radiograph, the image is a volume; write x,y,z in mm")
+    return film
 
 
 def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") -> None:
@@ -181,15 +239,17 @@ def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") 
     for row, name in enumerate(landmarks.names):
         values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
         cells = ["" if np.isnan(value) else repr(value) for value in values]
-        # csv.writer leaves a lone \r without quotes, and its reader then ends the line there.
-        quoted = '"' + name.replace('"', '""') + '"' if set(name) & {delimiter, '"', "\r", "\n"} else name
+        # csv.writer leaves a lone \r without quotes, and its reader then ends the line there. The other separators are
+        # quoted too, since a spreadsheet takes that of its country, and would begin a cell within the name.
+        safe = csv_cell(name)
+        quoted = '"' + safe.replace('"', '""') + '"' if set(safe) & set(',;\t"\r\n') else safe
         lines.append([quoted, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
     with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(delimiter.join(line) + "\n" for line in lines)
 
 
 def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
-    """Read {"frame", "unit", "landmarks": [{"name", "position", "confidence", "error_mm"}]}; see ``write_points_json``.
+    """Read {"frame", "unit", "notes", "landmarks": [{"name", "position", "confidence", "error_mm"}]}.
 
     Args:
         path: the file.
@@ -203,20 +263,28 @@ def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
     if not isinstance(content, dict) or not isinstance(content.get("landmarks"), list):
         raise InputError(f'{path}: is no file of points; write {{"frame": "RAS", "unit": "mm", "landmarks": [...]}}')
     check_keys(content, _JSON_KEYS, str(path))
+    rows = PointRows(notes=_notes(content.get("notes", []), path))
+    if "frame" not in content and frame is None:
+        rows.note('the file does not say its frame, RAS is assumed; add "frame": "RAS" or "LPS"')
     frame = parse_frame(content["frame"], str(path)) if "frame" in content else frame or "RAS"
     unit = content.get("unit", "mm")
     if unit not in ("mm", "px"):
-        raise InputError(f"{path}: unit {unit!r} is unknown; write mm or px")
-    rows = PointRows()
+        raise InputError(f"{path}: unit {brief(unit)} is unknown; write mm or px")
     for number, entry in enumerate(content["landmarks"], 1):
         where = f"{path}, landmark {number}"
         if not isinstance(entry, dict):
-            raise InputError(f'{where}: is {entry!r}; write {{"name": ..., "position": [x, y, z]}}')
+            raise InputError(f'{where}: is {brief(entry)}; write {{"name": ..., "position": [x, y, z]}}')
         check_keys(entry, _POINT_KEYS, where)
         measures = entry.get("confidence"), entry.get("error_mm")
         rows.add(entry.get("name"), entry.get("position"), frame, measures, where)
     has = {m: any(m in entry for entry in content["landmarks"]) for m in ("confidence", "error_mm")}
     return rows.landmarks(unit=unit, **has)
+
+
+def _notes(value: object, path: Path) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"{path}: notes must be a list of texts; correct it")
+    return list(value)
 
 
 def write_points_json(landmarks: Landmarks, path: Path) -> None:
@@ -228,5 +296,6 @@ def write_points_json(landmarks: Landmarks, path: Path) -> None:
         for measure in ("confidence", "error_mm"):
             if (values := getattr(landmarks, measure)) is not None:
                 entries[-1][measure] = None if np.isnan(values[row]) else float(values[row])
-    content = {"frame": "RAS", "unit": landmarks.unit, "landmarks": entries}
+    notes = {"notes": list(landmarks.notes)} if landmarks.notes else {}
+    content = {"frame": "RAS", "unit": landmarks.unit, **notes, "landmarks": entries}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,39 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["check_keys", "convert_frame", "parse_frame", "parse_number", "read_json", "read_text"]
+__all__ = [
+    "brief",
+    "check_keys",
+    "convert_frame",
+    "csv_cell",
+    "parse_frame",
+    "parse_number",
+    "plain_cell",
+    "read_json",
+    "read_text",
+]
+
+# Usual mistakes: what stands where a text stops being JSON, or what Python says of it, and what to do.
+_MISTAKES = (
+    (r"'", "uses single quotes; write double quotes"),
+    (r"[\u201c\u201d\u201e\u2018\u2019]", "uses typographic quotes; write plain double quotes"),
+    (r"//|/\*|#", "has a comment, which JSON cannot hold; remove it"),
+    (r"(True|False|None)\b", "is written as in Python; write true, false or null"),
+    (r"[A-Za-z_]\w*\s*:", "has a key without quotes; put it in double quotes"),
+    (r"[+-]?(?i:nan|inf)", "has no number; write null, or a finite number"),
+    (r"[+.]\.?\d", "has a number as JSON does not write it (such as .5 or +1); write 0.5 or 1"),
+)
+_SAID = (
+    ("Unterminated string", "has a text without its closing quote; add the quote"),
+    ("Invalid control character", "has a line break or tab inside a text; write \\n or \\t"),
+    ("Invalid \\", "has a single backslash; write / in paths, or two backslashes"),
+    ("Extra data", "goes on after its end; remove what follows, or the bracket too many before it"),
+)
+# A spreadsheet takes a cell that begins so for a formula; an apostrophe before it says that it is text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_LONGEST = 120
+_BRIEF = Repr()
+_BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong, _BRIEF.maxlevel = 80, 80, 40, 2
 
 
 def read_text(path: Path) -> str:
@@ -30,38 +64,97 @@ def read_text(path: Path) -> str:
     try:
         # Line ends stay as they are: they may stand inside a quoted name.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return file.read()
+            text = file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError(f"{path}: is text in UTF-16; save it again as UTF-8") from None
         raise InputError(f"{path}: is no text in UTF-8; give a text file or save it again as UTF-8") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from None
+    if "\0" in text:
+        raise InputError(f"{path}: has NUL characters, so it is UTF-16 or no text; save it again as UTF-8")
+    return text
 
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        InputError: if it cannot be read, where it stops being JSON, or if an object names a key twice.
+        InputError: if it cannot be read, where it stops being JSON and how to correct the usual mistakes, or if an
+            object names a key twice.
     """
     text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(text, object_pairs_hook=_unique)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: is no valid JSON ({error.msg}); correct the file") from None
+        place, said = _mistake(text, error)
+        line, column = text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+        raise InputError(f"{path}, line {line}, column {column}: is no valid JSON: {said}") from None
     except RecursionError:
         raise InputError(f"{path}: is nested too deeply to be a file of this package") from None
     except KeyError as error:
-        raise InputError(f"{path}: key {error} stands twice in one object; keep one of them") from None
+        raise InputError(f"{path}: key {brief(error.args[0])} stands twice in one object; keep one of them") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: has half of a surrogate pair (\\ud800 to \\udfff), no letter; remove it") from None
+    except ValueError:  # the number of digits that Python converts is limited
+        raise InputError(f"{path}: has a number of thousands of digits; correct it") from None
+    return content
+
+
+def _mistake(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
+    """Where a text stops being JSON, and what to do there."""
+    at = error.pos
+    ahead, before = text[at : at + 100], len(text[:at].rstrip()) - 1
+    comma = at if ahead.startswith(",") else before
+    if text[comma : comma + 1] == "," and text[comma + 1 :].lstrip()[:1] in ("]", "}"):
+        return comma, "has a comma before the closing bracket; remove the comma"
+    if not text.strip():
+        return 0, "the file is empty; write the object {...} that belongs there"
+    for start, said in _SAID:
+        if error.msg.startswith(start):
+            return at, said
+    if not ahead.strip():
+        return at, "ends too early; close its brackets, or copy the whole file again"
+    for pattern, said in _MISTAKES:
+        if re.match(pattern, ahead):
+            return at, said
+    return at, f"{error.msg}; correct the file"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys all differ: of two alike JSON would drop one without a word."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise KeyError(next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number])))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise KeyError(key)
+            seen.add(key)
     return content
+
+
+def brief(value: object) -> str:
+    """What an error quotes of a file: as ``repr``, cut where it is long or nested."""
+    text = _BRIEF.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def csv_cell(text: str) -> str:
+    """A text for a table, marked with an apostrophe where a spreadsheet would take it for a formula.
+
+    >>> csv_cell("=1+1"), csv_cell("apex"), plain_cell("'=1+1")
+    ("'=1+1", 'apex', '=1+1')
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """Undoes ``csv_cell``, so that every text comes back as it was."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def parse_frame(value: object, where: str) -> str:
@@ -75,7 +168,7 @@ def parse_frame(value: object, where: str) -> str:
     """
     name = str(value).strip().upper()
     if name not in ("RAS", "LPS"):
-        raise InputError(f"{where}: frame {value!r} is unknown; write RAS or LPS")
+        raise InputError(f"{where}: frame {brief(value)} is unknown; write RAS or LPS")
     return name
 
 
@@ -89,15 +182,18 @@ def parse_number(value: object, what: str, where: str) -> float:
     Raises:
         InputError: for text that is no number, and for infinity.
     """
-    text = "" if value is None else str(value).strip()
+    if type(value) is float and math.isfinite(value):
+        return value
+    text = "" if value is None else str(value).strip() if isinstance(value, (str, int, float)) else brief(value)
     if text == "":
         return math.nan
     try:
-        number = float(text)
+        # Python would read 1_000 and other scripts' digits, which nobody writes on purpose.
+        number = math.inf if "_" in text or not text.isascii() else float(text)
     except ValueError:
         number = math.inf
     if math.isinf(number) or isinstance(value, bool):
-        raise InputError(f"{where}: {what} is {value!r}; write a finite number")
+        raise InputError(f"{where}: {what} is {brief(value)}; write a finite number")
     return number
 
 
@@ -122,4 +218,4 @@ def check_keys(entry: dict[str, Any], known: set[str], where: str) -> None:
     for key in entry:
         if key not in known:
             hint = did_you_mean(key, known, f"known are {', '.join(sorted(known))}")
-            raise InputError(f"{where}: key {key!r} is unknown; {hint}")
+            raise InputError(f"{where}: key {brief(key)} is unknown; {hint}")

@@ -22,6 +22,7 @@ from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
 from lmk3d.label.labelmap import label_map
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,7 +177,7 @@ class LandmarkTrain(TrainTask):
         held = min(max(1, round(float(request.get("val_split", _VAL_SPLIT)) * len(cases))), len(cases) - 1)
         training, validation = cases[held:], cases[:held] or cases
         if not held:
-            print("one image alone: it is trained on and validated on, which says nothing about others", flush=True)
+            say("one image alone: it is trained on and validated on, which says nothing about others")
         dataset = self.bundle.folder / "dataset.json"
         content = {"name": self.bundle.name, "landmarks": list(dict.fromkeys(self.bundle.names))}
         dataset.write_text(json.dumps({**content, "training": training, "validation": validation}), encoding="utf-8")
@@ -222,7 +223,7 @@ def _score(bundle: _Bundle, datastore: Datastore) -> int:
         try:
             errors = detector.detect(read_image(datastore.get_image_uri(image))).error_mm
         except InputError as error:  # not an image for this bundle: the last to be marked for it
-            print(f"{image}: {error}", flush=True)
+            say(f"{image}: {error}")
             known[image] = -1.0
             continue
         found = np.array([]) if errors is None else errors[np.isfinite(errors)]

@@ -64,8 +64,9 @@ def legend(notes: Sequence[str], *, several: bool, sure: bool, film: bool) -> st
         colors = ",".join(color_of(value) or "" for value in (0.0, 0.5, 1.0))
         ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'
         keys.append(f"<span>confidence 0{ramp}1</span>")
-    lines = "".join(f"<p>{escape(line)}</p>" for line in (*notes, _KEYS, *([] if film else [_TURNING])))
-    return f'<footer><div class="key">{"".join(keys)}</div>{lines}</footer>'
+    said = "".join(f'<p class="note">{escape(line)}</p>' for line in notes)
+    lines = "".join(f"<p>{escape(line)}</p>" for line in (_KEYS, *([] if film else [_TURNING])))
+    return f'<footer><div class="key">{"".join(keys)}</div>{said}{lines}</footer>'
 
 
 def color_of(confidence: float) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.text import plain_cell
 from lmk3d.report import read_errors, read_summary
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _worst_points(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [
-                {key.removesuffix("_mm").removesuffix("_px"): text for key, text in row.items()}
+                {key.removesuffix("_mm").removesuffix("_px"): plain_cell(text) for key, text in row.items()}
                 for row in csv.DictReader(file)
             ]
         missed = [row for row in rows if row["status"] == "missed"]

@@ -44,7 +44,7 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
             second, is the prediction.
         title: what stands on top, usually the scan's name.
     Returns:
-        The page, and notes on what it shows, a sentence each, that stand on it too.
+        The page, and notes on the points and on what it shows, a sentence each, that stand on it too.
     Raises:
         InputError: if two sets of points have no name in common, not one point lies in the scan, or points are in px
             and the scan in mm.
@@ -55,6 +55,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     truth, predicted = _sides([replace(own, unit=volume.unit) for own in points])
     rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
     shown, notes = reduced(volume)
+    known = dict.fromkeys([*volume.notes, *(note for own in points for note in own.notes)])
+    notes = [*(f"Note: {note}." for note in known), *notes]
     outside = [row.name for row in rows if lies_outside(row, volume)]
     if outside and len(outside) == sum(row.has_truth or row.has_prediction for row in rows):
         raise InputError(f"{title}: not one of the points lies in the image; are they those of another one?")

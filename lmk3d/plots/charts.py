@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.plots.sheet import new_figure
+from lmk3d.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ def box_plot(errors: Mapping[str, ArrayLike], *, unit: str = "mm", title: str = 
         if missed := int(np.isnan(values).sum()):
             place = {"xycoords": ("axes fraction", "data"), "va": "center", "size": 8, "color": _GREY}
             axes.annotate(f"{missed} missed", (1.01, height), **place)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_yticks(range(len(names)), [printable(name) for name in names], parse_math=False)
     axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
     _scale(axes, np.concatenate([*arrays, np.empty(0)]))
     axes.set_xlabel(f"error ({unit})")
@@ -162,7 +163,7 @@ def _legend(axes: Any, width_inch: float) -> None:
 
 
 def _finish(figure: Figure, axes: Any, title: str, grid: str) -> None:
-    axes.set_title(title, loc="left", size=11, parse_math=False)
+    axes.set_title(printable(title), loc="left", size=11, parse_math=False)
     axes.grid(axis=grid, color=_GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -72,9 +72,9 @@ def _page(
     columns, width = (1, 1080.0) if len(rows) <= 3 else (2, 1400.0) if len(rows) <= 8 else (3, 1640.0)
     block = (width - 2 * _EDGE - (columns - 1) * 22) / columns
     side = (block - 12) / 3
-    notes = _missing_notes(landmarks, width)
+    notes, warnings = _missing_notes(landmarks, width), _warnings(landmarks, width)
     top = _HEAD + (20 if len(rows) else 0)
-    height = top + -(-len(rows) // columns) * (side + 30) + len(notes) * _LINE + 10
+    height = top + -(-len(rows) // columns) * (side + 30) + len([*warnings, *notes]) * _LINE + 10
     sheet, window, labels = Sheet(width, height), grey_window(volume), _labels(landmarks)
     about = f"{title[1]}each picture {side_mm:.3g} {landmarks.unit} wide,  greys {window[0]:.4g} to {window[1]:.4g}"
     sheet.text((_EDGE, _HEAD / 2), fit(title[0], width - text_width(about) - 3 * _EDGE, 12), size=12)
@@ -93,7 +93,7 @@ def _page(
             view = View(plane.through(landmarks.points_mm[row]), side_mm, box)
             sheet.picture(volume, view, window)
             sheet.cross(view.spot(landmarks.points_mm[row]), 14)
-    _notes(sheet, notes, height)
+    _notes(sheet, warnings, notes, height)
     return sheet.figure
 
 
@@ -107,8 +107,8 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
     columns = -(-len(present) // lines)
     lines = -(-len(present) // max(columns, 1))
     width = max(wide + 2 * _EDGE + columns * 300, 500)
-    notes = _missing_notes(landmarks, width)
-    height = _HEAD + max(high, lines * _LINE) + len(notes) * _LINE + 20
+    notes, warnings = _missing_notes(landmarks, width), _warnings(landmarks, width)
+    height = _HEAD + max(high, lines * _LINE) + len([*warnings, *notes]) * _LINE + 20
     sheet, view = Sheet(width, height), View(plane, size_mm, (_EDGE, _HEAD, wide, high))
     sheet.text((_EDGE, _HEAD / 2), fit(title, width - 2 * _EDGE, 12), size=12)
     sheet.picture(volume, view, grey_window(volume), letters=False)
@@ -121,13 +121,15 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
         sheet.text((left + 20, line), str(number + 1), align="right", color=FAINT)
         sheet.text((left + 28, line), fit(labels[row], 252 - text_width(belief)))
         sheet.text((left + 288, line), belief, align="right", color=color)
-    _notes(sheet, notes, height)
+    _notes(sheet, warnings, notes, height)
     return sheet.figure
 
 
-def _notes(sheet: Sheet, notes: Sequence[str], height: float) -> None:
-    for number, note in enumerate(notes):
-        sheet.text((_EDGE, height - 6 - (len(notes) - number - 0.5) * _LINE), note, color=FAINT)
+def _notes(sheet: Sheet, warnings: Sequence[str], notes: Sequence[str], height: float) -> None:
+    """Lines at the foot of the sheet, warnings first and in their colour."""
+    for number, note in enumerate([*notes[::-1], *warnings[::-1]]):
+        color = FAINT if number < len(notes) else DOUBT
+        sheet.text((_EDGE, height - 6 - (number + 0.5) * _LINE), note, color=color)
 
 
 def _labels(landmarks: Landmarks) -> list[str]:
@@ -166,6 +168,11 @@ def _missing_notes(landmarks: Landmarks, width: float) -> list[str]:
     lead = "Reported missing" if landmarks.present.any() else "No landmark was found; reported missing"
     score = "" if np.isnan(scores[~landmarks.present]).all() else " (presence score)"
     return textwrap.wrap(f"{lead}{score}: {', '.join(missing)}", int(width / 6.6))
+
+
+def _warnings(landmarks: Landmarks, width: float) -> list[str]:
+    """Lines of what should be known about all the points."""
+    return [line for note in landmarks.notes for line in textwrap.wrap(f"Note: {note}", int(width / 6.6))]
 
 
 def _beside(spots: Sequence[Spot]) -> list[Spot]:

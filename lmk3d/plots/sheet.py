@@ -8,6 +8,7 @@ import numpy as np
 
 from lmk3d.io.atomic import atomic_path
 from lmk3d.plots.planes import cut, letter
+from lmk3d.terminal import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,10 @@ def save_figure(figure: Figure, path: Path, *, title: str = "") -> None:
     """
     with atomic_path(path) as temporary:
         figure.savefig(
-            temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Title": title} if title else None
+            temporary,
+            format="png",
+            facecolor=figure.get_facecolor(),
+            metadata={"Title": printable(title)} if title else None,
         )
 
 
@@ -112,12 +116,12 @@ class Sheet:
         self.axes.axis("off")
 
     def text(self, spot: Spot, text: str, *, size: float = 9, align: str = "left", color: str = TEXT) -> None:
-        """A line of text, its middle at the height of ``spot``; signs of TeX are taken as they are."""
-        self.axes.text(*spot, text, size=size, ha=align, va="center", color=color, parse_math=False)
+        """A line of text, its middle at the height of ``spot``; nothing in it is a command, of TeX or otherwise."""
+        self.axes.text(*spot, printable(text), size=size, ha=align, va="center", color=color, parse_math=False)
 
     def label(self, spot: Spot, text: str, *, color: str) -> None:
         """A few signs in the middle of ``spot``, with a dark rim to be read on any grey."""
-        _rim(self.axes.text(*spot, text, size=8, ha="center", va="center", color=color, parse_math=False))
+        _rim(self.axes.text(*spot, printable(text), size=8, ha="center", va="center", color=color, parse_math=False))
 
     def picture(self, volume: Volume, view: View, window: tuple[float, float], *, letters: bool = True) -> None:
         """The cut of a view, lettered by where its edges point."""

@@ -62,7 +62,7 @@ class LoadCased(Transform):
             volume, points = phantom.volume, phantom.landmarks
         else:
             volume = read_image(out[self.image_key], series=out.get("series"), spacing_mm=out.get("spacing_mm"))
-            points = read_points(out[self.label_key])
+            points = read_points(out[self.label_key], image=lambda: volume)
         factor = volume.factor_to(self.side_px)
         affine = torch.as_tensor(volume.grid.scaled(factor).affine.copy())
         out[self.image_key] = MetaTensor(stored_tensor(volume)[None], affine=affine)
@@ -80,7 +80,12 @@ class LoadCased(Transform):
 
 def points_of(case: Mapping[str, Any]) -> Landmarks:
     """The landmarks of one case of a data list, without its image where they lie in a file."""
-    return _drawn(case["image"]).landmarks if isinstance(case["image"], dict) else read_points(case["label"])
+    if isinstance(case["image"], dict):
+        return _drawn(case["image"]).landmarks
+    return read_points(
+        case["label"],
+        image=lambda: read_image(case["image"], series=case.get("series"), spacing_mm=case.get("spacing_mm")),
+    )
 
 
 def _drawn(arguments: Mapping[str, Any]) -> FilmPhantom | Phantom:

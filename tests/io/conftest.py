@@ -34,6 +34,18 @@ def make_link() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
+def make_pipe() -> Callable[[Path], None]:
+    """Makes a pipe to which nobody writes, so that whoever opens it waits for ever; there are none on Windows."""
+
+    def make(place: Path) -> None:
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes on this system")
+        os.mkfifo(place)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def random_grid() -> Callable[..., Grid]:
     """Makes grids: oblique or not, flipped, anisotropic, non-cubic, with a far origin of any sign."""
 

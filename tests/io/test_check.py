@@ -49,6 +49,11 @@ def test_all_slips_of_the_file_itself_are_found_beside_those_of_the_images(make,
     assert len(make(landmarks=[], pairs=[["left ear", "tail"]]).problems) == 1
 
 
+def notes(result):
+    """All but the one on the few cases that tests have."""
+    return [note for note in result.notes if not note.startswith("training has ")]
+
+
 def only(result):
     (problem,) = result.problems
     return problem
@@ -62,14 +67,14 @@ def test_good_data_set_has_no_problems_and_a_fingerprint(make):
 
 
 def test_copies_of_an_image_are_noted(make, tmp_path):
-    assert make().notes == [
+    assert notes(make()) == [
         "validation, case b: the same image as training, case a; its error is not that of a new patient"
     ]
     for ending in ("nii", "csv"):
         shutil.copy(tmp_path / f"a.{ending}", tmp_path / f"d.{ending}")
     again = make(training=[{"image": f"{name}.nii", "points": f"{name}.csv"} for name in "ad"], validation=[])
     assert again.problems == []
-    assert again.notes == ["training, case d: the same image as training, case a; it counts twice"]
+    assert notes(again) == ["training, case d: the same image as training, case a; it counts twice"]
 
 
 def test_points_that_two_images_share_are_a_slip(make):
@@ -87,7 +92,9 @@ def test_patients_in_two_sections_are_noted(make, tmp_path):
     cases = {name: {"image": f"{name}.nii", "points": f"{name}.csv", "patient": "x"} for name in "abcd"}
     result = make(training=[cases["a"], cases["b"]], validation=[cases["c"]], test=[cases["d"] | {"patient": "y"}])
     assert result.problems == []
-    assert result.notes == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]
+    assert notes(result) == [
+        "validation, case c: patient x is in training, too; the error is not that of a new patient"
+    ]
 
 
 def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(make, tmp_path):
@@ -102,7 +109,7 @@ def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(
             cases.append({"image": f"{number}.nii", "points": f"{name}{number}.csv"})
         result = make(training=cases, validation=[], pairs=[["left ear", "right ear"]])
         assert result.problems == []
-        assert [note[:40] for note in result.notes] == (
+        assert [note[:40] for note in notes(result)] == (
             [] if name == "right" else ["in 100% of all pairs the left point lies"]
         )
 
@@ -123,7 +130,7 @@ def test_points_that_are_not_where_other_cases_have_them_are_noted(make, tmp_pat
         landmarks=[*NAMES, "nape", "chin"], training=cases[:4], validation=[], test=cases[4:], pairs=[NAMES[1:]]
     )
     assert result.problems == []
-    assert result.notes == ["test, case 4: left ear and right ear look exchanged"]
+    assert notes(result) == ["test, case 4: left ear and right ear look exchanged"]
 
 
 def test_all_problems_are_found_at_once(make, tmp_path):
@@ -162,10 +169,16 @@ def test_unknown_and_doubled_names_are_named(make, tmp_path):
     names = ("nose", "left eer", "left eer", "tail")
     write_points(Landmarks(names, POINTS[[0, 1, 1, 2]]), tmp_path / "b.csv")
     problems = make().problems
-    assert len(problems) == 3
-    assert "names 'left eer', which is none of the data set's landmarks; did you mean 'left ear'?" in problems[0]
-    assert "names 'tail', which is none" in problems[1]
-    assert "has left eer more than once" in problems[2]
+    assert len(problems) == 2
+    assert "has left eer more than once" in problems[0]
+    assert problems[1].endswith(
+        "b.csv names 'left eer' (did you mean 'left ear'?), 'tail', which are none of the data set's landmarks; "
+        "rename them, or add them to landmarks"
+    )
+    write_points(Landmarks(("nose", "left eer"), POINTS[:2]), tmp_path / "b.csv")
+    assert only(make()).endswith(
+        "names 'left eer', which is none of the data set's landmarks; did you mean 'left ear'?"
+    )
 
 
 def test_points_outside_the_image_are_named(make, tmp_path):
@@ -247,3 +260,150 @@ def test_each_image_is_read_once(make, monkeypatch):
     monkeypatch.setattr(check, "read_image", lambda path, **options: seen.append(path.name) or read(path, **options))
     make(test=[{"image": "a.nii", "name": "c"}])
     assert seen == ["a.nii", "b.nii"]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Writes twelve cases that differ a little; ``spoil`` gets each image, its points and its number first."""
+
+    def check(spoil=lambda volume, points, number: (volume, points), ending="csv", **changes):
+        generator, cases = np.random.default_rng(0), []
+        for number in range(12):
+            grid = Grid.around([50.0, 60, 70], (40 + number % 3, 40, 30), 2.0)
+            volume = Volume(generator.integers(0, 255, grid.shape).astype(np.int16), grid)
+            points = Landmarks(NAMES, generator.normal([[50, 60, 70], [40, 60, 70], [60, 60, 70]]))
+            volume, points = spoil(volume, points, number)
+            write_image(volume, tmp_path / f"{number}.nii")
+            if isinstance(points, str):
+                (tmp_path / f"{number}.{ending}").write_text(points, encoding="utf-8")
+            else:
+                write_points(points, tmp_path / f"{number}.{ending}")
+            cases.append({"image": f"{number}.nii", "points": f"{number}.{ending}"})
+        content = {"landmarks": list(NAMES), "training": cases} | changes
+        (tmp_path / "set.json").write_text(json.dumps(content), encoding="utf-8")
+        return check_dataset(tmp_path / "set.json")
+
+    return check
+
+
+def test_cases_that_differ_as_cases_do_give_no_note(many):
+    result = many()
+    assert (result.problems, result.notes) == ([], [])
+
+
+def test_few_training_cases_are_noted(make):
+    (note,) = [note for note in make().notes if note.startswith("training has")]
+    assert note == "training has 1 case with points; with fewer than 10 expect large errors in new images"
+
+
+def test_one_mistake_made_in_every_case_is_one_line(many, tmp_path):
+    problem = many(lambda volume, points, _: (volume, replace(points, names=("a", "b", "c")))).problems[0]
+    assert problem == (
+        f"in all 12 cases (0, 1, 2, 3, 4 and 7 more): for example {tmp_path / '0.csv'} names 'a', 'b', 'c', which are "
+        "none of the data set's landmarks; rename them, or add them to landmarks"
+    )
+    assert len(many(lambda volume, points, _: (volume, replace(points, names=("a", "b", "c")))).problems) == 2
+    broken = many(lambda volume, points, number: (volume, "name,x,y,z\n" + number * "nose,1,2,3\n" + "nose,1,b,3\n"))
+    assert len(broken.problems) == 2  # the other: no landmark has a point
+    assert broken.problems[0].startswith("in all 12 cases (0, 1, 2, 3, 4 and 7 more): for example ")
+    assert broken.problems[0].endswith("0.csv, line 2: y of 'nose' is 'b'; write a finite number")
+
+
+def test_a_mistake_of_some_cases_names_them_and_of_two_stays_apart(many):
+    def spoil(volume, points, number):
+        names = ("nos", *NAMES[1:]) if number < 3 else ("nose", "lefd ear", "right ear") if number < 5 else NAMES
+        return volume, replace(points, names=names)
+
+    problems = many(spoil).problems
+    assert len(problems) == 3
+    assert "training, case 3: " in problems[0]
+    assert "training, case 4: " in problems[1]
+    assert problems[2].startswith("in 3 of 12 cases (0, 1, 2): for example ")
+
+
+def test_one_mistake_in_every_case_of_the_file_itself_is_one_line(make):
+    slips = [{"image": f"{name}.nii", "pionts": f"{name}.csv"} for name in "abc"]
+    problems = make(training=slips, validation=[]).problems
+    assert problems[0].startswith(
+        "in all 3 cases (1, 2, 3): for example key 'pionts' is unknown; did you mean 'points'?"
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [("F-1", "F-2", "F-3"), ("F_1-1", "F_1-2", "F_1-3"), ("MarkupsFiducial_2-1", "F-1", "3")]
+)
+def test_names_that_slicer_gives_are_explained_once(many, names):
+    problems = many(lambda volume, points, _: (volume, replace(points, names=names)), ending="mrk.json").problems
+    assert len(problems) == 2
+    assert "in all 12 cases" in problems[0]
+    assert f"has names as 3D Slicer gives them ({', '.join(names)}), none of the data set's landmarks" in problems[0]
+    assert "in Slicer, name each point as in landmarks (nose, left ear, right ear)" in problems[0]
+
+
+def test_empty_lists_and_other_markups_are_called_what_they_are(many):
+    def spoil(kind, points):
+        return json.dumps({"markups": [{"type": kind, "controlPoints": points}]})
+
+    point = [{"label": name, "position": [-50, -60, 70]} for name in NAMES]
+    texts = {0: spoil("Fiducial", []), 1: spoil("Curve", point), 2: spoil("ROI", point)}
+    result = many(lambda volume, points, number: (volume, texts.get(number, points)), ending="mrk.json")
+    assert "0.mrk.json is an empty list of points; place them, or leave points out" in result.problems[0]
+    assert "2.mrk.json: holds a ROI, no list of points" in result.problems[1]
+    assert "1.mrk.json: holds a Curve, whose control points are read as points" in result.notes[0]
+
+
+def test_tables_that_do_not_say_their_frame_are_noted_once(many):
+    def spoil(volume, points, _):
+        return volume, "name,x,y,z\n" + "".join(f"{name},50,60,70\n" for name in NAMES)
+
+    result = many(spoil)
+    assert result.problems == []
+    assert len(result.notes) == 1
+    assert "0.csv: the table does not say its frame, RAS is assumed" in result.notes[0]
+
+
+def test_pixels_of_films_are_read_with_their_image(make, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(tmp_path / "f.png")
+    case = {"image": "f.png", "points": "f.csv"}
+    (tmp_path / "f.csv").write_text("name,column,row\nnose,19,9\nleft ear,3,4\nright ear,3,5\n", encoding="utf-8")
+    assert make(training=[case], validation=[]).problems == []
+    (tmp_path / "f.csv").write_text("name,column,row\nnose,9,19\nleft ear,3,4\nright ear,3,5\n", encoding="utf-8")
+    assert "1 of 3 points lie outside the image; nose" in only(make(training=[case], validation=[]))
+    text = "name,x,y,z,unit\nnose,19,9,0,px\nleft ear,3,4,0,px\nright ear,3,5,0,px\n"
+    (tmp_path / "f.csv").write_text(text, encoding="utf-8")
+    problem = only(make(training=[case], validation=[]))
+    # Read as they stand they lie where x and y turned round would bring them inside.
+    assert "3 of 3 points lie outside the image; inside with x and y turned round" in problem
+
+
+def test_voxel_indices_are_recognised(many):
+    result = many(lambda volume, points, _: (volume, replace(points, points_mm=volume.grid.to_vox(points.points_mm))))
+    assert len(result.problems) == 1
+    assert "in all 12 cases" in result.problems[0]
+    assert result.problems[0].endswith("lie outside the image; inside as voxel indices: write world mm")
+
+
+def test_an_image_of_another_scale_or_size_is_noted(many):
+    def spoil(volume, points, number):
+        if number == 3:
+            return Volume((volume.data.astype(np.float32) * 20 - 1000).astype(np.int16), volume.grid), points
+        if number == 5:
+            return Volume(volume.data, volume.grid.scaled(10)), replace(points, points_mm=points.points_mm * 10)
+        return volume, points
+
+    notes = many(spoil).notes
+    assert len(notes) == 2
+    assert notes[0].startswith(
+        "training, case 3: its values, -1000 to 4080, are far from the others' (0 to 254, medians)"
+    )
+    assert notes[1] == (
+        "training, case 5: measures 840 mm along its longest side, the others 82 and has a spacing of 20 x 20 x 20 mm, "
+        "the others about 2; is its spacing right?"
+    )
+
+
+def test_paths_that_no_system_has_are_problems(make):
+    problems = make(test=[{"image": "a\0.nii"}, {"image": "a" * 5000}]).problems
+    assert "test, case 1: image has a NUL character; remove it" in problems[0]
+    assert len(problems) == 2

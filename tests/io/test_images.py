@@ -11,6 +11,7 @@ import pytest
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import find_images, read_image, write_image
+from lmk3d.io.dicom import is_dicom
 
 VOLUME = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), Grid((2, 3, 4), np.diag([1.0, 2, 3, 1])))
 
@@ -42,7 +43,7 @@ def test_format_follows_the_name(tmp_path, name):
     write_image(VOLUME, tmp_path / name)
     found = read_image(str(tmp_path / name))
     np.testing.assert_array_equal(found.data, VOLUME.data)
-    np.testing.assert_array_equal(found.grid.affine, VOLUME.grid.affine)
+    np.testing.assert_allclose(found.grid.affine, VOLUME.grid.affine, rtol=1e-14)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -135,6 +136,34 @@ def test_pictures_beside_volumes_are_previews_and_alone_are_films(tmp_path):
     touch(tmp_path / "f" / "a.nii", tmp_path / "f" / "a.png", tmp_path / "g" / "a.PNG", tmp_path / "g" / "b.jpg")
     assert [path.name for path in find_images([tmp_path / "f"])] == ["a.nii"]
     assert [path.name for path in find_images([tmp_path / "g"])] == ["a.PNG", "b.jpg"]
+
+
+def test_pair_is_one_scan_by_either_name_and_named_by_its_header(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    (tmp_path / "f").mkdir()
+    for name in ("a", "b"):
+        nibabel.save(nibabel.Nifti1Pair(VOLUME.data, VOLUME.grid.affine), tmp_path / "f" / f"{name}.hdr")
+    names = [path.name for path in find_images([tmp_path / "f"])]
+    assert names == ["a.hdr", "b.hdr"]
+    both = [tmp_path / "f" / "a.img", tmp_path / "f" / "a.hdr"]
+    assert find_images(both) == [tmp_path / "f" / "a.hdr"]
+    for path in both:
+        found = read_image(path)
+        np.testing.assert_array_equal(found.data, VOLUME.data)
+        np.testing.assert_array_equal(found.grid.affine, VOLUME.grid.affine)
+    (tmp_path / "f" / "b.hdr").unlink()
+    assert [path.name for path in find_images([tmp_path / "f"])] == ["a.hdr", "b.img"]
+    with pytest.raises(InputError, match=r"b\.img: is one file of a pair; copy b\.hdr beside it, too"):
+        read_image(tmp_path / "f" / "b.img")
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path, make_pipe):
+    for name in ("a.nii", "b", "c.png", "d.zip"):
+        make_pipe(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name}: is a pipe or a device, no file"):
+            read_image(tmp_path / name)
+    assert [path.name for path in find_images([tmp_path])] == ["a.nii"]
+    assert not is_dicom(tmp_path / "b")
 
 
 def test_nothing_to_find_is_an_error(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import read_points, write_points
-from lmk3d.io.markups import describe, parse_description, parse_slicer_frame
 from lmk3d.landmarks import Landmarks
 
 POINT = {"label": "a", "position": [1, 2, 3]}
@@ -70,9 +69,58 @@ def test_points_without_a_defined_position_are_missing(tmp_path, point):
     assert read_points(save(tmp_path, [point])).present.tolist() == [False]
 
 
+def test_a_preview_with_a_place_of_its_own_is_a_position(tmp_path):
+    found = read_points(save(tmp_path, [POINT | {"positionStatus": "preview"}]))
+    assert found.points_mm.tolist() == [[-1, -2, 3]]
+    assert found.notes == ("points of the state preview are taken as placed; in Slicer, place them to make sure",)
+
+
+def test_coordinates_left_over_from_an_earlier_place_are_noted(tmp_path):
+    found = read_points(save(tmp_path, [POINT | {"positionStatus": "undefined"}]))
+    assert not found.present.any()
+    assert "coordinates of an earlier place" in found.notes[0]
+
+
 def test_lists_of_one_file_are_joined_and_planes_left_out(tmp_path):
     lists = [{"type": kind, "controlPoints": [POINT | {"label": kind}]} for kind in ("Fiducial", "Plane", "Curve")]
-    assert read_points(save_all(tmp_path, {"markups": lists})).names == ("Fiducial", "Curve")
+    found = read_points(save_all(tmp_path, {"markups": lists}))
+    assert found.names == ("Fiducial", "Curve")
+    assert found.notes == (
+        "holds a Curve, whose control points are read as points",
+        "a Plane is left out: its control points are handles, no landmarks",
+    )
+
+
+def test_each_list_of_a_file_is_read_in_its_own_frame_and_unit(tmp_path):
+    lists = [{"coordinateSystem": "RAS", "controlPoints": [POINT]}, {"coordinateUnits": "cm", "controlPoints": [POINT]}]
+    assert read_points(save_all(tmp_path, {"markups": lists})).points_mm.tolist() == [[1, 2, 3], [-10, -20, 30]]
+
+
+def test_points_without_a_label_are_named_by_their_ids(tmp_path):
+    points = [{"id": "4", "position": [1, 2, 3]}, {"label": " ", "position": [1, 2, 3]}, {"label": "4"}, POINT, POINT]
+    found = read_points(save(tmp_path, points))
+    assert found.names == ("4'", "2", "4", "a", "a")
+    assert found.notes == ("points without a label are named by their ids; name them in Slicer",)
+    lists = [{"name": name, "controlPoints": [{"id": "1", "position": [1, 2, 3]}]} for name in ("left", None)]
+    assert read_points(save_all(tmp_path, {"markups": lists})).names == ("left-1", "2-1")
+
+
+def test_an_empty_list_is_noted(tmp_path):
+    found = read_points(save(tmp_path, []))
+    assert (len(found), found.notes) == (
+        0,
+        ("the file is an empty list of points; place the points and save it again",),
+    )
+
+
+def test_notes_stand_in_each_description_and_come_back(tmp_path):
+    landmarks = Landmarks(("a", "b"), [[1, 2, 3]] * 2, confidence=[0.5, np.nan], notes=("phantoms alone",))
+    write_points(landmarks, tmp_path / "a.mrk.json")
+    points = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))["markups"][0]["controlPoints"]
+    assert [point["description"] for point in points] == ["confidence=0.5; phantoms alone", "phantoms alone"]
+    back = read_points(tmp_path / "a.mrk.json")
+    assert back.notes == ("phantoms alone",)
+    np.testing.assert_array_equal(back.confidence, [0.5, np.nan])
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("um", 1e-3), (["cm", "UCUM", "centimeter"], 10)])
@@ -92,11 +140,16 @@ def test_descriptions_by_others_do_no_harm(tmp_path):
         ([], "is no markups file of 3D Slicer"),
         ({"landmarks": []}, "is no markups file of 3D Slicer"),
         ({"markups": []}, "has no list of points"),
-        ({"markups": [{"type": "ROI", "controlPoints": [POINT]}]}, "has no list of points"),
+        (
+            {"markups": [{"type": "ROI", "controlPoints": [POINT]}]},
+            "holds a ROI, no list of points; place a point list",
+        ),
         ({"markups": [3]}, "markup 1: is no object"),
         ({"markups": [{"controlPoints": 3}]}, "markup 1: controlPoints is no list"),
         ({"markups": [{"controlPoints": [3]}]}, "markup 1, control point 1: is no object"),
-        ({"markups": [{"controlPoints": [POINT, {"label": ""}]}]}, "markup 1, control point 2: a point has no name"),
+        ({"markups": [{"controlPoints": [POINT, {"label": 3}]}]}, "markup 1, control point 2: a point has no name"),
+        ({"markups": [{"controlPoints": [POINT | {"positionStatus": "set"}]}]}, "positionStatus 'set' is unknown"),
+        ({"markups": [{"controlPoints": [POINT | {"position": {}}]}]}, "control point 1: the position of 'a' is {}"),
         (
             {"markups": [{"controlPoints": [{"label": "a", "position": [1, 2]}]}]},
             "control point 1: the position of 'a'",
@@ -118,17 +171,3 @@ def test_frame_argument_must_agree_with_the_file(tmp_path):
     assert read_points(path, frame="LPS").points_mm.tolist() == [[-1, -2, 3]]
     with pytest.raises(InputError, match="says frame LPS, not RAS"):
         read_points(path, frame="RAS")
-
-
-def test_description_carries_both_measures_exactly():
-    landmarks = Landmarks(("a", "b"), [[1, 2, 3]] * 2, confidence=[1 / 3, np.nan], error_mm=[2e-7, np.nan], unit="px")
-    assert describe(landmarks, 0) == "confidence=0.3333333333333333; error_px=2e-07"
-    assert parse_description(describe(landmarks, 0)) == ("0.3333333333333333", "2e-07")
-    assert describe(landmarks, 1) == ""
-    assert parse_description("by hand") == (None, None)
-
-
-def test_numbers_of_old_slicers_are_frames():
-    assert [parse_slicer_frame(value, "a") for value in ("0", 1, "ras", "LPS")] == ["RAS", "LPS", "RAS", "LPS"]
-    with pytest.raises(InputError, match="a, line 2: points are voxel indices"):
-        parse_slicer_frame("2", "a, line 2")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lmk3d.errors import InputError
+from lmk3d.geometry import Grid, Volume, film_affine
 from lmk3d.io import read_points, write_points
 from lmk3d.io.tables import PointRows
 from lmk3d.landmarks import Landmarks
@@ -57,6 +60,65 @@ def test_frame_argument_counts_where_the_table_says_none(tmp_path):
     assert read_points(path, frame="LPS").points_mm.tolist() == [[-1, -2, 3], [1, 2, 3]]
 
 
+def test_a_table_that_does_not_say_its_frame_is_noted(tmp_path):
+    said = "the table does not say its frame, RAS is assumed; add a column frame with RAS or LPS"
+    assert read_points(csv_file(tmp_path, "name,x,y,z\na,1,2,3\nb,1,2,3\n")).notes == (said,)
+    assert read_points(csv_file(tmp_path, "name,x,y,z\na,1,2,3\n"), frame="LPS").notes == ()
+    assert read_points(csv_file(tmp_path, "name,r,a,s\na,1,2,3\n")).notes == ()
+    assert "the file does not say its frame" in read_points(json_file(tmp_path, {"landmarks": []})).notes[0]
+
+
+FILM = Volume(np.zeros((40, 30, 1)), Grid((40, 30, 1), film_affine((0.2, 0.1))))
+
+
+def test_pixels_of_a_radiograph_lie_where_its_grid_has_them(tmp_path):
+    path = csv_file(tmp_path, "name,column,row,confidence\na,10,20.5,0.5\nb,,,\n")
+    found = read_points(path, image=lambda: FILM)
+    # Rows are 0.2 mm apart and run along -A, columns 0.1 mm along -R.
+    np.testing.assert_allclose(found.points_mm, [[-1.0, -4.1, 0.0], [np.nan] * 3])
+    assert (found.unit, found.notes, found.confidence[0]) == ("mm", (), 0.5)
+    assert read_points(path, image=lambda: replace(FILM, unit="px")).unit == "px"
+
+
+@pytest.mark.parametrize(
+    ("head", "image", "match"),
+    [
+        ("name,column,row", Volume(np.zeros((4, 3, 2)), Grid((4, 3, 2), np.eye(4))), "the image is a volume"),
+        ("name,column,row,frame", FILM, "column,row with frame is unclear"),
+    ],
+)
+def test_pixels_of_volumes_and_contradictions_are_refused(tmp_path, head, image, match):
+    with pytest.raises(InputError, match=rf"a\.csv, line 1: .*{match}.*; write x,y,z in mm"):
+        read_points(csv_file(tmp_path, f"{head}\n"), image=lambda: image)
+
+
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+a", "-a", "@a", "\ta", "\ra", "'=a", "''=a", "'a", "a;=b", 'a"b', "a,b", "a\nb"]
+)
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_names_that_a_spreadsheet_would_run_are_text_and_come_back(tmp_path, name, ending):
+    path = tmp_path / f"a.{ending}"
+    write_points(Landmarks((name,), [[-1, 2, 3]]), path)
+    assert read_points(path).names == (name,)
+    cell = path.read_text(encoding="utf-8").splitlines()[1]
+    assert cell.lstrip('"')[0] not in "=+-@\t"
+    assert "-1.0" in path.read_text(encoding="utf-8")  # numbers stay numbers
+
+
+def test_json_keeps_notes(tmp_path):
+    write_points(Landmarks(("a",), [[1, 2, 3]], notes=("phantoms alone",)), tmp_path / "a.json")
+    assert read_points(tmp_path / "a.json").notes == ("phantoms alone",)
+    with pytest.raises(InputError, match=r"a\.json: notes must be a list of texts"):
+        read_points(json_file(tmp_path, {"landmarks": [], "notes": "x"}))
+
+
+def test_a_hundred_thousand_points_are_read_within_seconds(tmp_path):
+    entries = [{"name": str(row), "position": [row, 1.5, 2]} for row in range(100_000)]
+    start = time.process_time()
+    assert len(read_points(json_file(tmp_path, {"frame": "LPS", "landmarks": entries}))) == 100_000
+    assert time.process_time() - start < 10
+
+
 def test_points_that_slicer_calls_undefined_are_missing(tmp_path):
     landmarks = read_points(csv_file(tmp_path, "label,r,a,s,defined\na,0,0,0,0\nb,0,0,0,1\n"))
     assert landmarks.present.tolist() == [False, True]
@@ -66,7 +128,7 @@ def test_points_that_slicer_calls_undefined_are_missing(tmp_path):
     ("text", "match"),
     [
         ("case,landmark,x,y,z\n1,a,1,2,3\n", "line 1: a column `case` says the table holds several images"),
-        ("landmark,column,row,slice\na,1,2,0\n", "line 1: pixel indices need their image"),
+        ("landmark,column,row,slice\na,1,2,0\n", "line 1: pixel indices need their image; name both in a data set"),
         ("a,1,2,3\nb,1,2,3\n", "line 1: the header is 'a,1,2,3'; write name,x,y,z,frame"),
         ("x,y,z\n1,2,3\n", "line 1: the header is"),
         ("name,x,y,z,x\na,1,2,3,4\n", "line 1: the header has a column twice"),

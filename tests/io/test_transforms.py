@@ -1,5 +1,7 @@
 """Transforms' files, as ITK reads them."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -7,6 +9,7 @@ from numpy.testing import assert_allclose
 from lmk3d.errors import InputError
 from lmk3d.fits import fit_transform
 from lmk3d.geometry import Grid, random_rotation
+from lmk3d.io.transform_reader import main
 from lmk3d.io.transforms import read_transform, write_transform
 from lmk3d.warps import Transform
 
@@ -65,3 +68,60 @@ def test_what_is_no_transform_is_named(tmp_path):
     (tmp_path / "a.tfm").write_text("not a transform", encoding="utf-8")
     with pytest.raises(InputError, match=r"a\.tfm: is no transform that ITK can read"):
         read_transform(tmp_path / "a.tfm")
+
+
+HEAD = "#Insight Transform File V1.0\n#Transform 0\n"
+EULER = HEAD + "Transform: Euler3DTransform_double_3_3\nParameters: {}\nFixedParameters: {}\n"
+AFFINE = HEAD + "Transform: {}\nParameters: {}\nFixedParameters: 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (EULER.format("0.1 0.2 0.3 1 1e308 3", "0 0 0 0"), "leads nowhere or folds space flat"),
+        (EULER.format("0.1 0.2 0.3 1 2 3", "99999999999999999999 0 0 0"), "leads nowhere or folds space flat"),
+        (EULER.format("a\0b 0.2 0.3 1 2 3", "0 0 0 0"), "is no transform that ITK can read"),
+        (EULER.format("0.1 0.2 0.3 1 2", "0 0 0 0"), "is no transform that ITK can read"),
+        (AFFINE.format("AffineTransform_double_3_3", "0 " * 12), "leads nowhere or folds space flat"),
+        (AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 1 1 0 0 0 0"), "leads nowhere or folds space flat"),
+        (AFFINE.format("AffineTransform_double_3_3", "nan 0 0 0 1 0 0 0 1 0 0 0"), "leads nowhere|is no transform"),
+        (
+            AFFINE.format("AffineTr\udcc4nsform_double_3_3", "1 0 0 0 1 0 0 0 1 0 0 0"),
+            "is no transform that ITK can read",
+        ),
+        (HEAD, "is no transform that ITK can read"),
+    ],
+)
+def test_damaged_text_is_named_and_kills_nobody(tmp_path, content, match):
+    (tmp_path / "t.tfm").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=rf"t\.tfm: .*({match})"):
+        read_transform(tmp_path / "t.tfm")
+
+
+def test_damaged_hdf5_is_named_and_kills_nobody(tmp_path):
+    write_transform(linear(), tmp_path / "t.h5")
+    whole = (tmp_path / "t.h5").read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:600] + b"\xff" * 200 + whole[800:], b""):
+        (tmp_path / "t.h5").write_bytes(content)
+        with pytest.raises(InputError, match=r"t\.h5: is no transform that ITK can read"):
+            read_transform(tmp_path / "t.h5")
+
+
+def test_reader_that_does_not_end_is_stopped(tmp_path, monkeypatch):
+    write_transform(linear(), tmp_path / "t.tfm")
+    monkeypatch.setattr("lmk3d.io.transforms._SECONDS", 0.001)
+    with pytest.raises(InputError, match=r"t\.tfm: is no transform that ITK can read"):
+        read_transform(tmp_path / "t.tfm")
+
+
+def test_reader_prints_where_four_points_go(tmp_path, capsys):
+    sitk = pytest.importorskip("SimpleITK")
+    path = str(tmp_path / "t.tfm")
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), path)
+    main(path)
+    assert json.loads(capsys.readouterr().out) == [True, [[1, 2, 3], [2, 2, 3], [1, 3, 3], [1, 2, 4]]]
+    sitk.WriteTransform(sitk.TranslationTransform(2, (1.0, 2.0)), path)
+    main(path)
+    assert json.loads(capsys.readouterr().out) == [False, []]
+    with pytest.raises(InputError, match=r"t\.tfm: is not linear in three dimensions"):
+        read_transform(path)
