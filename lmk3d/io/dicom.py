@@ -206,7 +206,10 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
                 f"{_short(entry)} beside it cannot be read; if it is one of its slices, the scan is incomplete"
                 for entry in found.damaged
             )
-            return stack_slices(chosen.frames, path, notes=notes)
+            try:
+                return stack_slices(chosen.frames, path, notes=notes)
+            except InputError as error:
+                raise InputError("; ".join([str(error), *notes[:1]])) from None
         if any(frame.position is not None for frame in chosen.frames):
             raise InputError(f"{path}: series {chosen} mixes slices and images without a place; give the slices alone")
         frames = [frame for frame in chosen.frames if frame.entry.path == path] if single else chosen.frames
@@ -257,14 +260,14 @@ def _choose(found: list[Series], series: str | None, path: Path) -> Series:
     wanted = parts if series is None else [one for one in parts if one.is_called(series)]
     if len(wanted) == 1:
         return wanted[0]
-    listed = "; ".join(str(one) for one in parts[:_LISTED]) + ("; ..." if len(parts) > _LISTED else "")
-    if series is not None:
-        what = f"has no single series {series!r}"
-    elif len(found) == 1:
+    more = "; ..." if len(parts) > _LISTED else ""
+    listed = "; ".join(str(one) for one in parts[:_LISTED]) + more
+    if series is None and len(found) == 1:
         tags = ", ".join(pair.partition("=")[0] for pair in parts[0].part.split(","))
-        what = f"has {len(found[0].frames)} slices that form {len(parts)} stacks, which differ in {tags}"
-    else:
-        what = f"holds {len(found)} series"
+        slices = f"{len(found[0].frames)} slices at {len(set(map(place_of, found[0].frames)))} places"
+        named = "; ".join(f"{one.part!r} ({len(one.frames)} images)" for one in parts[:_LISTED]) + more
+        raise InputError(f"{path}: has {slices}, which differ in {tags}; choose one stack (--series): {named}")
+    what = f"holds {len(found)} series" if series is None else f"has no single series {series!r}"
     raise InputError(f"{path}: {what}; choose one (--series) by UID, number or description: {listed}")
 
 

@@ -31,6 +31,8 @@ _HEADER_BYTES = 64 << 20
 _MOST_DEFLATED = 1 << 30
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _BLOCK = 1 << 20
+# Tags: of the pixels, behind which nothing counts, and of the first group that a data set has; zeros are none.
+_PIXELS, _FIRST = 0x7FE00010, 0x00020000
 # No scanner is a kilometre long.
 _FARTHEST_MM = 1e6
 
@@ -126,8 +128,12 @@ def pydicom_dataset(entry: Entry, *, tags: list[str] | None = None) -> Any:
     pydicom = _pydicom(entry)
     with naming(entry), entry.open(most=-1 if tags is None else _HEADER_BYTES) as file:
         _check_start(file, entry)
+        last = _PIXELS if tags is None else _PIXELS - 0x10
+        wanted = None if tags is None else [pydicom.tag.Tag(tag) for tag in tags]
         # force: files without the preamble exist, and what is no DICOM at all has no Rows and is found out by that.
-        return pydicom.dcmread(file, force=True, stop_before_pixels=tags is not None, specific_tags=tags)
+        return pydicom.filereader.read_partial(
+            file, lambda tag, _vr, _length: tag > last or tag < _FIRST, force=True, specific_tags=wanted
+        )
 
 
 def _check_start(file: IO[bytes], entry: Entry) -> None:
@@ -223,7 +229,7 @@ def find_numbers(places: list[Any], sequence: str, tag: str, count: int) -> Floa
 
 def _pydicom(entry: Entry) -> Any:
     try:
-        import pydicom
+        import pydicom.filereader
     except ImportError:
         raise InputError(f"{entry}: DICOM needs pydicom; install it with `pip install pydicom`") from None
     return pydicom

@@ -33,11 +33,13 @@ _RLE = "1.2.840.10008.1.2.5"
 _PLAIN = "1.2.840.10008.5.1.4.1.1.7"
 _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
 _STDERR = 2
-# How what libjpeg and OpenJPEG say of data that they cannot follow begins.
-_COMPLAINT = re.compile(
-    "A marker|Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Huffman|Inconsistent|Insufficient|Invalid|Marker|"
-    "Missing|Not|Premature|Quantization|Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong"
+# How lines of libjpeg and OpenJPEG begin, or what they name: GDCM tries decoders until one can read the data.
+_CHATTER = re.compile(
+    "(Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Inconsistent|Insufficient|Invalid|Missing|Not|Premature|"
+    "Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong) |.*(JPEG|JFIF|Huffman|marker)"
 )
+# Those of them after which pixels are made up.
+_DAMAGE = re.compile("Corrupt JPEG data|Premature end of JPEG")
 _PIXEL_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -59,8 +61,8 @@ def read_pixels(entry: Entry) -> tuple[NDArray[Any], bool]:
         kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         if kind == "PALETTE COLOR":
             raise InputError(f"{entry}: is in colour (palette); give a grey image")
-        syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-        packed = syntax is not None and syntax.is_compressed and syntax != _RLE and not syntax.is_deflated
+        syntax = _syntax(dataset)
+        packed = syntax.is_compressed and syntax != _RLE and not syntax.is_deflated
         pixels = _unpack(dataset, entry) if packed else dataset.pixel_array
         frames = pixels if int(dataset.get("NumberOfFrames") or 1) > 1 or packed else pixels[None]
         if int(dataset.get("SamplesPerPixel") or 1) > 1:
@@ -68,6 +70,18 @@ def read_pixels(entry: Entry) -> tuple[NDArray[Any], bool]:
         if dataset.get("ModalityLUTSequence"):
             frames = _through_table(frames, dataset)
         return frames, kind == "MONOCHROME1"
+
+
+def _syntax(dataset: Any) -> Any:
+    """The transfer syntax; of files that say none, such as those without a preamble, that which pydicom has guessed."""
+    from pydicom import uid
+
+    if dataset.file_meta.get("TransferSyntaxUID") is None:
+        known = hasattr(dataset, "original_encoding")  # not in pydicom 2
+        implicit, little = dataset.original_encoding if known else (dataset.is_implicit_VR, dataset.is_little_endian)
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+    return dataset.file_meta.TransferSyntaxUID
 
 
 def _through_table(frames: NDArray[Any], dataset: Any) -> NDArray[Any]:
@@ -150,9 +164,9 @@ def _overheard() -> Iterator[list[str]]:
             os.close(terminal)
             heard.seek(0)
             for line in heard.read().decode(errors="replace").splitlines(keepends=True):
-                if _COMPLAINT.match(line.lstrip()):
+                if _DAMAGE.match(line):
                     complaints.append(line.strip())
-                elif line.strip():
+                elif line.strip() and not _CHATTER.match(line):
                     os.write(_STDERR, line.encode())
 
 

@@ -215,13 +215,17 @@ def test_what_is_no_scan_says_what_it_is(name, kind, with_strangers, tmp_path):
         read_image(tmp_path / "alone")
 
 
-def test_damaged_file_beside_a_series_is_noted_when_one_file_is_given(study):
+def test_damaged_file_beside_a_series_is_noted_when_one_file_is_given(study, write_slice):
     (study / "thorax" / "9.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     volume = read_image(study / "thorax" / "1.dcm")
     assert volume.data.shape == (5, 4, 3)
     assert volume.notes == ("9.dcm beside it cannot be read; if it is one of its slices, the scan is incomplete",)
     with pytest.raises(InputError, match=r"9\.dcm: is no DICOM file, or a damaged one"):
         read_image(study, series="thorax")
+    (study / "thorax" / "1.dcm").write_bytes(b"")
+    write_slice(study / "thorax" / "3.dcm", z=3, SeriesInstanceUID="1.2.2")
+    with pytest.raises(InputError, match=r"apart \(are some missing\?\); .*; 1\.dcm beside it cannot be read"):
+        read_image(study / "thorax" / "0.dcm")
 
 
 def test_header_that_is_cut_off_is_damage_and_no_report(study):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,28 @@ def test_lossy_picture_and_its_inverse_are_read_as_they_look(write_slice, tmp_pa
         found, dark = read_pixels(Entry(path))
         assert dark == (kind == "MONOCHROME1")
         assert np.abs(found[0].astype(int) - pixels).max() <= 4
+
+
+@pytest.mark.parametrize("syntax", ["ImplicitVRLittleEndian", "ExplicitVRLittleEndian", "ExplicitVRBigEndian"])
+def test_file_that_does_not_say_how_it_is_written_is_read(syntax, write_slice, tmp_path):
+    dataset = pydicom.dcmread(write_slice(tmp_path / "a.dcm", pixels=PIXELS, **SIZE))
+    if syntax == "ExplicitVRBigEndian":
+        dataset.PixelData = PIXELS.astype(">u2").tobytes()
+    bare = io.BytesIO()
+    pydicom.Dataset(dataset).save_as(bare, implicit_vr=syntax.startswith("Implicit"), little_endian="Little" in syntax)
+    (tmp_path / "b.dcm").write_bytes(bare.getvalue())
+    assert bare.getvalue()[128:132] != b"DICM"
+    np.testing.assert_array_equal(read_pixels(Entry(tmp_path / "b.dcm"))[0][0], PIXELS)
+
+
+def test_precision_that_one_decoder_refuses_and_the_next_reads_is_no_damage():
+    real = pytest.importorskip("pydicom.data").get_testdata_file("JPGExtended.dcm", download=False)  # 12 bits, lossy
+    if real is None:
+        pytest.skip("this pydicom brings no such file")
+    found = read_pixels(Entry(Path(real)))[0]
+    direct = sitk.GetArrayFromImage(sitk.ReadImage(real, imageIO="GDCMImageIO"))
+    np.testing.assert_array_equal(found, direct)
+    assert found.max() > 255
 
 
 def test_damaged_or_wrong_packed_pixels_are_named_in_one_line(write_slice, tmp_path, capfd):

@@ -75,7 +75,7 @@ def test_spacing_that_does_not_say_where_it_holds_is_noted_of_projections_alone(
     assert radiograph(PixelSpacing=[0.2, 0.2]).notes == (
         "the header does not say whether its PixelSpacing holds in the patient or on the detector",
     )
-    assert radiograph(PixelSpacing=[0.2, 0.2], Modality="OT").notes == ()
+    assert radiograph(PixelSpacing=[0.2, 0.2], Modality="XC").notes == ()
 
 
 def test_scanned_film_is_measured_on_the_film(radiograph):
