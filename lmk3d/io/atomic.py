@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from lmk3d.errors import InputError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
 
 __all__ = ["atomic_path", "refuse_existing"]
@@ -36,7 +36,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: if the folder does not exist or cannot be written, if ``path`` is a folder, or if the disk is full.
     """
     path = Path(path)
-    target = path.resolve() if path.is_symlink() else path  # what a link leads to is replaced, not the link
+    target = (
+        Path(os.path.realpath(path)) if path.is_symlink() else path
+    )  # what a link leads to is replaced, not the link
     try:
         folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=target.parent))
     except OSError as error:

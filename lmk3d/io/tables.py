@@ -35,6 +35,8 @@ __all__ = ["PointRows", "read_points_csv", "read_points_json", "write_points_csv
 _NAMES = ("name", "label", "landmark")
 # The second and third are what 3D Slicer exports; their letters are the frame.
 _COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): "LPS"}
+# Beyond it nothing is anatomy, and squares of much larger numbers would overflow.
+_FARTHEST_MM = 1e9
 _MEASURES = ("confidence", "error_mm")
 # No file has more to say; one that does is not read by anybody.
 _MOST_NOTES = 20
@@ -77,6 +79,8 @@ class PointRows:
         if 0 < math.isnan(x) + math.isnan(y) + math.isnan(z) < 3:
             raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers, or none")
         confidence, error_mm = (_number(measures[row], _MEASURES[row], name, where) for row in (0, 1))
+        if any(abs(number) > _FARTHEST_MM for number in (x, y, z, error_mm)):
+            raise InputError(f"{where}: a number of {brief(name)} is above {_FARTHEST_MM:g}; no image is that large")
         if not math.isnan(confidence) and not 0 <= confidence <= 1:
             raise InputError(f"{where}: confidence of {brief(name)} is {confidence:g}; it lies between 0 and 1")
         if error_mm < 0:

@@ -64,7 +64,7 @@ def read_text(path: Path) -> str:
         InputError: if it cannot be opened or is no text.
     """
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for, a device has no end
-        raise InputError(f"{path}: is no file but a pipe or a device; give a file")
+        raise InputError(f"{path}: is a pipe or a device, no file; give a file")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(
