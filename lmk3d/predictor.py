@@ -6,7 +6,7 @@ import gc
 import shutil
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from glob import escape
@@ -124,8 +124,8 @@ def predict_here(jobs: list[Job], bundle: Path, output: Path, options: PredictOp
         InputError: if the bundle cannot be used.
     """
     with _reader() as reader:
-        # The first image is read while the bundle, and with it torch, is loaded: on a cold start both take seconds.
-        loading = Loading(jobs[0].image, options, reader)
+        # Read before torch is imported: side by side they cost a fifth more, as each waits for the other at every step.
+        loading = Loading(jobs[0].image, options, reader).ready()
         predictor = Predictor.start(bundle, output, options)
         for number, job in enumerate(jobs):
             if number:
@@ -177,6 +177,11 @@ class Loading:
         self._hash: Future[dict[str, object]] = reader.submit(
             self._timed, "hash", lambda: describe_input(image, self.volume())
         )
+
+    def ready(self) -> Loading:
+        """Itself, once the image is read or known to be bad."""
+        wait([self._read])
+        return self
 
     def volume(self) -> Volume:
         """The image, as soon as it is there."""
