@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -123,8 +123,8 @@ def predict_here(jobs: list[Job], bundle: Path, output: Path, options: PredictOp
         InputError: if the bundle cannot be used.
     """
     with _reader() as reader:
-        # The first image is read while the bundle, and with it torch, is loaded: on a cold start both take seconds.
-        loading = Loading(jobs[0].image, options, reader)
+        # Read before torch is imported: side by side they cost a fifth more, as each waits for the other at every step.
+        loading = Loading(jobs[0].image, options, reader).ready()
         predictor = Predictor.start(bundle, output, options)
         for number, job in enumerate(jobs):
             if number:
@@ -176,6 +176,11 @@ class Loading:
         self._hash: Future[dict[str, object]] = reader.submit(
             self._timed, "hash", lambda: describe_input(image, self.volume(), series=options.series)
         )
+
+    def ready(self) -> Loading:
+        """Itself, once the image is read or known to be bad."""
+        wait([self._read])
+        return self
 
     def volume(self) -> Volume:
         """The image, as soon as it is there."""

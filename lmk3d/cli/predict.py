@@ -123,7 +123,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             options=PredictOptions(
                 formats=arguments.formats,
                 preview=arguments.preview,
-                # Whether CUDA is there only torch can tell, which takes seconds to import: meanwhile the image is
+                # Whether CUDA is there only torch can tell, which takes seconds to import: not before the image is
                 # read. With a cluster, it is a worker's question.
                 device=_device(arguments),
                 series=arguments.series,

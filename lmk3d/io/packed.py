@@ -38,8 +38,10 @@ __all__ = [
     "seek_tail",
 ]
 
-# A stretch of compressed bytes; zlib makes at most 1032 of each, which bounds what lies in memory beside the array.
-_CHUNK = 1 << 14
+# Bytes read, and made of them, at a time: they stay in the processor's cache, and larger pieces of memory than 128 KiB
+# are fetched from the system anew each time, which takes as long as unpacking.
+_CHUNK = 1 << 16
+_PIECE = 1 << 16
 ZLIB_MOST = 1032
 """How many bytes zlib can make of one."""
 # More than this behind the voxels is no padding but another file, or a bomb.
@@ -57,7 +59,7 @@ class ByteSource:
 
     def __init__(self, file: IO[bytes], path: Path, packing: str = "raw") -> None:
         self._file, self._path, self._packing = file, path, packing
-        self._ahead = memoryview(b"")
+        self._ahead, self._packed = memoryview(b""), b""
         self._unpacker = self._new_unpacker()
 
     def take(self, count: int) -> bytes:
@@ -120,31 +122,30 @@ class ByteSource:
         """Some of the next bytes, nothing at the end."""
         while not self._ahead:
             # Raw bytes are read no further than asked for, so that the file's position stays that of the next voxel.
-            chunk = self._file.read(min(most, _CHUNK) if self._unpacker is None else _CHUNK)
-            if not chunk:
+            packed = self._packed or self._file.read(min(most, _CHUNK) if self._unpacker is None else _CHUNK)
+            self._ahead = memoryview(packed if self._unpacker is None else self._unpack(packed))
+            if not packed and not self._ahead:
                 if self._unpacker is not None and not self._unpacker.eof:
                     raise InputError(f"{self._path}: ends in the middle of its compressed data; copy it again")
                 break
-            self._ahead = memoryview(self._unpack(chunk))
         part, self._ahead = self._ahead[:most], self._ahead[most:]
         return part
 
-    def _unpack(self, chunk: bytes) -> bytes:
-        if self._unpacker is None:
-            return chunk
-        parts = []
+    def _unpack(self, packed: bytes) -> bytes:
+        """What these bytes hold, or its beginning; the rest of them is kept."""
+        if self._unpacker.eof:
+            packed += self._file.read(_CHUNK) if len(packed) == 1 else b""
+            if not packed.startswith(b"\x1f\x8b"):
+                # A gzip file may consist of several; anything else behind the end is padding.
+                self._packed = b""
+                return b""
+            self._unpacker = self._new_unpacker()
         try:
-            while chunk:
-                if self._unpacker.eof:
-                    # A gzip file may consist of several; anything else behind the end is padding.
-                    if not chunk.startswith(b"\x1f\x8b"):
-                        break
-                    self._unpacker = self._new_unpacker()
-                parts.append(self._unpacker.decompress(chunk))
-                chunk = self._unpacker.unused_data
+            part: bytes = self._unpacker.decompress(packed, _PIECE)
         except zlib.error as error:
             raise InputError(f"{self._path}: its compressed data is damaged ({error}); copy it again") from None
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        self._packed = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
+        return part
 
     def _new_unpacker(self) -> Any:
         # 32 lets zlib tell zlib from gzip.

@@ -65,6 +65,21 @@ def test_padding_behind_the_end_is_passed_over():
     assert source.array((4,), np.dtype("u1")).tobytes() == b"abcd"
 
 
+@pytest.mark.parametrize("unpacker", ["isal", "zlib"])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 19, 1 << 16])
+def test_members_and_padding_are_told_apart_wherever_a_chunk_ends(monkeypatch, unpacker, chunk):
+    monkeypatch.setattr("lmk3d.io.packed._CHUNK", chunk)
+    monkeypatch.setattr("lmk3d.io.packed._PIECE", 7)
+    if unpacker == "zlib":
+        monkeypatch.setattr("lmk3d.io.packed.zlib", zlib)
+    content = np.random.default_rng(1).integers(0, 4, 300).astype(np.uint8).tobytes() + bytes(3000)
+    packed = gzip.compress(content[:100]) + gzip.compress(content[100:]) + b"padding"
+    source = ByteSource(io.BytesIO(packed), PATH, "zlib")
+    assert source.array((3300,), np.dtype("u1")).tobytes() == content
+    with pytest.raises(InputError, match="ends in the middle"):
+        ByteSource(io.BytesIO(packed[:-20]), PATH, "zlib").array((3300,), np.dtype("u1"))
+
+
 def test_stream_that_goes_on_behind_its_voxels_is_not_followed(monkeypatch):
     monkeypatch.setattr("lmk3d.io.packed._MOST_BEHIND", 100_000)
     packed = gzip.compress(bytes(200_000))
