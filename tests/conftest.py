@@ -27,6 +27,7 @@ class FakeDetector:
 
     names = ("brightest", "beside", "absent")
     version = "1.2.3"
+    notes: tuple[str, ...] = ()
     device = "cpu"
 
     @classmethod

@@ -64,6 +64,7 @@ def test_it_says_the_mean_of_its_members(bundles, volume, tmp_path, capsys):
     torch.testing.assert_close(found[1].exp(), log_variance.exp().mean(0), atol=1e-5, rtol=1e-4)
     stages = joined.detect_stages(volume)
     assert list(stages) == ["heatmap", "refined 1"]
+    assert joined.notes == each[0].notes != ()  # of bundles that know phantoms alone
     assert np.isfinite(stages["refined 1"].points_mm).all()
 
 

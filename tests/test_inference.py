@@ -443,6 +443,15 @@ def test_a_bundle_is_loaded_with_its_weights_and_version(bundle):
     assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).names == ("a", "b")
 
 
+@pytest.mark.parametrize(("warning", "notes"), [("phantoms alone", ("phantoms alone",)), (3, ()), (None, ())])
+def test_a_bundles_warning_goes_with_its_points(bundle, warning, notes):
+    (bundle / "metadata.json").write_text(json.dumps({"version": "1", "warning": warning}), encoding="utf-8")
+    finder = LandmarkDetector.from_bundle(bundle)
+    data = np.random.default_rng(0).random((20, 18, 16))
+    assert finder.notes == notes
+    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == notes
+
+
 def test_a_bundle_may_keep_its_files_under_configs_and_lack_metadata(bundle):
     (bundle / "configs").mkdir()
     (bundle / "inference.json").rename(bundle / "configs" / "inference.json")

@@ -131,7 +131,7 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
     write_manifest(
         tmp_path / "m.json",
         image={"path": "scan.nii"},
-        bundle=describe_bundle(bundle, "0.3"),
+        bundle=describe_bundle(bundle, "0.3", ["phantoms alone"]),
         landmarks=landmarks,
         outputs=["scan.fcsv"],
         run={"device": "cpu", "seconds": {"read": 0.1}},
@@ -140,6 +140,7 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
     assert content["bundle"] == {
         "name": "mine",
         "version": "0.3",
+        "notes": ["phantoms alone"],
         "sha256": hashlib.sha256(b"weights").hexdigest(),
         "config_sha256": "",
     }

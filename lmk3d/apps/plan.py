@@ -46,7 +46,7 @@ from lmk3d.apps.formulas import (
     tilt_between,
 )
 from lmk3d.errors import InputError, did_you_mean
-from lmk3d.io.text import check_keys, read_json
+from lmk3d.io.text import brief, check_keys, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -256,9 +256,9 @@ def read_plan(path: Path) -> MeasurePlan:
     parts = {key: content.get(key, {}) for key in ("points", "lines", "planes", "measures")}
     for key, part in parts.items():
         if not isinstance(part, dict):
-            raise InputError(f"{path}: {key} is {part!r}; write an entry for each name")
+            raise InputError(f"{path}: {key} is {brief(part)}; write an entry for each name")
     if (unit := content.get("unit", "mm")) not in ("mm", "px"):
-        raise InputError(f"{path}: unit {unit!r} is unknown; write mm or px")
+        raise InputError(f"{path}: unit {brief(unit)} is unknown; write mm or px")
     plan = MeasurePlan(str(content.get("name", path.stem)), unit, **parts, where=str(path))
     _Checker(plan).check()
     return plan
@@ -276,16 +276,16 @@ class _Checker:
         for part in (plan.points, plan.lines, plan.planes, plan.measures):
             for name in part:
                 if name in seen:
-                    raise InputError(f"{plan.where}: {name!r} stands for two things; give each its own name")
+                    raise InputError(f"{plan.where}: {brief(name)} stands for two things; give each its own name")
                 seen.add(name)
         for name, entry in plan.points.items():
-            self._point(f"point {name!r}", entry)
+            self._point(f"point {brief(name)}", entry)
         for name, ends in plan.lines.items():
-            self._line(f"line {name!r}", ends)
+            self._line(f"line {brief(name)}", ends)
         for name, entry in plan.planes.items():
-            self._plane(f"plane {name!r}", entry)
+            self._plane(f"plane {brief(name)}", entry)
         for name, entry in plan.measures.items():
-            self._measure(f"measure {name!r}", entry)
+            self._measure(f"measure {brief(name)}", entry)
         self._loops()
 
     def _point(self, what: str, entry: Any) -> None:
@@ -369,9 +369,9 @@ class _Checker:
     def _points(self, what: str, names: Iterable[Any]) -> None:
         for name in names:
             if not isinstance(name, str) or not name:
-                raise self._wrong(what, f"{name!r} is no point's name")
+                raise self._wrong(what, f"{brief(name)} is no point's name")
             if name in self.plan.lines or name in self.plan.planes or name in self.plan.measures:
-                raise self._wrong(what, f"{name!r} is no point")
+                raise self._wrong(what, f"{brief(name)} is no point")
 
     def _loops(self) -> None:
         """Refuse what is made of itself."""
@@ -379,11 +379,13 @@ class _Checker:
             for name in (*self.plan.points, *self.plan.measures):
                 self.plan.needs(name)
         except RecursionError:
-            raise InputError(f"{self.plan.where}: {name!r} is made of itself; build it from other points") from None
+            raise InputError(
+                f"{self.plan.where}: {brief(name)} is made of itself; build it from other points"
+            ) from None
 
     def _keys(self, what: str, entry: Any, known: set[str]) -> None:
         if not isinstance(entry, dict):
-            raise self._wrong(what, f"it is {entry!r}, not an entry in braces")
+            raise self._wrong(what, f"it is {brief(entry)}, not an entry in braces")
         check_keys(entry, known, f"{self.plan.where}, {what}")
 
     def _wrong(self, what: str, text: str) -> InputError:
@@ -391,4 +393,4 @@ class _Checker:
 
     def _unknown(self, what: str, item: Any, known: Iterable[str]) -> InputError:
         hint = did_you_mean(str(item), known, "add it to the plan")
-        return InputError(f"{self.plan.where}, {what}: {item!r} is not in the plan; {hint}")
+        return InputError(f"{self.plan.where}, {what}: {brief(item)} is not in the plan; {hint}")

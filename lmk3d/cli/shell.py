@@ -135,4 +135,6 @@ def wrong_input(error: BaseException) -> str | None:
         text = f"not enough memory ({error}); close other programs, or use a machine with more"
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "lmk3d").startswith("lmk3d"):
         text = f"the package {error.name} is not installed; run pip install {error.name}"
+    elif isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, before Python 3.13
+        text = f"{error}; remove the link, or give the file itself"
     return None if text is None else " ".join(text.split())

@@ -42,7 +42,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: if the folder does not exist or cannot be written, if ``path`` is a folder, or if the disk is full.
     """
     path = Path(path)
-    target = path.resolve() if path.is_symlink() else path  # what a link leads to is replaced, not the link
+    # What a link leads to is replaced, not the link.
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         folder = part_folder(target.parent)
     except OSError as error:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
 from lmk3d.io.datasets import SECTIONS, Case, Dataset, parse_dataset
-from lmk3d.io.findings import Finding, some, summed_up
+from lmk3d.io.findings import LISTED, Finding, some, summed_up
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
 from lmk3d.io.outliers import find_outliers
@@ -115,6 +116,12 @@ class _Check:
     names: Counter[str] = field(default_factory=Counter)
     unknown: dict[str, list[tuple[_Place, Path]]] = field(default_factory=dict)
 
+    @cached_property
+    def single(self) -> list[str]:
+        """The names of which an image shows one point at most."""
+        several = set(self.dataset.several)
+        return [name for name in self.dataset.landmark_names if name not in several]
+
     def problem(self, at: _Place, text: str, file: object = "", kind: str = "") -> None:
         """Keep what must be corrected."""
         self.problems.append(Finding(text, *at, str(file), kind))
@@ -208,7 +215,7 @@ class _Check:
         for name in unknown:
             self.unknown.setdefault(name, []).append((at, path))
         counts = Counter(landmarks.names)
-        if twice := [name for name, count in counts.items() if count > 1 and name not in self.dataset.several]:
+        if twice := sorted({name for name, count in counts.items() if count > 1} - set(self.dataset.several)):
             text = f"{path} has {some(twice)} more than once; keep one point for each name, or list it under several"
             self.problem(at, text, path)
 
@@ -223,11 +230,12 @@ class _Check:
 
     def hints(self, names: list[str]) -> str:
         """Unknown names, and what to do about them."""
-        said = [(name, did_you_mean(name, self.dataset.landmark_names, "")) for name in names]
+        known = self.dataset.landmark_names
         if len(names) == 1:
-            hint = said[0][1] or "add it to landmarks or remove it"
+            hint = did_you_mean(names[0], known, "add it to landmarks or remove it")
             return f"{brief(names[0])}, which is none of the data set's landmarks; {hint}"
-        shown = some(f"{brief(name)} ({hint})" if hint else brief(name) for name, hint in said)
+        told = [(brief(name), did_you_mean(name, known, "")) for name in names[:LISTED]]
+        shown = some([*(f"{name} ({hint})" if hint else name for name, hint in told), *names[LISTED:]])
         return f"{shown}, which are none of the data set's landmarks; rename them, or add them to landmarks"
 
     def check_places(self, landmarks: Landmarks, volume: Volume, path: Path, at: _Place) -> None:
@@ -251,9 +259,8 @@ class _Check:
     def check_sides(self, landmarks: Landmarks, volume: Volume, at: _Place) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
         dims = 2 if volume.grid.shape[2] == 1 else 3
-        single = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
         if len(landmarks.names) == len(set(landmarks.names)):
-            self.shapes.append((at, (landmarks.ordered(single).points_mm @ volume.grid.upright)[:, :dims]))
+            self.shapes.append((at, (landmarks.ordered(self.single).points_mm @ volume.grid.upright)[:, :dims]))
         if dims == 2:
             return
         right_mm = dict(zip(landmarks.names, landmarks.points_mm[:, 0].tolist(), strict=True))
@@ -277,9 +284,11 @@ class _Check:
 
     def check_shapes(self, shapes: list[tuple[_Place, NDArray[np.float64]]]) -> None:
         """Note points that are not where the other cases have them."""
-        names = [name for name in self.dataset.landmark_names if name not in self.dataset.several]
-        known = [pair for pair in self.dataset.pairs if set(pair) <= set(names)]
-        strays = find_strays([shape for _, shape in shapes], names, known, unit=self.facts[0].unit if shapes else "mm")
+        if not shapes:
+            return
+        single = set(self.single)
+        known = [pair for pair in self.dataset.pairs if set(pair) <= single]
+        strays = find_strays([shape for _, shape in shapes], self.single, known, unit=self.facts[0].unit)
         for (at, _), lines in zip(shapes, strays, strict=True):
             for line in lines:
                 self.note_case(at, line, line)

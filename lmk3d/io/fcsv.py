@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
@@ -60,12 +61,7 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
 
 def _add_line(rows: PointRows, line: str, header: dict[str, str], frame: str | None, where: str) -> None:
     default = _COLUMNS if "markups fiducial file version" in header else _SLICER_3_COLUMNS
-    columns = [name.strip() for name in header.get("columns", default).split(",")]
-    if not {"label", "x", "y", "z"} <= set(columns) or len(set(columns)) < len(columns):
-        raise InputError(
-            f"{where}: the columns {brief(','.join(columns))} lack label, x, y or z, or have one twice; save the file "
-            "again in Slicer"
-        )
+    columns = _columns(header.get("columns", default), where)
     try:
         values = next(csv.reader([line], strict=True))
     except csv.Error as error:
@@ -82,6 +78,21 @@ def _add_line(rows: PointRows, line: str, header: dict[str, str], frame: str | N
         label = rows.unnamed[len(rows.names)] = cells.get("id", "").strip() or str(len(rows.names) + 1)
     point = placed([cells[axis] for axis in "xyz"], _state(values[len(columns) :], where), rows, where)
     rows.add(label, point, frame, parse_description(cells.get("desc", "")), where)
+
+
+@lru_cache(maxsize=8)
+def _names(columns: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in columns.split(","))
+
+
+def _columns(text: str, where: str) -> tuple[str, ...]:
+    columns = _names(text)
+    if not {"label", "x", "y", "z"} <= set(columns) or len(set(columns)) < len(columns):
+        raise InputError(
+            f"{where}: the columns {brief(','.join(columns))} lack label, x, y or z, or have one twice; save the file "
+            "again in Slicer"
+        )
+    return columns
 
 
 def _state(more: list[str], where: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Finding", "some", "summed_up"]
+__all__ = ["LISTED", "Finding", "some", "summed_up"]
 
-_LISTED = 5
+LISTED = 5
+"""How many of many names are told."""
+
 _NUMBER = re.compile(r"[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 
 
@@ -38,7 +41,7 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.section}, case {self.case}: {self.text}" if self.case else self.text
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for the same mistake."""
         if not self.case:
@@ -57,20 +60,18 @@ def summed_up(findings: Sequence[Finding], total: int) -> list[str]:
     for own in findings:
         groups.setdefault(own.key, []).append(own)
     lines = []
-    placed: set[str] = set()
+    told = {key: dict.fromkeys((one.section, one.case) for one in group) for key, group in groups.items()}
     for own in findings:
-        group = groups[own.key]
-        cases = list(dict.fromkeys((one.section, one.case) for one in group))
+        cases = told[own.key]
         if len(cases) < own.alike:
             lines.append(str(own))
-        elif own.key not in placed:
-            placed.add(own.key)
+        elif own is groups[own.key][0]:
             named = f"all {total} cases" if len(cases) == total else f"{len(cases)} of {total} cases"
             lines.append(f"in {named} ({some(case for _, case in cases)}): for example {own.text}")
     return lines
 
 
-def some(names: Iterable[str], most: int = _LISTED) -> str:
+def some(names: Iterable[str], most: int = LISTED) -> str:
     """The first few of many names."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -134,11 +134,11 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
 def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None = None) -> list[Path]:
     """The scans that these files and folders hold, each as a path for ``read_image``.
 
-    Volumes in a folder and its subfolders are one scan each (a pair .hdr/.img is its .hdr), and so are the folder's own pictures, which are taken for
-    previews beside volumes and left out. DICOM files, also those in subfolders, are one scan a series: the folder that
-    holds it alone stands for a series, else its first file. A damaged DICOM file, and a link that leads nowhere, are
-    scans of their own, which cannot be read. Hidden files are left out, and so is what DICOM holds beside scans:
-    segmentations, doses, reports, clips.
+    Volumes in a folder and its subfolders are one scan each (a pair .hdr/.img is its .hdr), and so are the folder's own
+    pictures, which are taken for previews beside volumes and left out. DICOM files, also those in subfolders, are one
+    scan a series: the folder that holds it alone stands for a series, else its first file. A damaged DICOM file, and a
+    link that leads nowhere, are scans of their own, which cannot be read. Hidden files are left out, and so is what DICOM
+    holds beside scans: segmentations, doses, reports, clips.
 
     Args:
         inputs: files and folders; a file is taken as it is if it exists.

@@ -37,7 +37,7 @@ def read_itk(path: Path, image_io: str, *, most: int) -> tuple[NDArray[Any], NDA
     """
     import SimpleITK as sitk
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - its own signature
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))

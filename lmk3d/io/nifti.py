@@ -1,4 +1,4 @@
-"""NIfTI images, .nii, .nii.gz and pairs .hdr/.img: nibabel reads the header, the voxels go straight into their array."""
+"""NIfTI images, .nii, .nii.gz, pairs .hdr/.img: nibabel reads the header, voxels go straight into their array."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def nifti_form(path: Path) -> str:
 
 
 def _read_header(source: Any, path: Path, *, pair: bool) -> tuple[Any, int]:
-    """nibabel's header and its size in bytes."""
+    """The header as nibabel has it, and its size in bytes."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 

@@ -60,10 +60,8 @@ class Forms:
         (sform, qform), used, (taken, theirs) = self.codes(), self.affine(), self._itk()
         apart = self._apart(used, theirs)
         if not sform and not qform:
-            return (
-                "its header gives no orientation (sform and qform code 0): the axes are taken as L, A, S with the "
-                f"middle at the origin, up to {apart:.4g} mm from where 3D Slicer (ITK 5) puts them",
-            )
+            text = "its header gives no orientation (sform and qform code 0): the axes are taken as L, A, S with the"
+            return (f"{text} middle at the origin, up to {apart:.4g} mm from where 3D Slicer (ITK 5) puts them",)
         notes = []
         if sform and qform and (between := self._apart(self._sform(), self._qform())):
             slicer = "it, too" if taken == "sform" else f"the {taken}"

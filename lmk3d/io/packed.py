@@ -12,10 +12,11 @@ import numpy as np
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, Grid, Volume
 
+zlib: Any
 try:  # a third of zlib's time
     from isal import isal_zlib as zlib
 except ImportError:  # no wheel for this platform
-    import zlib  # type: ignore[no-redef]
+    import zlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -179,11 +180,11 @@ def file_beside(path: Path, name: str) -> Path:
     shown = repr(name[:80])
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(f"{path}: its voxels lie in many files ({shown}); save it as one file")
-    folder = Path(os.path.abspath(path.parent))  # not resolve(): a link may lead where the data are kept
-    other = Path(os.path.abspath(folder / name))
-    if not other.is_relative_to(folder):
+    # Not resolve(): a link may lead where the data are kept.
+    inner = Path(os.path.normpath(Path("folder", name)))
+    if not inner.is_relative_to("folder"):
         raise InputError(f"{path}: its voxels lie outside its folder, in {shown}; put them beside it")
-    other = path.parent / other.relative_to(folder)
+    other = path.parent / inner.relative_to("folder")
     try:
         regular = other.is_file()
     except OSError:  # a name that no file can have

@@ -92,6 +92,8 @@ def describe(landmarks: Landmarks, row: int) -> str:
 
 def parse_description(text: object) -> tuple[str | None, str | None]:
     """Confidence and expected error that ``describe`` wrote; None for what is not there."""
-    found = (re.search(rf"\b{name}=(\d[\d.eE+-]*)", str(text)) for name in ("confidence", "error_(?:mm|px)"))
+    if not isinstance(text, str) or "=" not in text:
+        return None, None
+    found = (re.search(rf"\b{name}=(\d[\d.eE+-]*)", text) for name in ("confidence", "error_(?:mm|px)"))
     confidence, error_mm = (match and match.group(1) for match in found)
     return confidence, error_mm

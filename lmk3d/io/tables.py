@@ -35,6 +35,11 @@ __all__ = ["PointRows", "read_points_csv", "read_points_json", "write_points_csv
 _NAMES = ("name", "label", "landmark")
 # The second and third are what 3D Slicer exports; their letters are the frame.
 _COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): "LPS"}
+# Beyond it nothing is anatomy, and squares of much larger numbers would overflow.
+_FARTHEST_MM = 1e9
+_MEASURES = ("confidence", "error_mm")
+# No file has more to say; one that does is not read by anybody.
+_MOST_NOTES = 20
 _JSON_KEYS = {"frame", "unit", "notes", "landmarks"}
 _POINT_KEYS = {"name", "position", "confidence", "error_mm"}
 
@@ -47,7 +52,7 @@ class PointRows:
     points_mm: list[list[float]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     error_mm: list[float] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
     unnamed: dict[int, str] = field(default_factory=dict)
 
     def add(self, name: object, point: object, frame: str, measures: tuple[object, object], where: str) -> None:
@@ -70,15 +75,12 @@ class PointRows:
             point = [None] * 3
         if not isinstance(point, (list, tuple)) or len(point) != 3:
             raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers")
-        x, y, z = (
-            parse_number(value, f"{axis} of {brief(name)}", where) for axis, value in zip("xyz", point, strict=True)
-        )
+        x, y, z = (_number(value, axis, name, where) for axis, value in zip("xyz", point, strict=True))
         if 0 < math.isnan(x) + math.isnan(y) + math.isnan(z) < 3:
             raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers, or none")
-        confidence, error_mm = (
-            parse_number(value, f"{what} of {brief(name)}", where)
-            for value, what in zip(measures, ("confidence", "error_mm"), strict=True)
-        )
+        confidence, error_mm = (_number(measures[row], _MEASURES[row], name, where) for row in (0, 1))
+        if any(abs(number) > _FARTHEST_MM for number in (x, y, z, error_mm)):
+            raise InputError(f"{where}: a number of {brief(name)} is above {_FARTHEST_MM:g}; no image is that large")
         if not math.isnan(confidence) and not 0 <= confidence <= 1:
             raise InputError(f"{where}: confidence of {brief(name)} is {confidence:g}; it lies between 0 and 1")
         if error_mm < 0:
@@ -91,8 +93,8 @@ class PointRows:
 
     def note(self, text: str) -> None:
         """Keep what a user should know, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        if len(self.notes) < _MOST_NOTES:
+            self.notes[text] = None
 
     def landmarks(self, *, unit: str = "mm", confidence: bool | None = None, error_mm: bool | None = None) -> Landmarks:
         """The rows as ``Landmarks``.
@@ -115,6 +117,14 @@ class PointRows:
             unit=unit,
             notes=tuple(self.notes),
         )
+
+
+def _number(value: object, what: str, name: str, where: str) -> float:
+    """As ``parse_number``; the point's name is put together for an error alone, since files may be long."""
+    try:
+        return parse_number(value, what, where)
+    except InputError:
+        return parse_number(value, f"{what} of {brief(name)}", where)
 
 
 def read_points_csv(path: Path, *, frame: str | None = None, image: Callable[[], Volume] | None = None) -> Landmarks:
@@ -208,10 +218,10 @@ class _Columns:
 
     def _on_film(self, film: Volume, cells: list[str], name: str, where: str) -> list[float]:
         """World RAS of a pixel of a radiograph."""
-        column, row = (
-            parse_number(self._cell(cells, axis), f"{axis} of {brief(name)}", where) for axis in self.coordinates
-        )
-        return list(film.grid.to_mm([row, column, np.nan if math.isnan(column + row) else 0.0]).tolist())
+        column, row = (_number(self._cell(cells, axis), axis, name, where) for axis in self.coordinates)
+        if math.isnan(column) != math.isnan(row):
+            raise InputError(f"{where}: the position of {brief(name)} has only one of column and row; write both")
+        return list(film.grid.to_mm([row, column, np.nan if math.isnan(row) else 0.0]).tolist())
 
     def _cell(self, cells: list[str], column: str) -> str:
         return cells[self.index[column]].strip() if column in self.index else ""
@@ -263,7 +273,7 @@ def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
     if not isinstance(content, dict) or not isinstance(content.get("landmarks"), list):
         raise InputError(f'{path}: is no file of points; write {{"frame": "RAS", "unit": "mm", "landmarks": [...]}}')
     check_keys(content, _JSON_KEYS, str(path))
-    rows = PointRows(notes=_notes(content.get("notes", []), path))
+    rows = PointRows(notes=dict.fromkeys(_notes(content.get("notes", []), path)))
     if "frame" not in content and frame is None:
         rows.note('the file does not say its frame, RAS is assumed; add "frame": "RAS" or "LPS"')
     frame = parse_frame(content["frame"], str(path)) if "frame" in content else frame or "RAS"

@@ -51,6 +51,8 @@ _SAID = (
 # A spreadsheet takes a cell that begins so for a formula; an apostrophe before it says that it is text.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _LONGEST = 120
+# Of a text; a million points have half of it.
+_MOST_BYTES = 128 << 20
 _BRIEF = Repr()
 _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong, _BRIEF.maxlevel = 80, 80, 40, 2
 
@@ -61,7 +63,13 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: if it cannot be opened or is no text.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for, a device has no end
+        raise InputError(f"{path}: is a pipe or a device, no file; give a file")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(
+                f"{path}: has more than {_MOST_BYTES >> 20} MB, far too much for a text; give the right file"
+            )
         # Line ends stay as they are: they may stand inside a quoted name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read()

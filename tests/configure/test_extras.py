@@ -1,5 +1,7 @@
 """What a bundle holds beside its training."""
 
+from dataclasses import replace
+
 from lmk3d.configure import LevelPlan, Plan
 from lmk3d.configure.extras import metadata, paper_overrides
 
@@ -16,6 +18,15 @@ def test_metadata_say_what_goes_in_and_what_comes_out():
     assert formats["outputs"]["pred"]["spatial_shape"] == [8, 12, 16]  # half as fine
     assert formats["outputs"]["pred"]["channel_def"] == {"0": "a", "1": "b"}
     assert "not a medical device" in data["intended_use"]
+
+
+def test_metadata_say_what_the_weights_have_seen_and_warn_of_phantoms():
+    assert metadata(PLAN)["warning"] == "trained on CTA phantoms alone: its points on real scans are mostly wrong"
+    films = metadata(replace(PLAN, sides=(16, 24, 1), levels=()))
+    assert films["warning"].startswith("trained on phantoms of radiographs alone")
+    real = metadata(replace(PLAN, dataset="/somewhere/dataset.json"))
+    assert real["data_source"] == "the data set tiny"
+    assert "warning" not in real
 
 
 def test_the_papers_settings_have_a_channel_more_and_a_network_for_each_landmark():

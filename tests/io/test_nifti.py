@@ -142,7 +142,7 @@ def test_analyze_and_pairs_under_another_name_are_refused(tmp_path):
 def test_damaged_offset_is_passed_over_without_memory(tmp_path):
     path = save(tmp_path / "a.nii.gz", vox_offset=9e7)
     tracemalloc.start()
-    with pytest.raises(InputError, match="holds 0 of 48 bytes|holds less"):
+    with pytest.raises(InputError, match=r"holds 0 of 48 bytes|holds less"):
         read_image(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()

@@ -74,11 +74,9 @@ def test_forms_that_agree_need_no_word():
 @pytest.mark.parametrize(("code", "slicer"), [(1, "it, too"), (2, "the qform"), (4, "the qform")])
 def test_forms_that_disagree_are_named_with_their_distance(code, slicer):
     # 30 and 40 mm apart everywhere: 50 mm.
-    note = Forms(header(moved(STRAIGHT, 30, -40, 0), codes=(code, 1)), SHAPE).notes()
-    assert note == (
-        f"sform (code {code}) and qform (code 1) disagree by up to 50 mm; the sform is used, "
-        f"3D Slicer (ITK 5) takes {slicer}",
-    )
+    (note,) = Forms(header(moved(STRAIGHT, 30, -40, 0), codes=(code, 1)), SHAPE).notes()
+    assert note.startswith(f"sform (code {code}) and qform (code 1) disagree by up to 50 mm; the sform is used, ")
+    assert note.endswith(f"3D Slicer (ITK 5) takes {slicer}")
 
 
 def test_distance_is_the_largest_over_the_corners():

@@ -209,7 +209,7 @@ def test_voxels_may_be_written(tmp_path):
 def test_damaged_packed_voxels_are_found_by_their_checksum(tmp_path):
     packed = bytearray(gzip.compress(np.random.default_rng(0).bytes(48)))
     packed[20] ^= 1
-    with pytest.raises(InputError, match="data read error|expected 48 bytes"):
+    with pytest.raises(InputError, match=r"data read error|expected 48 bytes"):
         read_image(save(tmp_path / "a.nrrd", bytes(packed), encoding="gzip"))
 
 

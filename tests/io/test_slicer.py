@@ -15,7 +15,7 @@ def test_a_place_counts_by_its_state():
     assert placed([0, 0, 0], "defined", rows, "a") == [0, 0, 0]
     assert placed(["", "", ""], "missing", rows, "a") is None
     assert placed([0.0, -0.0, 0], "preview", rows, "a") is None
-    assert rows.notes == []
+    assert not rows.notes
     assert placed(["0", "0", "1"], "preview", rows, "a") == ["0", "0", "1"]
     assert placed([0, 0, 1], "undefined", rows, "a") is None
     assert len(rows.notes) == 2

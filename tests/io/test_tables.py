@@ -137,6 +137,7 @@ def test_points_that_slicer_calls_undefined_are_missing(tmp_path):
         ("name,x,y,z\na,1,,3\n", r"line 2: the position of 'a' is \['1', '', '3'\]; write three numbers, or none"),
         ("name,x,y,z\na,1,inf,3\n", "line 2: y of 'a' is 'inf'"),
         ("name,x,y,z\n,1,2,3\n", "line 2: a point has no name"),
+        ("name,x,y,z\na,1,-2e9,3\n", r"line 2: a number of 'a' is above 1e\+09; no image is that large"),
         ("name,x,y,z,frame\na,1,2,3,XYZ\n", "line 2: frame 'XYZ' is unknown"),
         ("name,r,a,s,frame\na,1,2,3,LPS\n", "line 2: frame LPS contradicts the columns r,a,s"),
         ("name,x,y,z,unit\na,1,2,3,cm\n", "line 2: unit 'cm' is unknown"),

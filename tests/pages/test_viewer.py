@@ -197,6 +197,14 @@ def test_points_outside_the_image_are_noted(oblique_scan):
     assert view_page(oblique_scan[0], [far], title="s")[1] == ["Outside the image: b."]
 
 
+def test_what_is_known_of_scan_and_points_stands_on_the_page_once(oblique_scan):
+    volume, truth = oblique_scan
+    marks = replace(truth, notes=("trained on <phantoms> alone",))
+    page, notes = view_page(replace(volume, notes=("read as LAS",)), [marks, marks], title="s")
+    assert notes == ["Note: read as LAS.", "Note: trained on <phantoms> alone."]
+    assert page.count('<p class="note">Note: trained on &lt;phantoms&gt; alone.</p>') == 1
+
+
 def test_the_prediction_is_the_one_that_says_confidences(oblique_scan, predicted):
     volume, truth = oblique_scan
     pages = [view_page(volume, pair, title="s")[0] for pair in ([truth, predicted], [predicted, truth])]

@@ -1,5 +1,7 @@
 """Preview: what stands on it, and that it can be read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,23 @@ def test_a_preview_says_what_is_sure_what_is_missing_and_what_lies_outside(volum
     assert "Reported missing (presence score): lost (0.04), gone" in said
     doubtful = [text.get_text() for text in figure.axes[0].texts if text.get_color() == DOUBT]
     assert doubtful == ["confidence 0.21   ±12.3 mm", "confidence 0.80   ±1.0 mm   outside the image"]
+
+
+def test_a_preview_says_what_is_known_about_all_points_in_the_colour_of_a_doubt(volume, film, words, assert_legible):
+    for image, marks in ((volume, marks_in(volume, 2)), (film, marks_in(film, 2))):
+        (figure,) = preview(image, replace(marks, notes=("trained on phantoms alone",)))
+        assert_legible(figure)
+        doubtful = [text.get_text() for text in figure.axes[0].texts if text.get_color() == DOUBT]
+        assert "Note: trained on phantoms alone" in doubtful
+
+
+def test_names_are_written_as_they_are(volume, words, tmp_path):
+    (figure,) = preview(volume, replace(marks_in(volume, 2), names=("$\\frac$", "a\x1b[2J\nb")), title="t\x07")
+    said = words(figure)
+    assert "$\\frac$" in said
+    assert r"a\x1b[2J\nb" in said
+    assert r"t\x07" in said
+    figure.savefig(tmp_path / "a.png")  # a sign that no font has would warn
 
 
 def test_a_preview_without_any_point_says_so(volume, film, words, assert_legible):
