@@ -11,7 +11,7 @@ from lmk3d.errors import InputError
 from lmk3d.io.dicom_archive import ENDINGS, hidden, members
 from lmk3d.io.dicom_frames import Entry, Frame, frames_of, naming, pydicom_dataset
 from lmk3d.io.dicom_kinds import kind_of, lacks_pixels
-from lmk3d.io.dicom_marks import MARKED, place_of
+from lmk3d.io.dicom_marks import MARKED, place_of, plain_text
 from lmk3d.io.dicom_radiograph import read_radiograph
 from lmk3d.io.dicom_split import split_frames
 from lmk3d.io.dicom_stack import stack_slices
@@ -92,9 +92,8 @@ class Series:
 
     def __str__(self) -> str:
         part = f" {self.part!r}" if self.part else ""
-        return (
-            f"{self.number or 'without number'} {self.description!r}{part} ({len(self.frames)} images, UID {self.uid})"
-        )
+        number, uid = plain_text(self.number) or "without number", plain_text(self.uid)
+        return f"{number} {self.description!r}{part} ({len(self.frames)} images, UID {uid})"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import find_images, read_image
-from lmk3d.io.dicom import dicom_files, entries_in, find_series, is_dicom, read_dicom
+from lmk3d.io.dicom import Series, dicom_files, entries_in, find_series, is_dicom, read_dicom
 from lmk3d.io.patients import patient_of
 
 pytest.importorskip("pydicom")
@@ -63,6 +63,10 @@ def test_series_is_chosen_by_uid_number_or_description(study, series):
 def test_series_that_is_not_there_is_refused_with_the_list(study):
     with pytest.raises(InputError, match=r"has no single series 'head'; choose one .*thorax"):
         read_image(study, series="head")
+
+
+def test_what_a_header_says_never_breaks_the_line():
+    assert str(Series("1.2\n3", "\x1b[2J4", "a\nb")) == r"?[2J4 'a\nb' (0 images, UID 1.2?3)"
 
 
 def test_one_file_stands_for_its_series_in_its_folder(study):
