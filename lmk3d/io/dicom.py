@@ -11,7 +11,7 @@ from lmk3d.errors import InputError
 from lmk3d.io.dicom_archive import ENDINGS, hidden, members
 from lmk3d.io.dicom_frames import Entry, Frame, frames_of, naming, pydicom_dataset
 from lmk3d.io.dicom_kinds import kind_of, lacks_pixels
-from lmk3d.io.dicom_marks import MARKED, place_of
+from lmk3d.io.dicom_marks import MARKED, place_of, plain_text
 from lmk3d.io.dicom_radiograph import read_radiograph
 from lmk3d.io.dicom_split import split_frames
 from lmk3d.io.dicom_stack import stack_slices
@@ -92,9 +92,8 @@ class Series:
 
     def __str__(self) -> str:
         part = f" {self.part!r}" if self.part else ""
-        return (
-            f"{self.number or 'without number'} {self.description!r}{part} ({len(self.frames)} images, UID {self.uid})"
-        )
+        number, uid = plain_text(self.number) or "without number", plain_text(self.uid)
+        return f"{number} {self.description!r}{part} ({len(self.frames)} images, UID {uid})"
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,14 @@ class Found:
     series: list[Series] = field(default_factory=list)
     damaged: dict[Entry, InputError] = field(default_factory=dict)
     others: dict[Entry, str] = field(default_factory=dict)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of damaged files beside a series."""
+        if not self.damaged:
+            return ()
+        names = [_short(entry) for entry in self.damaged]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return (f"{names[0]}{more} beside it cannot be read; if the scan lacks slices, these may be among them",)
 
     def check(self, path: Path) -> None:
         """See that there is a series, and nothing that cannot be read.
@@ -202,14 +209,11 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         if chosen.is_volume:
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; give none")
-            notes = tuple(
-                f"{_short(entry)} beside it cannot be read; if it is one of its slices, the scan is incomplete"
-                for entry in found.damaged
-            )
+            notes = found.notes()
             try:
                 return stack_slices(chosen.frames, path, notes=notes)
             except InputError as error:
-                raise InputError("; ".join([str(error), *notes[:1]])) from None
+                raise InputError("; ".join([str(error), *notes])) from None
         if any(frame.position is not None for frame in chosen.frames):
             raise InputError(f"{path}: series {chosen} mixes slices and images without a place; give the slices alone")
         frames = [frame for frame in chosen.frames if frame.entry.path == path] if single else chosen.frames

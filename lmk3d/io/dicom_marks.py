@@ -98,17 +98,17 @@ def marks_of(places: list[Any]) -> dict[str, str]:
             group = reduce(first_item, path[:-1], place)
             value = None if group is None else group.get(path[-1])
             if value is not None and value != "":
-                found.setdefault(path[-1], _text(value))
+                found.setdefault(path[-1], plain_text(value))
     return found
 
 
-def _text(value: Any) -> str:
+def plain_text(value: Any) -> str:
     """A value as a user can type it: no backslashes, no control characters, numbers without what rounding adds."""
     if isinstance(value, str):
         return "".join(one if one.isprintable() else "?" for one in value)
     if isinstance(value, (int, float)):
         return f"{float(value):.10g}"
-    return "/".join(_text(one) for one in value) if hasattr(value, "__iter__") else _text(str(value))
+    return "/".join(plain_text(one) for one in value) if hasattr(value, "__iter__") else plain_text(str(value))
 
 
 def differences(frames: Sequence[Frame]) -> str:

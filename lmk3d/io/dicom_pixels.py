@@ -35,11 +35,14 @@ _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
 _STDERR = 2
 # How lines of libjpeg and OpenJPEG begin, or what they name: GDCM tries decoders until one can read the data.
 _CHATTER = re.compile(
-    "(Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Inconsistent|Insufficient|Invalid|Missing|Not|Premature|"
-    "Requested|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong) |.*(JPEG|JFIF|Huffman|marker)"
+    "(Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Inconsistent|Insufficient|Invalid|Missing|Not|"
+    "Premature|Requested|read:|Scan|Sorry|Stream|Tile|Too|Unexpected|Unknown|Unsupported|Warning|Wrong) |"
+    ".*(JPEG|JFIF|Huffman|marker)"
 )
 # Those of them after which pixels are made up.
-_DAMAGE = re.compile("Corrupt JPEG data|Premature end of JPEG")
+_DAMAGE = re.compile(
+    "Corrupt JPEG data|Premature end of JPEG|Stream too short|Tile part length|Failed to|read: segment"
+)
 _PIXEL_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),

@@ -42,6 +42,10 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
         InputError: in one line, naming the file, what is wrong and what to do.
     """
     path = Path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: is no name in UTF-8, which outputs have; rename it") from None
     if spacing_mm is not None and not 0 < spacing_mm < float("inf"):
         raise InputError(f"argument spacing_mm is {spacing_mm}; it must be above 0")
     if not path.exists():
@@ -137,8 +141,8 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None 
     Volumes in a folder and its subfolders are one scan each (a pair .hdr/.img is its .hdr), and so are the folder's own
     pictures, which are taken for previews beside volumes and left out. DICOM files, also those in subfolders, are one
     scan a series: the folder that holds it alone stands for a series, else its first file. A damaged DICOM file, and a
-    link that leads nowhere, are scans of their own, which cannot be read. Hidden files are left out, and so is what DICOM
-    holds beside scans: segmentations, doses, reports, clips.
+    link that leads nowhere, are scans of their own, which cannot be read. Hidden files are left out, and so is what
+    DICOM holds beside scans: segmentations, doses, reports, clips.
 
     Args:
         inputs: files and folders; a file is taken as it is if it exists.
@@ -156,11 +160,6 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None 
         found.update(dict.fromkeys(_in_folder(path, series) if path.is_dir() else [image_files(path)[0]]))
     if not found:
         raise InputError("no images were given; name at least one file or folder")
-    for path in found:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{str(path)!a}: is no name in UTF-8, which outputs have; rename it") from None
     return _once_a_series(list(found), series)
 
 

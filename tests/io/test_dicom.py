@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import random
 import shutil
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from lmk3d.errors import InputError
-from lmk3d.io import read_image
-from lmk3d.io.dicom import dicom_files, entries_in, find_series, is_dicom, read_dicom
+from lmk3d.io import find_images, read_image
+from lmk3d.io.dicom import Series, dicom_files, entries_in, find_series, is_dicom, read_dicom
+from lmk3d.io.patients import patient_of
 
 pytest.importorskip("pydicom")
 
@@ -60,6 +63,10 @@ def test_series_is_chosen_by_uid_number_or_description(study, series):
 def test_series_that_is_not_there_is_refused_with_the_list(study):
     with pytest.raises(InputError, match=r"has no single series 'head'; choose one .*thorax"):
         read_image(study, series="head")
+
+
+def test_what_a_header_says_never_breaks_the_line():
+    assert str(Series("1.2\n3", "\x1b[2J4", "a\nb")) == r"?[2J4 'a\nb' (0 images, UID 1.2?3)"
 
 
 def test_one_file_stands_for_its_series_in_its_folder(study):
@@ -219,12 +226,14 @@ def test_damaged_file_beside_a_series_is_noted_when_one_file_is_given(study, wri
     (study / "thorax" / "9.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     volume = read_image(study / "thorax" / "1.dcm")
     assert volume.data.shape == (5, 4, 3)
-    assert volume.notes == ("9.dcm beside it cannot be read; if it is one of its slices, the scan is incomplete",)
+    assert volume.notes == ("9.dcm beside it cannot be read; if the scan lacks slices, these may be among them",)
     with pytest.raises(InputError, match=r"9\.dcm: is no DICOM file, or a damaged one"):
         read_image(study, series="thorax")
     (study / "thorax" / "1.dcm").write_bytes(b"")
     write_slice(study / "thorax" / "3.dcm", z=3, SeriesInstanceUID="1.2.2")
-    with pytest.raises(InputError, match=r"apart \(are some missing\?\); .*; 1\.dcm beside it cannot be read"):
+    with pytest.raises(
+        InputError, match=r"apart \(are some missing\?\); .*; 1\.dcm and 1 more beside it cannot be read"
+    ):
         read_image(study / "thorax" / "0.dcm")
 
 
@@ -266,3 +275,19 @@ def test_packed_data_on_a_mac_or_a_cd_is_read(tmp_path, write_slice):
     assert read_image(tmp_path).data.shape == (5, 4, 3)
     with pytest.raises(InputError, match=r"DICOMDIR: is a directory of other DICOM files"):
         read_image(tmp_path / "DICOMDIR")
+
+
+def test_damage_anywhere_raises_no_other_error(study):
+    path = study / "thorax" / "1.dcm"
+    whole, chance, readable = path.read_bytes(), random.Random(7), 0
+    for _ in range(120):
+        content = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 4])):
+            content[chance.randrange(128, len(content))] = chance.randrange(256)
+        path.write_bytes(content[: chance.choice([None, None, chance.randrange(len(content))])])
+        patient_of(path)
+        for read in (read_image, find_images, dicom_files):
+            with suppress(InputError):
+                read([path.parent] if read is find_images else path.parent)
+                readable += 1
+    assert 0 < readable < 360

@@ -127,9 +127,11 @@ def test_volumes_of_subfolders_are_scans_and_so_are_links_that_lead_nowhere(tmp_
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="there every name is Unicode")
 def test_a_name_that_is_not_utf_8_is_told(tmp_path):
-    touch(tmp_path / os.fsdecode(b"n\xf6n.nii.gz"))
+    path = tmp_path / os.fsdecode(b"n\xf6n.nii.gz")
+    touch(path, tmp_path / "whole.nii.gz")
+    assert find_images([tmp_path]) == sorted([path, tmp_path / "whole.nii.gz"])  # it does not stop the others
     with pytest.raises(InputError, match=r"n\\udcf6n\.nii\.gz': is no name in UTF-8"):
-        find_images([tmp_path])
+        read_image(path)
 
 
 def test_pictures_beside_volumes_are_previews_and_alone_are_films(tmp_path):
