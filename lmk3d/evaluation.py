@@ -15,6 +15,7 @@ from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name, case_points
+from lmk3d.io.findings import Finding, summed_up
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
@@ -112,10 +113,12 @@ class _Task:
         names = [case.name for case in cases]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
+        found = []
         for case in cases:  # a slip in the last file is told before the first case is predicted
-            case_points(case)
-            if case.second_points is not None:
-                case_points(case, second=True)
+            for second, path in enumerate(filter(None, (case.points, case.second_points))):
+                notes = case_points(case, second=bool(second)).notes
+                found += [Finding(f"{path}: {note}", self.section, case.name, str(path)) for note in notes]
+        say(*(f"note: {line}" for line in summed_up(found, len(cases))))
         if self.output is not None:
             _make_folder(self.output)
         return cases
