@@ -209,10 +209,11 @@ def evaluate_points(
         InputError: if a case has no file or one in another unit, or see ``evaluate``.
     """
     task = _Task(read_dataset(dataset_path).with_validation(), section, output, tuple(sdr_mm), limit_mm)
-    results, known = [], set(task.dataset.landmark_names)
+    results, found, known = [], [], set(task.dataset.landmark_names)
     for case in task.cases():
         path = _file_of(case, predictions)
         truth, points = case_points(case), read_points(path)
+        found += [Finding(f"{path}: {note}", section, case.name, str(path)) for note in points.notes]
         if truth.unit != points.unit:
             raise InputError(f"{path}: is in {points.unit}, but {case.points} in {truth.unit}; bring both to one unit")
         if len(points) and not known & set(points.names):
@@ -220,6 +221,7 @@ def evaluate_points(
                 f"{path}: names no landmark of the data set, but {_listed(points.names)}; rename its points"
             )
         results.append(_Compared(case, truth, points))
+    say(*(f"note: {line}" for line in summed_up(found, len(results))))
     return _summed_up(task, results, task.dataset.landmark_names, predictions.resolve().name)
 
 
