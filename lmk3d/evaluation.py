@@ -15,6 +15,7 @@ from lmk3d.components import read_config
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name, case_points
+from lmk3d.io.findings import Finding, summed_up
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
 from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
@@ -112,10 +113,12 @@ class _Task:
         names = [case.name for case in cases]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise InputError(f"data set {self.dataset.name!r}: several cases are called {_listed(twice)}; rename them")
+        found = []
         for case in cases:  # a slip in the last file is told before the first case is predicted
-            case_points(case)
-            if case.second_points is not None:
-                case_points(case, second=True)
+            for second, path in enumerate(filter(None, (case.points, case.second_points))):
+                notes = case_points(case, second=bool(second)).notes
+                found += [Finding(f"{path}: {note}", self.section, case.name, str(path)) for note in notes]
+        say(*(f"note: {line}" for line in summed_up(found, len(cases))))
         if self.output is not None:
             _make_folder(self.output)
         return cases
@@ -206,10 +209,11 @@ def evaluate_points(
         InputError: if a case has no file or one in another unit, or see ``evaluate``.
     """
     task = _Task(read_dataset(dataset_path).with_validation(), section, output, tuple(sdr_mm), limit_mm)
-    results, known = [], set(task.dataset.landmark_names)
+    results, found, known = [], [], set(task.dataset.landmark_names)
     for case in task.cases():
         path = _file_of(case, predictions)
         truth, points = case_points(case), read_points(path)
+        found += [Finding(f"{path}: {note}", section, case.name, str(path)) for note in points.notes]
         if truth.unit != points.unit:
             raise InputError(f"{path}: is in {points.unit}, but {case.points} in {truth.unit}; bring both to one unit")
         if len(points) and not known & set(points.names):
@@ -217,6 +221,7 @@ def evaluate_points(
                 f"{path}: names no landmark of the data set, but {_listed(points.names)}; rename its points"
             )
         results.append(_Compared(case, truth, points))
+    say(*(f"note: {line}" for line in summed_up(found, len(results))))
     return _summed_up(task, results, task.dataset.landmark_names, predictions.resolve().name)
 
 

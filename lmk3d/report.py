@@ -102,7 +102,7 @@ def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
         with path.open(encoding="utf-8", newline="") as file:
             for which, name, value in [*csv.reader(file)][1:]:
                 found.setdefault(which, {}).setdefault(plain_cell(name), []).append(float(value) if value else math.nan)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
     return {which: {name: np.array(values) for name, values in own.items()} for which, own in found.items()}
 

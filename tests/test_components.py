@@ -94,7 +94,7 @@ def test_a_configuration_is_read_from_either_place(tmp_path):
     ("content", "text"),
     [
         (None, "inference.json: no such file; give the folder of a bundle"),
-        ("{", "inference.json, line 1: is no valid JSON"),
+        ("{", "inference.json, line 1, column 2: is no valid JSON: ends too early"),
         ("[1, 2]", "inference.json: is no configuration; it must be an object of names and values"),
     ],
 )

@@ -10,6 +10,7 @@ from lmk3d.errors import InputError
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import MissingScore, Summary, compare, summarise
 from lmk3d.report import (
+    aligned,
     heading,
     read_errors,
     read_summary,
@@ -118,6 +119,16 @@ def test_another_file_is_no_summary(text, tmp_path):
     (tmp_path / "summary.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"summary\.json: is no summary of lmk3d evaluate"):
         read_summary(tmp_path / "summary.json")
+
+
+def test_names_that_a_spreadsheet_would_run_are_text_and_come_back(tmp_path):
+    write_errors({"result": {"=1+1": np.array([0.5])}}, tmp_path / "e.csv")
+    assert "result,'=1+1,0.5" in (tmp_path / "e.csv").read_text(encoding="utf-8")
+    assert list(read_errors(tmp_path / "e.csv")["result"]) == ["=1+1"]
+
+
+def test_cells_of_a_terminals_table_are_one_line_each():
+    assert aligned([["a\nb", "1"], ["c", "22"]]) == [r"a\nb   1", "c     22"]
 
 
 def test_errors_that_cannot_be_read_are_an_input_error(tmp_path):

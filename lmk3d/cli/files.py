@@ -16,27 +16,7 @@ __all__ = ["add_commands"]
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the shell."""
-    convert = subparsers.add_parser(
-        "convert",
-        help="convert files of points",
-        description="Convert a file of points; the endings say the formats: .mrk.json, .fcsv, .csv, .tsv, .txt, .json, "
-        ".dcm (DICOM structured report).",
-    )
-    convert.add_argument("source", type=Path, metavar="FROM", help="the file to read")
-    convert.add_argument("target", type=Path, metavar="TO", help="the file to write")
-    convert.add_argument(
-        "--frame",
-        type=str.upper,
-        choices=("RAS", "LPS"),
-        help="frame of a table or .json that does not say its own (default: RAS)",
-    )
-    convert.add_argument(
-        "--image", type=Path, metavar="DICOM", help="the images the points lie in; a structured report refers to them"
-    )
-    convert.add_argument("--series", metavar="UID", help="which series of --image, if it holds several")
-    convert.add_argument("--overwrite", action="store_true", help="replace TO if it exists (default: refuse to)")
-    convert.set_defaults(run=_convert)
-
+    _add_convert(subparsers)
     check = subparsers.add_parser(
         "check",
         help="find all problems of a data set",
@@ -60,10 +40,37 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     split.set_defaults(run=_split)
 
 
-def _convert(arguments: argparse.Namespace) -> int:
-    from lmk3d.io import read_points, refuse_existing, write_points
+def _add_convert(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    convert = subparsers.add_parser(
+        "convert",
+        help="convert files of points",
+        description="Convert a file of points; the endings say the formats: .mrk.json, .fcsv, .csv, .tsv, .txt, .json, "
+        ".dcm (DICOM structured report).",
+    )
+    convert.add_argument("source", type=Path, metavar="FROM", help="the file to read")
+    convert.add_argument("target", type=Path, metavar="TO", help="the file to write")
+    convert.add_argument(
+        "--frame",
+        type=str.upper,
+        choices=("RAS", "LPS"),
+        help="frame of a table or .json that does not say its own (default: RAS)",
+    )
+    convert.add_argument(
+        "--image",
+        type=Path,
+        metavar="IMAGE",
+        help="the image the points lie in: a table of column,row needs it, and a structured report its DICOM images",
+    )
+    convert.add_argument("--series", metavar="UID", help="which series of --image, if it holds several")
+    convert.add_argument("--overwrite", action="store_true", help="replace TO if it exists (default: refuse to)")
+    convert.set_defaults(run=_convert)
 
-    landmarks = read_points(arguments.source, frame=arguments.frame)
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from lmk3d.io import read_image, read_points, refuse_existing, write_points
+
+    image = None if arguments.image is None else lambda: read_image(arguments.image, series=arguments.series)
+    landmarks = read_points(arguments.source, frame=arguments.frame, image=image)
     refuse_existing([arguments.target], overwrite=arguments.overwrite)
     write_points(landmarks, arguments.target, image=arguments.image, series=arguments.series)
     missing = len(landmarks) - int(landmarks.present.sum())

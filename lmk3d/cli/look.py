@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import positive
 from lmk3d.errors import InputError
-from lmk3d.terminal import say
+from lmk3d.terminal import printable, say
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,7 @@ def _view(arguments: argparse.Namespace) -> int:
 
     volume = read_image(arguments.scan, series=arguments.series, spacing_mm=arguments.spacing)
     points = [read_points(path, image=lambda: volume) for path in arguments.points]
-    page, notes = view_page(volume, points, title=arguments.scan.resolve().name)
+    page, notes = view_page(volume, points, title=printable(arguments.scan.resolve().name))
     for note in notes:
         say(note)
     if arguments.output is not None:

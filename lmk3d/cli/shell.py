@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], *, debug: bool) -> int:
     parser, commands = _parsers()
+    if any("\0" in word for word in words):
+        raise InputError("an argument has a NUL character, which no file's name has; remove it")
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise InputError(f"unknown command {words[0]!r}{nearest(words[0], commands)}; lmk3d --help lists the commands")
     try:

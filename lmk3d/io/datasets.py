@@ -93,7 +93,8 @@ class Dataset:
         if self.sections.get("validation") or len(patients) < 2:
             return self
         kept = [marked[row] for rows in patients[9::10] or patients[-1:] for row in rows]
-        rest = [case for case in training if case not in kept]
+        held = set(kept)
+        rest = [case for case in training if case not in held]
         return replace(self, sections={**self.sections, "training": rest, "validation": kept})
 
 

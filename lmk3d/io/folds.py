@@ -37,8 +37,9 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     read_dataset(source)
     content = read_json(source)
     cases = [*content.get("training", []), *content.get("validation", [])]
-    marked = [case for case in cases if case.get("points")]
-    patients = by_patient([case.get("patient") for case in marked])
+    keys = [json.dumps(case, sort_keys=True) for case in cases]  # an entry that stands twice is held out twice
+    marked = [row for row, case in enumerate(cases) if case.get("points")]
+    patients = by_patient([cases[row].get("patient") for row in marked])
     if not 2 <= count <= len(patients):
         advice = f"choose from 2 to {len(patients)}" if len(patients) > 1 else "at least two are needed"
         raise InputError(f"{source}: has {len(patients)} patients with points, not enough for {count} folds; {advice}")
@@ -50,9 +51,10 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
     for start, target in enumerate(targets):
         kept = [marked[row] for rows in patients[start::count] for row in rows]
+        held = {keys[row] for row in kept}
         sections = {
-            "training": [case for case in cases if case not in kept],
-            "validation": kept,
+            "training": [case for case, key in zip(cases, keys, strict=True) if key not in held],
+            "validation": [cases[row] for row in kept],
             "test": content.get("test", []),
         }
         fold = {

@@ -67,7 +67,9 @@ class PointRows:
         Raises:
             InputError: if the name is empty, the point is not three numbers, or the confidence is not in [0, 1].
         """
-        if not isinstance(name, str) or not name.strip():
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"{where}: the name of a point is {brief(name)}; write a text")
+        if name is None or not name.strip():
             raise InputError(f"{where}: a point has no name; give each point one")
         if "\0" in name:
             raise InputError(f"{where}: the name {brief(name)} has a NUL character; remove it")

@@ -63,6 +63,8 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: if it cannot be opened or is no text.
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: has a NUL character, which no file's name has; correct the path")
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for, a device has no end
         raise InputError(f"{path}: is a pipe or a device, no file; give a file")
     try:

@@ -121,9 +121,12 @@ def _worst_points(path: Path) -> list[dict[str, str]]:
                 {key.removesuffix("_mm").removesuffix("_px"): plain_cell(text) for key, text in row.items()}
                 for row in csv.DictReader(file)
             ]
+        for row in rows:
+            for key in ("error", "confidence", "expected_error"):
+                float(row[key] or "nan")
         missed = [row for row in rows if row["status"] == "missed"]
         found = sorted((row for row in rows if row["status"] == "found"), key=lambda row: -float(row["error"]))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
     return [*missed, *found][:_WORST]
 

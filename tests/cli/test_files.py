@@ -38,9 +38,53 @@ def test_convert_reads_a_table_in_the_frame_it_is_told(tmp_path, capsys):
     assert_allclose(read_points(tmp_path / "b.json")["apex"], [[-1, -2, 3]])
 
 
+def test_convert_notes_what_is_doubtful(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("name,x,y,z\napex,1,2,3\n", encoding="utf-8")
+    assert main(["convert", str(tmp_path / "a.csv"), str(tmp_path / "b.json")]) == 0
+    note, wrote = capsys.readouterr().out.splitlines()
+    assert note == "note: the table does not say its frame, RAS is assumed; add a column frame with RAS or LPS"
+    assert wrote.endswith("b.json: 1 points")
+
+
+def test_convert_reads_pixels_with_their_image(tmp_path, capsys, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save("film.png")
+    (tmp_path / "a.csv").write_text("name,column,row\nsella,12,3.5\n", encoding="utf-8")
+    assert main(["convert", "a.csv", "b.json", "--image", "film.png"]) == 0
+    found = read_points("b.json")
+    assert found.unit == "px"
+    assert found.points_mm.tolist() == [[-12, -3.5, 0]]
+    assert main(["convert", "a.csv", "c.json"]) == 2
+    assert "pixel indices need their image; name both in a data set, give --image" in capsys.readouterr().err
+
+
+def test_names_and_paths_cannot_command_the_terminal(tmp_path, capsys, bright_volume, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image(bright_volume, "s\x1b[31m\n.nii")
+    write_points(Landmarks(("a\x1b[2J", "=b"), [[-8, 24, 36], [-6, 22, 32]]), "p\x1b]0;x\x07.json")
+    names = ["a\x1b[2J", "=b", "c\x9b"]
+    content = {
+        "name": "n\x1b[m",
+        "landmarks": names,
+        "training": [{"image": "s\x1b[31m\n.nii", "points": "p\x1b]0;x\x07.json"}],
+    }
+    (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
+    assert main(["check", "d.json"]) == 2
+    assert main(["convert", "p\x1b]0;x\x07.json", "q\x1b.csv"]) == 0
+    assert main(["convert", "none\x1b[0m.json", "q.csv"]) == 2
+    assert main(["convert", "--fr\x1bame", "q.csv"]) == 2
+    out, err = capsys.readouterr()
+    assert not {*"\x1b\x9b\x07"} & {*out, *err}
+    assert "training has no point of c\\x9b" in out
+    assert r"wrote q\x1b.csv: 2 points" in out
+    assert r"none\x1b[0m.json: no such file" in err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["a\0b.csv", "b.csv"], "an argument has a NUL character"),
         (["nowhere.csv", "b.csv"], "nowhere.csv: no such file"),
         (["points.fcsv", "b.xyz"], "b.xyz: is no file of points"),
         (["points.fcsv", "none/b.csv"], "none"),

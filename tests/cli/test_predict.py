@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +33,29 @@ def test_predict_writes_markups_into_the_current_folder_and_a_table(scan, capsys
     assert "absent     missing      -      -        0.10            -" in out
     assert "wrote scan.mrk.json, scan.manifest.json" in out
     assert len(read_points(tmp_path / "scan.mrk.json")["brightest"]) == 1
+
+
+def test_what_a_bundle_says_of_itself_is_told_once_and_written_with_the_points(scan, capsys, tmp_path, monkeypatch):
+    detect = sys.modules["lmk3d.inference"].LandmarkDetector.detect
+    told = "trained on phantoms alone"
+    monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "notes", (told,))
+    monkeypatch.setattr(
+        sys.modules["lmk3d.inference"].LandmarkDetector,
+        "detect",
+        lambda self, volume: replace(detect(self, volume), notes=self.notes),
+    )
+    shutil.copy(scan, tmp_path / "again.nii.gz")
+    words = ["predict", "scan.nii.gz", "again.nii.gz", "--device", "cpu", "--format", "mrk.json,fcsv,json"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.count(f"note: {told}\n") == 1
+    assert main([*words[:2], "--device", "cpu", "--output", "one"]) == 0
+    assert capsys.readouterr().out.count(f"note: {told}\n") == 1
+    for name in ("scan", "again"):
+        manifest = json.loads((tmp_path / f"{name}.manifest.json").read_text(encoding="utf-8"))
+        assert manifest["bundle"]["notes"] == [told]
+        assert all(
+            read_points(tmp_path / f"{name}.{ending}").notes == (told,) for ending in ("mrk.json", "fcsv", "json")
+        )
 
 
 def test_predict_again_says_that_it_is_done_and_replaces_only_when_told_to(scan, capsys):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from lmk3d.errors import InputError
-from lmk3d.io import Case, read_dataset
+from lmk3d.io import Case, check_dataset, read_dataset
 from lmk3d.io.datasets import bare_name
 
 CONTENT = {
@@ -151,3 +152,40 @@ def test_names_with_several_points_are_landmarks(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({**content, "several": ["x"]}), encoding="utf-8")
     with pytest.raises(InputError, match="several names 'x', which is no landmark"):
         read_dataset(tmp_path / "dataset.json")
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    10**400,
+    1e308,
+    float("nan"),
+    "",
+    "a",
+    "\ud800",
+    "\0",
+    "x" * 5000,
+    [],
+    {},
+    [["a"]],
+    ["a", "a"],
+    {"a": 1},
+]
+
+
+def test_whatever_stands_in_a_data_sets_file_is_a_fault_and_no_other_error(tmp_path):
+    whole = {
+        "name": "n", "landmarks": ["a", "b", "c"], "pairs": [["a", "b"]], "one_sided": ["c"], "several": ["c"],
+        "structures": {"s": ["a", "b", "c"]}, "spacing_mm": 1.0, "description": "d",
+        "training": [{"image": "v.nii", "points": "p.csv", "second_points": "q.csv", "name": "one", "series": "1",
+                      "patient": "x", "spacing_mm": 0.5}],
+    }  # fmt: skip
+    path, refused = tmp_path / "set.json", 0
+    for key, odd in product(whole, ODD):
+        path.write_text(json.dumps(whole | {key: odd}), encoding="utf-8")
+        refused += bool(check_dataset(path).problems)
+    for key, odd in product(whole["training"][0], ODD):
+        path.write_text(json.dumps(whole | {"training": [whole["training"][0] | {key: odd}]}), encoding="utf-8")
+        refused += bool(check_dataset(path).problems)
+    assert refused == 16 * len(ODD)  # no such image at the least

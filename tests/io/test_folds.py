@@ -99,3 +99,12 @@ def test_a_folder_that_cannot_be_made_is_told(source, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="folds: cannot be made"):
         write_folds(source, tmp_path / "file" / "folds", 3)
+
+
+def test_an_entry_that_stands_twice_is_never_trained_on_and_held_out_at_once(tmp_path):
+    cases = [{"image": f"{name}.nii", "points": f"{name}.csv"} for name in "abcdab"]
+    (tmp_path / "set.json").write_text(json.dumps({"landmarks": ["n"], "training": cases}), encoding="utf-8")
+    for path in write_folds(tmp_path / "set.json", tmp_path / "folds", 3):
+        fold = json.loads(path.read_text(encoding="utf-8"))
+        training, validation = ({case["image"] for case in fold[section]} for section in ("training", "validation"))
+        assert not training & validation

@@ -147,7 +147,10 @@ def test_descriptions_by_others_do_no_harm(tmp_path):
         ({"markups": [3]}, "markup 1: is no object"),
         ({"markups": [{"controlPoints": 3}]}, "markup 1: controlPoints is no list"),
         ({"markups": [{"controlPoints": [3]}]}, "markup 1, control point 1: is no object"),
-        ({"markups": [{"controlPoints": [POINT, {"label": 3}]}]}, "markup 1, control point 2: a point has no name"),
+        (
+            {"markups": [{"controlPoints": [POINT, {"label": 3}]}]},
+            "markup 1, control point 2: the name of a point is 3",
+        ),
         ({"markups": [{"controlPoints": [POINT | {"positionStatus": "set"}]}]}, "positionStatus 'set' is unknown"),
         ({"markups": [{"controlPoints": [POINT | {"position": {}}]}]}, "control point 1: the position of 'a' is {}"),
         (

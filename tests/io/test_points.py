@@ -92,3 +92,52 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         write_points(Landmarks(("a\nb",), [[1, 2, 3]]), path)
     assert path.read_text(encoding="utf-8") == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.fcsv"]
+
+
+PIECES = [
+    b"",
+    b"\0",
+    b"\x1b[2J",
+    b"\xff",
+    b",",
+    b'"',
+    b"\n",
+    b"nan",
+    b"1e999",
+    b"9" * 400,
+    b"[" * 3000,
+    b"null",
+    b"\\ud800",
+    b"=",
+]
+
+
+def damaged(content, generator):
+    """The bytes with one to four places changed, cut out, doubled, or with a piece put in."""
+    for _ in range(generator.integers(1, 5)):
+        at, length = generator.integers(len(content) + 1), generator.integers(1, 20)
+        put = generator.choice(len(PIECES) + 2)
+        piece = PIECES[put] if put < len(PIECES) else content[at : at + length] * (put - len(PIECES) + 1)
+        content = content[:at] + piece + content[at + generator.integers(length) :]
+    return content
+
+
+@pytest.mark.parametrize("ending", POINT_FORMATS)
+def test_a_damaged_file_is_refused_in_one_error_or_comes_back_as_it_was_read(tmp_path, ending):
+    points = [[1, 2, 3.5], [np.nan] * 3, [-7, 0, 1e-3]]
+    write_points(Landmarks(("sella", "a_é", "L 1"), points, [0.5, 0.1, np.nan], notes=("n",)), tmp_path / f"a{ending}")
+    whole, generator = (tmp_path / f"a{ending}").read_bytes(), np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(300):
+        (tmp_path / f"b{ending}").write_bytes(damaged(whole, generator))
+        try:
+            landmarks = read_points(tmp_path / f"b{ending}")
+        except InputError:
+            outcomes.add("refused")
+            continue
+        outcomes.add("read")
+        write_points(landmarks, tmp_path / "c.json")
+        back = read_points(tmp_path / "c.json")
+        assert back.names == landmarks.names
+        np.testing.assert_array_equal(back.points_mm, landmarks.points_mm)
+    assert outcomes == {"refused", "read"}

@@ -51,7 +51,10 @@ def test_folders_that_hold_nothing_or_the_same_twice_are_refused(results, traine
     [
         ("summary.json", "{}"),
         ("errors.csv", "set,landmark,error_mm\nresult,a,far\n"),
+        ("errors.csv", "set,landmark,error_mm\nresult," + "a" * 200_000 + ",1\n"),
         ("points.csv", "a,b\n1,2\n"),
+        ("points.csv", "case,landmark,status,error_mm,confidence,expected_error_mm\na,b,found,1,0.nan9,\n"),
+        ("points.csv", "case\n" + "a" * 200_000 + "\n"),
     ],
 )
 def test_damaged_files_are_named(name, text, results, tmp_path):
