@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from lmk3d.errors import InputError
 
-__all__ = ["begun_with", "find_device", "load_weights", "quick_bfloat16"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ERROR_RATIO", "begun_with", "find_device", "load_weights", "modest_networks", "quick_bfloat16"]
+
+ERROR_RATIO = "error_ratio"
+"""The one number of a checkpoint that may be NaN: no validation has said how large errors are to be expected."""
+
+_NEVER_CALIBRATED = 3.0  # what earlier versions kept there until a validation had said it
+_MOST_BYTES, _MOST_TENSORS = 2**29, 50_000  # of a network; the largest here has a tenth of either
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -19,6 +35,29 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 def quick_bfloat16(device: torch.device) -> bool:
     """Whether a training there is quicker in bfloat16: on processors that compute in it; a GPU has ``amp`` instead."""
     return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+@contextmanager
+def modest_networks() -> Iterator[None]:
+    """Within the block a network of more than half a gigabyte of weights is refused before its memory is touched.
+
+    Raises:
+        InputError: as soon as one parameter, or one tensor, too many is made.
+    """
+    made = [0, 0]
+
+    def weigh(_module: torch.nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        if tensor is not None:
+            made[0], made[1] = made[0] + tensor.nbytes, made[1] + 1
+            if made[0] > _MOST_BYTES or made[1] > _MOST_TENSORS:
+                raise InputError(f"the network is too large at {name!r}; no bundle has half a gigabyte of weights")
+
+    hooks = [register_module_parameter_registration_hook(weigh), register_module_buffer_registration_hook(weigh)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -33,6 +72,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name from a checkpoint."""
     try:
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickles that are refused anyway
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,19 +85,50 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         reason = "holds pickled code, which is never run" if code else "is corrupt, or no checkpoint at all"
         raise InputError(f"{path}: {reason}; give a checkpoint of tensors, as training writes it") from error
     state = state.get("network", state) if isinstance(state, dict) else {"": state}
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
+    if not isinstance(state, dict) or not all(_is_plain(name, value) for name, value in state.items()):
         raise InputError(f"{path}: holds no weights; give a checkpoint as training writes it")
-    if not all(bool(value.isfinite().all()) for value in state.values()):
-        raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
     return state
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse what unpacks to more than the file holds: what training writes is never packed."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if not path.is_file() or size > 2 * _MOST_BYTES:
+            raise ValueError("no file, or too large")
+        if file.read(1) == b"\x80":
+            raise ValueError("a bare pickle, with GLOBAL names in it")
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    if any(one.compress_type != zipfile.ZIP_STORED for one in members) or sum(one.file_size for one in members) > size:
+        raise ValueError("a packed archive")
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether this is a name with an ordinary tensor: not sparse or quantized, and not without its numbers."""
+    if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return False
+    tensor = cast("torch.Tensor", value)
+    return tensor.layout is torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+
+
 def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    unfit = f"{path}: does not fit the network of its bundle's configuration"
+    own = network.state_dict()
+    for name, value in state.items():
+        wanted = own.get(name, value)
+        if (value.shape, value.dtype) != (wanted.shape, wanted.dtype):
+            kinds = [f"{str(one.dtype).removeprefix('torch.')} {list(one.shape)}" for one in (value, wanted)]
+            raise InputError(f"{unfit}: {name[:80]} is {kinds[0]}, the network's {kinds[1]}")
+        if name in own and name != ERROR_RATIO and not bool(value.isfinite().all()):
+            raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
+    if ERROR_RATIO in own and ERROR_RATIO in state and float(state[ERROR_RATIO]) in (_NEVER_CALIBRATED, math.inf):
+        state = {**state, ERROR_RATIO: torch.full_like(state[ERROR_RATIO], math.nan)}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
-        raise InputError(f"{path}: does not fit the network of its bundle's configuration: {reason[:200]}") from error
+        raise InputError(f"{unfit}: {reason[:200]}") from error
 
 
 def begun_with(network: Network, weights: str) -> Network:

@@ -1,12 +1,15 @@
 """Weights from files and devices; what is wrong with a checkpoint is tested with the bundle in test_inference."""
 
+import zipfile
+
 import pytest
 import torch
 from torch import nn
 
+from lmk3d.components import default_bundle
 from lmk3d.errors import InputError
 from lmk3d.networks import Cascade
-from lmk3d.weights import begun_with, find_device, load_weights, quick_bfloat16
+from lmk3d.weights import begun_with, find_device, load_weights, modest_networks, quick_bfloat16
 
 
 def test_a_folder_in_place_of_weights_is_named(tmp_path):
@@ -23,6 +26,80 @@ def test_a_training_may_begin_with_the_weights_of_another(tmp_path):
     assert torch.equal(new.weight, old.weight)
     with pytest.raises(InputError, match=r"none\.pt: no such file"):
         begun_with(new, str(tmp_path / "none.pt"))
+
+
+@pytest.mark.parametrize("stored", [3.0, float("nan"), float("inf")])  # 3: what earlier versions began with
+def test_a_network_that_no_validation_has_calibrated_expects_no_error(tmp_path, stored):
+    network = Cascade(nn.Conv3d(1, 2, 1), [], num_landmarks=2)
+    state = network.state_dict() | {"error_ratio": torch.tensor(stored, dtype=torch.float64)}
+    torch.save(state, tmp_path / "model.pt")
+    network.error_ratio.fill_(1.0)
+    load_weights(network, tmp_path / "model.pt")
+    assert torch.isnan(network.error_ratio)
+    torch.save(state | {"error_ratio": torch.tensor(2.5, dtype=torch.float64)}, tmp_path / "model.pt")
+    load_weights(network, tmp_path / "model.pt")
+    assert float(network.error_ratio) == 2.5
+
+
+def test_the_shipped_weights_are_calibrated():
+    state = torch.load(default_bundle("cascade") / "models" / "model.pt", weights_only=True)
+    assert 0 < float(state["error_ratio"]) < 20
+    assert float(state["error_ratio"]) != 3.0
+
+
+def sparse(value):
+    return value.to_sparse()
+
+
+def quantized(value):
+    return torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning", "ignore:.*quantiz:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda value: None, "holds no weights"),
+        (lambda value: 3.0, "holds no weights"),
+        (sparse, "holds no weights"),
+        (quantized, "holds no weights"),
+        (lambda value: value.to("meta"), "holds no weights"),
+        (torch.Tensor.half, r"weight is float16 \[2, 2\], the network's float32 \[2, 2\]"),
+        (torch.Tensor.long, "weight is int64"),
+        (lambda value: value.to(torch.complex64), "weight is complex64"),
+        (lambda value: value[:, :1], r"weight is float32 \[2, 1\], the network's float32 \[2, 2\]"),
+        (lambda value: torch.zeros(1).expand(100_000, 1_000_000), r"float32 \[100000, 1000000\]"),
+        (lambda value: value * float("nan"), "NaN or infinite"),
+        (lambda value: value / 0, "NaN or infinite"),
+    ],
+)
+def test_damaged_weights_are_refused_in_one_line(tmp_path, spoil, text):
+    network = nn.Linear(2, 2)
+    state = network.state_dict()
+    torch.save({**state, "weight": spoil(state["weight"])}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=text) as raised:
+        load_weights(network, tmp_path / "model.pt")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_not_read(tmp_path):
+    torch.save({"weight": torch.zeros(5_000_000)}, tmp_path / "large.pt")
+    with zipfile.ZipFile(tmp_path / "large.pt") as plain, zipfile.ZipFile(tmp_path / "model.pt", "w") as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "model.pt").stat().st_size < 100_000
+    with pytest.raises(InputError, match="is corrupt, or no checkpoint at all"):
+        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+def test_a_network_too_large_for_any_bundle_is_refused_before_it_takes_memory():
+    with modest_networks():
+        assert nn.Linear(3, 3).weight.shape == (3, 3)
+        with pytest.raises(InputError, match="the network is too large at 'weight'"):
+            nn.Linear(2**14, 2**14)
+    with modest_networks(), pytest.raises(InputError, match="the network is too large"):
+        nn.ModuleList(nn.Linear(1, 1) for _ in range(10**9))
+    assert nn.Linear(3, 3).weight.shape == (3, 3)
 
 
 @pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
