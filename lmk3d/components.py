@@ -34,6 +34,7 @@ _ROOTS = {
     "network",
 }
 _ROOTS |= {"bundle_root", "ckpt_dir", "device", "network_def", "inferer", "preprocessing", "postprocessing", "detector"}
+_ROOTS |= {"image", "output_dir", "dataloader", "evaluator", "handlers"}
 # Keys of a component that are MONAI's and no arguments.
 _RESERVED = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"}
 # Where the components are that a bundle's files may name; nothing else is built of what a file says.

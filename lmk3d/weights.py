@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
+    register_module_forward_pre_hook,
     register_module_parameter_registration_hook,
 )
 
@@ -21,12 +22,14 @@ from lmk3d.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ERROR_RATIO", "begun_with", "find_device", "load_weights", "modest_networks", "quick_bfloat16"]
+__all__ = ["ERROR_RATIO", "begun_with", "find_device", "load_weights", "modest_maps", "modest_networks", "quick_bfloat16"]
 
 ERROR_RATIO = "error_ratio"
 """The one number of a checkpoint that may be NaN: no validation has said how large errors are to be expected."""
 
 _NEVER_CALIBRATED = 3.0  # what earlier versions kept there until a validation had said it
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_MOST_MAP_BYTES = 2**27
 _MOST_BYTES, _MOST_TENSORS = 2**29, 50_000  # of a network; the largest here has a tenth of either
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -58,6 +61,27 @@ def modest_networks() -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def modest_maps() -> Iterator[None]:
+    """Within the block a network whose maps would take more than 128 MB in one layer is refused before they do.
+
+    Raises:
+        InputError: at the first convolution of that size.
+    """
+
+    def weigh(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if hasattr(module, "out_channels") and hasattr(module, "stride"):
+            grown = math.prod(module.stride) if getattr(module, "transposed", False) else 1
+            if 4 * module.out_channels * inputs[0][:, :1].numel() * grown > _MOST_MAP_BYTES:
+                raise InputError("its maps take more memory than those of any network here")
+
+    hook = register_module_forward_pre_hook(weigh)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -117,10 +141,11 @@ def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) 
     own = network.state_dict()
     for name, value in state.items():
         wanted = own.get(name, value)
-        if (value.shape, value.dtype) != (wanted.shape, wanted.dtype):
+        kept_half = {value.dtype, wanted.dtype} <= _FLOATS  # as shipped weights are, to be small
+        if value.shape != wanted.shape or not (kept_half or value.dtype == wanted.dtype):
             kinds = [f"{str(one.dtype).removeprefix('torch.')} {list(one.shape)}" for one in (value, wanted)]
             raise InputError(f"{unfit}: {name[:80]} is {kinds[0]}, the network's {kinds[1]}")
-        if name in own and name != ERROR_RATIO and not bool(value.isfinite().all()):
+        if name in own and name != ERROR_RATIO and not bool(value.to(wanted.dtype).isfinite().all()):
             raise InputError(f"{path}: holds weights that are NaN or infinite; its training has failed, train again")
     if ERROR_RATIO in own and ERROR_RATIO in state and float(state[ERROR_RATIO]) in (_NEVER_CALIBRATED, math.inf):
         state = {**state, ERROR_RATIO: torch.full_like(state[ERROR_RATIO], math.nan)}

@@ -64,8 +64,9 @@ def quantized(value):
         (sparse, "holds no weights"),
         (quantized, "holds no weights"),
         (lambda value: value.to("meta"), "holds no weights"),
-        (torch.Tensor.half, r"weight is float16 \[2, 2\], the network's float32 \[2, 2\]"),
-        (torch.Tensor.long, "weight is int64"),
+        (torch.Tensor.long, r"weight is int64 \[2, 2\], the network's float32 \[2, 2\]"),
+        (torch.Tensor.bool, "weight is bool"),
+        (lambda value: 1e300 * value.double(), "NaN or infinite"),
         (lambda value: value.to(torch.complex64), "weight is complex64"),
         (lambda value: value[:, :1], r"weight is float32 \[2, 1\], the network's float32 \[2, 2\]"),
         (lambda value: torch.zeros(1).expand(100_000, 1_000_000), r"float32 \[100000, 1000000\]"),
@@ -80,6 +81,14 @@ def test_damaged_weights_are_refused_in_one_line(tmp_path, spoil, text):
     with pytest.raises(InputError, match=text) as raised:
         load_weights(network, tmp_path / "model.pt")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_kept_in_another_precision_are_taken(tmp_path, dtype):
+    network = nn.Linear(2, 2)
+    torch.save({"weight": torch.eye(2, dtype=dtype), "bias": torch.ones(2, dtype=dtype)}, tmp_path / "model.pt")
+    load_weights(network, tmp_path / "model.pt")
+    assert torch.equal(network.weight.data, torch.eye(2))
 
 
 def test_an_archive_that_unpacks_to_more_than_it_holds_is_not_read(tmp_path):

@@ -21,15 +21,56 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
-# MONAI's way to predict: `monai.bundle run --config_file inference.json --image scan.nii.gz`, with the shell behind it.
+# MONAI's way to predict, `monai.bundle run --config_file inference.json --image scan.nii.gz`, and that of MONAI Label's
+# monaibundle app. The entries of _detector stand behind these; `lmk3d predict` reads those alone.
 _INFERENCE: Config = {
-    "imports": ["$import sys", "$import lmk3d", "$import lmk3d.cli", "$import lmk3d.training"],
+    "imports": [
+        "$import pathlib",
+        "$import torch",
+        "$import lmk3d",
+        "$import lmk3d.label.stock",
+        "$import lmk3d.training",
+        "$import lmk3d.weights",
+    ],
     "bundle_root": "$lmk3d.training.bundle_root()",
     "image": "",
     "output_dir": ".",
-    "device": "auto",
-    "predict": ["predict", "@image", "--bundle", "@bundle_root", "--output", "@output_dir", "--device", "@device"],
-    "run": ["$sys.exit(lmk3d.cli.main(@predict))"],
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "preprocessing": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "LoadImaged", "keys": "image", "reader": "ITKReader"},
+            {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            {"_target_": "lmk3d.label.stock.CheckReadingd", "keys": "image"},
+        ],
+    },
+    "inferer": {"_target_": "lmk3d.label.stock.LandmarkInferer", "detector": "@detector"},
+    "postprocessing": {
+        "_target_": "Compose",
+        "transforms": [{"_target_": "lmk3d.label.stock.LandmarksToLabelMapd", "keys": "pred", "names": "@names"}],
+    },
+    "network": "$@network_def.to(@device)",
+    "dataset": {
+        "_target_": "Dataset",
+        "data": "$lmk3d.label.stock.image_list(@image)",
+        "transform": "@preprocessing",
+    },
+    "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+    "handlers": [{"_target_": "lmk3d.label.stock.SavePoints", "output_dir": "@output_dir"}],
+    "evaluator": {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": "@inferer",
+        "postprocessing": "@postprocessing",
+        "val_handlers": "@handlers",
+    },
+    "run": [
+        "$lmk3d.weights.load_weights(@network, pathlib.Path(@bundle_root) / 'models' / 'model.pt')",
+        "$@evaluator.run()",
+    ],
+    "evaluating": ["$@run"],
 }
 
 _EVALUATE: Config = {

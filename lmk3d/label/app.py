@@ -21,14 +21,13 @@ from lmk3d.components import build, read_config
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
+from lmk3d.io.markups import markups_of
 from lmk3d.label.labelmap import label_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monailabel.interfaces.datastore import Datastore
-
-    from lmk3d.landmarks import Landmarks
 
 __all__ = ["ExpectedError", "LandmarkApp", "LandmarkInfer", "LandmarkTrain", "LargestError"]
 
@@ -134,8 +133,6 @@ class LandmarkInfer(InferTask):
             landmarks = self.bundle.detector()[0].detect(volume)
         except InputError as error:
             raise HTTPException(400, str(error)) from error
-        with tempfile.TemporaryDirectory() as folder:
-            markups = self._markups(landmarks, Path(folder) / "points.mrk.json")
         balls, labels = label_map(landmarks, volume.grid)
         with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:  # MONAI Label removes it
             path = Path(file.name)
@@ -143,12 +140,7 @@ class LandmarkInfer(InferTask):
         if image.parent == self.images:
             with atomic_path(self.images / "labels" / "original" / f"{_case(image)}.mrk.json") as temporary:
                 write_points(landmarks, temporary)
-        return str(path), {**markups, "label_names": labels}
-
-    def _markups(self, landmarks: Landmarks, path: Path) -> Answer:
-        write_points(landmarks, path)
-        content: Answer = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return str(path), {**markups_of(landmarks), "label_names": labels}
 
 
 class LandmarkTrain(TrainTask):
