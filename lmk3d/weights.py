@@ -35,9 +35,9 @@ _MOST_BYTES, _MOST_TENSORS = 2**29, 50_000  # of a network; the largest here has
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-def quick_bfloat16(device: torch.device) -> bool:
+def quick_bfloat16(device: torch.device | str) -> bool:
     """Whether a training there is quicker in bfloat16: on processors that compute in it; a GPU has ``amp`` instead."""
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return torch.device(device).type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 @contextmanager

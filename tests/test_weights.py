@@ -147,6 +147,6 @@ def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):
 @pytest.mark.parametrize(("device", "quick"), [("cpu", True), ("cuda", False)])
 def test_half_precision_is_for_processors_that_compute_in_it(monkeypatch, device, quick):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert quick_bfloat16(torch.device(device)) is quick
+    assert quick_bfloat16(torch.device(device)) is quick_bfloat16(device) is quick
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert quick_bfloat16(torch.device(device)) is False

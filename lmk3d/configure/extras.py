@@ -36,7 +36,7 @@ def multi_gpu(train: Config) -> Config:
         f"{part}#handlers#{row}#_disabled_": "$int(os.environ['RANK']) > 0"
         for part in ("train", "validate")
         for row, handler in enumerate(train[part]["handlers"])
-        if isinstance(handler, dict) and handler["_target_"] == "TensorBoardStatsHandler"
+        if handler["_target_"] == "TensorBoardStatsHandler"
     }
     return {**_MULTI_GPU, **curves}
 

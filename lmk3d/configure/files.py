@@ -323,7 +323,8 @@ def _samples(plan: Plan) -> Config:
             "dataset": "@train#dataset",
             "batch_size": plan.batch_size,
             "sampler": "@train#sampler",
-            "drop_last": True,
+            # MONAI Label begins with as few cases as there are, and an epoch of less than a batch would be none at all.
+            "drop_last": "$len(@train#sampler) >= @train#dataloader#batch_size",
             "num_workers": 0,
         },
     }
@@ -465,12 +466,13 @@ def _steps() -> Config:
     }
 
 
-def _handlers(plan: Plan) -> list[Config | str]:
+def _handlers(plan: Plan) -> list[Config]:
     return [
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
         {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
-        "@train#resume",
+        # The reference alone would do, but MONAI Label's monaibundle app asks every entry of this list for its _target_.
+        {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
         {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},
         {
             "_target_": "TensorBoardStatsHandler",
