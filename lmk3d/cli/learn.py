@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import (
     add_device_argument,
+    add_trust_argument,
     bundle_folder,
     distances_mm,
     duration_s,
@@ -58,6 +59,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="KEY=VALUE",
         help="set an entry of the bundle's configuration; may be given several times",
     )
+    add_trust_argument(train)
     train.set_defaults(run=_train)
 
     evaluate = subparsers.add_parser(
@@ -115,6 +117,7 @@ def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="set an entry of the bundle's configuration, such as epochs=10; may be given several times",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier search (default: refuse to)")
+    add_trust_argument(parser)
     parser.set_defaults(run=_tune)
 
 
@@ -124,6 +127,10 @@ def _tune(arguments: argparse.Namespace) -> int:
     bundle = bundle_folder(arguments.bundle)
     from lmk3d.configure.tune import Range, tune
 
+    if not arguments.trust:
+        from lmk3d.configure.trust import check_trusted
+
+        check_trusted(bundle)
     tune(
         bundle,
         arguments.output,
@@ -142,6 +149,10 @@ def _train(arguments: argparse.Namespace) -> int:
     device = use_device(arguments.device)
     from lmk3d.configure import train_dataset
 
+    if not arguments.trust and (arguments.output / "train.json").is_file():
+        from lmk3d.configure.trust import check_trusted
+
+        check_trusted(arguments.output)
     train_dataset(
         arguments.dataset,
         arguments.output,

@@ -86,7 +86,8 @@ class LandmarkApp(MONAILabelApp):
         return {bundle.name: LandmarkInfer(bundle, Path(self.studies)) for bundle in self.bundles}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        return {bundle.name: LandmarkTrain(bundle) for bundle in self.bundles}
+        trust = self.conf.get("trust") == "true"
+        return {bundle.name: LandmarkTrain(bundle, trust=trust) for bundle in self.bundles}
 
     def init_strategies(self) -> dict[str, Strategy]:
         return {f"{bundle.name}_error": LargestError(bundle) for bundle in self.bundles} | {"random": Random()}
@@ -146,9 +147,9 @@ class LandmarkInfer(InferTask):
 class LandmarkTrain(TrainTask):
     """Trains a bundle on all images with points, from the weights it has; the next prediction uses the new ones."""
 
-    def __init__(self, bundle: _Bundle) -> None:
+    def __init__(self, bundle: _Bundle, *, trust: bool = False) -> None:
         super().__init__(f"Train {bundle.name} on the marked images")
-        self.bundle = bundle
+        self.bundle, self.trust = bundle, trust
 
     def config(self) -> Answer:
         """What a client lets its user set."""
@@ -158,10 +159,13 @@ class LandmarkTrain(TrainTask):
         """Write the data set of the marked images and train on it.
 
         Raises:
-            InputError: if no image has points.
+            InputError: if no image has points, or the bundle holds code that nobody trusts.
         """
         from lmk3d.configure import train_dataset  # slow to import: the server itself never trains
+        from lmk3d.configure.trust import check_trusted
 
+        if not self.trust:
+            check_trusted(self.bundle.folder)
         cases = _marked(datastore, self.bundle.names)
         if not cases:
             raise InputError(f"no image has points of {self.bundle.name}; save some as labels/final/NAME.mrk.json")
