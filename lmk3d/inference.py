@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +63,7 @@ class Level:
 
     def __post_init__(self) -> None:
         if not (self.spacing_mm > 0 and 1 <= self.size <= _LARGEST_PATCH and 1 <= self.passes <= _MOST_PASSES):
-            most = f"sizes of 1 to {_LARGEST_PATCH} and 1 to {_MOST_PASSES} passes"
-            came = f"{self.spacing_mm:g} mm, {self.size} and {self.passes}"
-            raise ValueError(f"a level has a spacing above 0, {most}, got {came}")
+            raise ValueError(f"spacing_mm, size and passes cannot be {self.spacing_mm}, {self.size}, {self.passes}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +161,7 @@ class LandmarkDetector:
             raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
         if any(level.steps for level in levels) and not (network.has_tree and network.has_steps):
             raise ValueError("a level of steps needs a network with a tree and steps")
-        if not (len(sides) == 3 and min(sides) >= 1 and math.prod(sides) <= _MOST_VOXELS and spacing_mm > 0):
+        if not (len(sides) == 3 and min(sides) >= 1 and np.prod(sides, dtype=float) <= _MOST_VOXELS and spacing_mm > 0):
             raise ValueError(f"sides must be three of at least 1 voxel, spacing_mm above 0, got {list(sides)}")
         if unit not in (None, "mm", "px"):
             raise ValueError(f"unit must be 'mm', 'px' or None, got {unit!r}")
@@ -187,12 +184,11 @@ class LandmarkDetector:
         Raises:
             InputError: if a file is missing or broken, the weights do not fit, or the configuration has a slip.
         """
-        folder = Path(folder)
-        path, config = read_config(folder, "inference.json")
+        path, config = read_config(folder := Path(folder), "inference.json")
         with modest_networks():
             detector = build(config, "detector", path)
         if not isinstance(detector, cls):
-            raise InputError(f"{path}: detector: is none; give it _target_: lmk3d.inference.LandmarkDetector")
+            raise InputError(f"{path}: detector: is none; give it _target_: {cls.__module__}.{cls.__name__}")
         detector.device = find_device(device)
         load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()

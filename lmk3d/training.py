@@ -267,11 +267,10 @@ class DetectorEvaluator(Evaluator):
         names = self.detector.names
         truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
         volume = Volume(image[0, 0].numpy(), grid)
-        network = self.detector.network
-        calibrated = network.error_ratio.clone()
-        network.error_ratio.fill_(1.0)  # what the network itself claims: until it is calibrated it says nothing
-        stages = self.detector.detect_stages(volume)
-        network.error_ratio.copy_(calibrated)
+        ratio = self.detector.network.error_ratio
+        calibrated = ratio.clone()
+        stages = (ratio.fill_(1.0), self.detector.detect_stages(volume))[1]  # with what the network itself claims
+        ratio.copy_(calibrated)
         for stage, found in stages.items():
             rows = compare(truth, found, names)
             self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
@@ -305,8 +304,7 @@ class DetectorEvaluator(Evaluator):
             network.mistakes.copy_(torch.as_tensor(known_far.mean(0).filled(0.0)))
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
-        # Where most landmarks were missed, the few that were met say nothing of the others.
-        enough = both.any() and 2 * both.sum() >= len(known[last])
+        enough = both.any() and 2 * both.sum() >= len(known[last])  # the few that were met say nothing of the others
         network.error_ratio.fill_(errors[last][both].sum() / claimed[both].sum() if enough else torch.nan)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_forward_pre_hook,
@@ -22,7 +23,15 @@ from lmk3d.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ERROR_RATIO", "begun_with", "find_device", "load_weights", "modest_maps", "modest_networks", "quick_bfloat16"]
+__all__ = [
+    "ERROR_RATIO",
+    "begun_with",
+    "find_device",
+    "load_weights",
+    "modest_maps",
+    "modest_networks",
+    "quick_bfloat16",
+]
 
 ERROR_RATIO = "error_ratio"
 """The one number of a checkpoint that may be NaN: no validation has said how large errors are to be expected."""
@@ -72,8 +81,8 @@ def modest_maps() -> Iterator[None]:
     """
 
     def weigh(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if hasattr(module, "out_channels") and hasattr(module, "stride"):
-            grown = math.prod(module.stride) if getattr(module, "transposed", False) else 1
+        if isinstance(module, _ConvNd):
+            grown = math.prod(module.stride) if module.transposed else 1
             if 4 * module.out_channels * inputs[0][:, :1].numel() * grown > _MOST_MAP_BYTES:
                 raise InputError("its maps take more memory than those of any network here")
 

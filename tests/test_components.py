@@ -61,8 +61,14 @@ def test_components_references_and_plain_values_are_made():
         # Functions are not built, what a module has imported is not its own, and other rooms are no business of a file.
         ({"codec": {"_target_": "lmk3d.codecs.contour_masks"}}, r"codec: lmk3d\.codecs has no class 'contour_masks'"),
         ({"codec": {"_target_": "lmk3d.networks.blocks.Sequence"}}, "has no class 'Sequence'"),
-        ({"codec": {"_target_": "lmk3d.pages.server.PageServer"}}, "PageServer' is no component of a bundle; those are"),
-        ({"codec": {"_target_": "lmk3d.io.write_points", "path": "x"}}, "is no component of a bundle; those are in lmk3d"),
+        (
+            {"codec": {"_target_": "lmk3d.pages.server.PageServer"}},
+            "PageServer' is no component of a bundle; those are",
+        ),
+        (
+            {"codec": {"_target_": "lmk3d.io.write_points", "path": "x"}},
+            "is no component of a bundle; those are in lmk3d",
+        ),
         ({"codec": {"_target_": "lmk3d.components.import_module", "name": "x"}}, "is no component of a bundle"),
         ({"codec": "@thing"}, "codec: 'thing' is made of itself; break the circle"),
     ],

@@ -47,9 +47,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     train.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
     train.add_argument("--method", metavar="NAME", help=f"{', '.join(_METHODS)} (default: cascade)")
     train.add_argument("--budget", type=duration_s, metavar="TIME", help="bound of the whole run: 30m, 2h, 1h30m")
-    train.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
-    )
+    add_device_argument(train)
     train.add_argument(
         "--set",
         dest="overrides",

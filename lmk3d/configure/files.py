@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.configure.extras import flattened, metadata, multi_gpu, paper_overrides
 from lmk3d.configure.methods import method_of, targets
+from lmk3d.configure.stock import STOCK_INFERENCE
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
@@ -20,58 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
-
-# MONAI's way to predict, `monai.bundle run --config_file inference.json --image scan.nii.gz`, and that of MONAI Label's
-# monaibundle app. The entries of _detector stand behind these; `lmk3d predict` reads those alone.
-_INFERENCE: Config = {
-    "imports": [
-        "$import pathlib",
-        "$import torch",
-        "$import lmk3d",
-        "$import lmk3d.label.stock",
-        "$import lmk3d.training",
-        "$import lmk3d.weights",
-    ],
-    "bundle_root": "$lmk3d.training.bundle_root()",
-    "image": "",
-    "output_dir": ".",
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "preprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "LoadImaged", "keys": "image", "reader": "ITKReader"},
-            {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            {"_target_": "lmk3d.label.stock.CheckReadingd", "keys": "image"},
-        ],
-    },
-    "inferer": {"_target_": "lmk3d.label.stock.LandmarkInferer", "detector": "@detector"},
-    "postprocessing": {
-        "_target_": "Compose",
-        "transforms": [{"_target_": "lmk3d.label.stock.LandmarksToLabelMapd", "keys": "pred", "names": "@names"}],
-    },
-    "network": "$@network_def.to(@device)",
-    "dataset": {
-        "_target_": "Dataset",
-        "data": "$lmk3d.label.stock.image_list(@image)",
-        "transform": "@preprocessing",
-    },
-    "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-    "handlers": [{"_target_": "lmk3d.label.stock.SavePoints", "output_dir": "@output_dir"}],
-    "evaluator": {
-        "_target_": "SupervisedEvaluator",
-        "device": "@device",
-        "val_data_loader": "@dataloader",
-        "network": "@network",
-        "inferer": "@inferer",
-        "postprocessing": "@postprocessing",
-        "val_handlers": "@handlers",
-    },
-    "run": [
-        "$lmk3d.weights.load_weights(@network, pathlib.Path(@bundle_root) / 'models' / 'model.pt')",
-        "$@evaluator.run()",
-    ],
-    "evaluating": ["$@run"],
-}
 
 _EVALUATE: Config = {
     "run": [
@@ -114,14 +63,14 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
     Raises:
         InputError: if the plan names a method that does not go with its images or landmarks.
     """
-    train, inference, paper = _train_config(plan), {**_INFERENCE, **_detector(plan)}, {}
+    train, inference, paper = _train_config(plan), {**STOCK_INFERENCE, **_detector(plan)}, {}
     if plan.method == "cascade":
         paper = paper_overrides(plan)
     else:
         method = method_of(plan)
         plan = replace(plan, levels=(), stride=method.stride)
         train = _train_as(method, _with_method(method, _train_config(plan), plan), plan)
-        inference, paper = _with_method(method, {**_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
+        inference, paper = _with_method(method, {**STOCK_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
         inference["report"] = dict(method.report)
     return {
         "train.json": train,
@@ -471,7 +420,7 @@ def _handlers(plan: Plan) -> list[Config]:
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
         {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
-        # The reference alone would do, but MONAI Label's monaibundle app asks every entry of this list for its _target_.
+        # The bare reference would do, but MONAI Label's monaibundle app asks every entry here for its _target_.
         {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
         {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},
         {

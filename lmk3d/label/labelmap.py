@@ -30,8 +30,8 @@ def label_map(
         labels: the label of each name; 1, 2, ... in order of those that are there when None, without gaps, since 3D
             Slicer counts the labels that it meets.
     Returns:
-        (I, J, K) uint16, 0 where no ball is, and which label each name has. All points of one name have one label; where balls meet, a voxel belongs
-        to the nearer point.
+        (I, J, K) uint16, 0 where no ball is, and which label each name has. All points of one name have one label;
+        where balls meet, a voxel belongs to the nearer point.
     """
     used = dict(labels or {})
     data = np.zeros(grid.shape, dtype=np.uint16)

@@ -1,4 +1,4 @@
-"""What a bundle's inference.json names for MONAI's own programs: ``monai.bundle run`` and MONAI Label's monaibundle app.
+"""What inference.json names for MONAI's own programs: ``monai.bundle run`` and MONAI Label's monaibundle app.
 
 MONAI's reader loads the image, the inferer drives both stages of the detector, and its points leave as Slicer's markups
 and as a label map on the image's own grid. ``lmk3d predict`` reads the same file and needs none of this.
@@ -84,8 +84,8 @@ def _checked(image: MetaTensor) -> MetaTensor:
         raise InputError(f"MONAI's reader gives {len(image)} channels of an image that has one; {use}")
     data, affine = image.as_tensor(), np.eye(4)
     axes = image.ndim - 1
-    own = np.asarray(image.affine, dtype=np.float64)
-    affine[:axes, :axes], affine[:axes, 3] = own[:axes, :axes], own[:axes, -1]
+    given = np.asarray(image.affine, dtype=np.float64)
+    affine[:axes, :axes], affine[:axes, 3] = given[:axes, :axes], given[:axes, -1]
     grid = Grid((*data.shape[1:], 1)[:3], affine)
     turn = _turn(grid, volume.grid)
     if turn is None:
@@ -93,7 +93,10 @@ def _checked(image: MetaTensor) -> MetaTensor:
     loaded = _turned(data.reshape(grid.shape).numpy(), turn)
     if not np.allclose(loaded, volume.data, rtol=1e-5, atol=1e-3, equal_nan=True):
         raise InputError(f"MONAI's reader gives other grey values than the file means; {use}")
-    meta = {**image.meta, "unit": volume.unit, "turn": torch.as_tensor(turn)}
+    # The detector gets the file's own affine: ITK's differs in the ninth digit, and a grid that is turned by as much is
+    # sampled another way.
+    own = torch.as_tensor(volume.grid.affine.copy())
+    meta = {**image.meta, "unit": volume.unit, "turn": torch.as_tensor(turn), "file_affine": own}
     meta |= {"affine": torch.as_tensor(affine), "original_affine": affine.copy(), "spatial_shape": np.array(grid.shape)}
     return MetaTensor(data.reshape(1, *grid.shape), meta=meta)
 
@@ -144,11 +147,10 @@ class LandmarkInferer(Inferer):
         """
         if not isinstance(inputs, MetaTensor) or len(inputs) != 1 or "turn" not in inputs.meta:
             raise InputError("the inferer takes one image at a time, as preprocessing leaves it")
-        turn = np.asarray(inputs.meta["turn"], dtype=np.float64).reshape(4, 4)
-        affine = np.asarray(inputs.affine.cpu(), dtype=np.float64).reshape(4, 4)
+        turn, affine = (np.asarray(inputs.meta[key].cpu()).reshape(4, 4) for key in ("turn", "file_affine"))
         data = _turned(inputs.as_tensor()[0, 0].cpu().numpy(), turn)
         unit = inputs.meta["unit"]
-        volume = Volume(data, Grid(data.shape, affine @ np.linalg.inv(turn)), unit if isinstance(unit, str) else unit[0])
+        volume = Volume(data, Grid(data.shape, affine), unit if isinstance(unit, str) else unit[0])
         self.detector.network, self.detector.device = network, inputs.device
         found = self.detector.detect(volume)
         unknown = np.full(len(found.names), np.nan)
@@ -170,7 +172,12 @@ class LandmarksToLabelMapd(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection = "pred", *, names: Sequence[str], image_key: str = "image", result_key: str = "result"
+        self,
+        keys: KeysCollection = "pred",
+        *,
+        names: Sequence[str],
+        image_key: str = "image",
+        result_key: str = "result",
     ) -> None:
         super().__init__(keys)
         self.names, self.image_key, self.result_key = tuple(names), image_key, result_key

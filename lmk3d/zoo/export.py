@@ -70,7 +70,7 @@ def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No word of torch's about the heir of TorchScript, which the zoo asks for, nor about sizes that become constants."""
+    """No word of torch's about the heir of TorchScript, which the zoo asks for, or sizes that become constants."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -13,7 +13,16 @@ from lmk3d.configure.trust import check_trusted
 from lmk3d.errors import InputError
 
 TINY = Plan(
-    "tiny", "t", names=("a", "b"), pairs=(), low=0.0, high=1.0, spacing_mm=0.37, sides=(16, 16, 16), levels=(), repeats=7
+    "tiny",
+    "t",
+    names=("a", "b"),
+    pairs=(),
+    low=0.0,
+    high=1.0,
+    spacing_mm=0.37,
+    sides=(16, 16, 16),
+    levels=(),
+    repeats=7,
 )
 
 

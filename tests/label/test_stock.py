@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -72,8 +73,10 @@ def check_same(path):
 
 def numbers(shape, *, seed=0, most=30_000):
     """Numbers of which none stands twice."""
-    return np.random.default_rng(seed).permutation(np.linspace(0, most, int(np.prod(shape))).astype(np.int16)).reshape(
-        shape
+    return (
+        np.random.default_rng(seed)
+        .permutation(np.linspace(0, most, int(np.prod(shape))).astype(np.int16))
+        .reshape(shape)
     )
 
 
@@ -99,7 +102,7 @@ def test_a_dicom_series_lies_where_ours_does(write_series, tmp_path, fields):
     turned = "ImageOrientationPatient" in fields
     folder = write_series(tmp_path / "ct", **fields)
     if turned:  # along x, not along the normal: the slices lean
-        with pytest.raises(InputError, match="."):
+        with pytest.raises(InputError, match=r"slices|elsewhere"):
             loaded(folder)
     else:
         image, expected = loaded(folder), read_image(folder)
@@ -127,7 +130,9 @@ def test_a_flat_volume_keeps_its_spacing(tmp_path):
 
 def test_where_the_two_readers_disagree_the_image_is_refused(tmp_path, monkeypatch):
     Image.fromarray(numbers((7, 5), most=200).astype(np.uint8)).save(tmp_path / "film.bmp")
-    with pytest.raises(InputError, match=r"MONAI's reader gives 3 channels of an image that has one; use lmk3d predict"):
+    with pytest.raises(
+        InputError, match=r"MONAI's reader gives 3 channels of an image that has one; use lmk3d predict"
+    ):
         loaded(tmp_path / "film.bmp")  # a palette of greys, which ITK turns into colours
     grid = Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
     volume = Volume(numbers(grid.shape), grid)
@@ -169,16 +174,13 @@ def test_rows_become_numbered_balls_and_markups(tmp_path):
 
 
 def test_points_are_saved_under_the_images_name_and_never_replace_others(tmp_path, capsys):
-    class Engine:
-        class state:
-            batch = [{"name": "scan"}]
-            output = [{"result": {"markups": []}}]
-
-    SavePoints(str(tmp_path / "out"))(Engine)
+    state = SimpleNamespace(batch=[{"name": "scan"}], output=[{"result": {"markups": []}}])
+    engine = SimpleNamespace(state=state)
+    SavePoints(str(tmp_path / "out"))(engine)
     assert json.loads((tmp_path / "out" / "scan.mrk.json").read_text(encoding="utf-8")) == {"markups": []}
     assert "scan.mrk.json" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"scan\.mrk\.json: exists already"):
-        SavePoints(str(tmp_path / "out"))(Engine)
+        SavePoints(str(tmp_path / "out"))(engine)
 
 
 def test_images_of_a_folder_are_listed_with_their_names(tmp_path):
@@ -209,7 +211,18 @@ def film_bundle(tmp_path_factory):
 
 def monai_run(bundle, image, output):
     config = next(path for path in (bundle / "inference.json", bundle / "configs" / "inference.json") if path.is_file())
-    words = ["monai.bundle", "run", "--config_file", config, "--image", image, "--output_dir", output, "--device", "cpu"]
+    words = [
+        "monai.bundle",
+        "run",
+        "--config_file",
+        config,
+        "--image",
+        image,
+        "--output_dir",
+        output,
+        "--device",
+        "cpu",
+    ]
     return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, check=False)
 
 
