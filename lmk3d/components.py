@@ -177,7 +177,7 @@ def _shown(value: Any) -> str:
     """A value for an error, in a few words whatever its size."""
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else "an object of JSON"
-    return repr(value)[:60]
+    return repr(value)[:60] if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _find_class(target: str, where: str) -> type:

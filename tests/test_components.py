@@ -99,6 +99,9 @@ def test_components_are_told_from_plain_values():
     detector = {"_target_": "lmk3d.transforms.PosedImaged", "keys": ["a"], "window": {"low": 1, "high": 2}}
     with pytest.raises(InputError, match="PosedImaged: window cannot be an object of JSON; it takes Window"):
         build({"thing": detector}, "thing", FILE)
+    codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": {"_target_": "lmk3d.codecs.HeatmapCodec"}}
+    with pytest.raises(InputError, match="sigma_vox cannot be a HeatmapCodec; it takes float"):
+        build({"thing": codec}, "thing", FILE)
     mean = {"_target_": "lmk3d.networks.MeanMaps", "members": ["net", "net"]}
     with pytest.raises(InputError, match=r"members cannot be a list of 2; it takes Sequence\[nn.Module\]"):
         build({"thing": mean}, "thing", FILE)
