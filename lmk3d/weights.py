@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickletools
 import re
 import warnings
 import zipfile
@@ -37,6 +38,12 @@ ERROR_RATIO = "error_ratio"
 """The one number of a checkpoint that may be NaN: no validation has said how large errors are to be expected."""
 
 _NEVER_CALIBRATED = 3.0  # what earlier versions kept there until a validation had said it
+_LARGEST_PICKLE = 2**22  # bytes of names and shapes; the largest here has a hundredth
+# What torch.save writes of plain tensors.
+_PLAIN = re.compile(
+    r"collections OrderedDict|torch (?!Untyped|Typed)\w+Storage|torch\._utils _rebuild_(tensor_v2|parameter)"
+)
+_LEAVES = ("PUT", "MARK", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "BUILD")  # what pushes nothing onto the stack
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _MOST_MAP_BYTES = 2**27
 _MOST_BYTES, _MOST_TENSORS = 2**29, 50_000  # of a network; the largest here has a tenth of either
@@ -114,8 +121,10 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from error
     except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
-        code = re.search(r"\bGLOBAL\b", str(error))
-        reason = "holds pickled code, which is never run" if code else "is corrupt, or no checkpoint at all"
+        code = re.search(r"\bGLOBAL\b( torch)?", str(error))
+        reason = "is corrupt, or no checkpoint at all"
+        if code:
+            reason = "holds more than plain tensors" if code[1] else "holds pickled code, which is never run"
         raise InputError(f"{path}: {reason}; give a checkpoint of tensors, as training writes it") from error
     state = state.get("network", state) if isinstance(state, dict) else {"": state}
     if not isinstance(state, dict) or not all(_is_plain(name, value) for name, value in state.items()):
@@ -124,7 +133,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what unpacks to more than the file holds: what training writes is never packed."""
+    """Refuse what would unpack to more than the file holds: what training writes is never packed."""
     with path.open("rb") as file:
         size = path.stat().st_size
         if not path.is_file() or size > 2 * _MOST_BYTES:
@@ -133,8 +142,33 @@ def _check_archive(path: Path) -> None:
             raise ValueError("a bare pickle, with GLOBAL names in it")
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    if any(one.compress_type != zipfile.ZIP_STORED for one in members) or sum(one.file_size for one in members) > size:
-        raise ValueError("a packed archive")
+            packed = any(one.compress_type != zipfile.ZIP_STORED for one in members)
+            if packed or sum(one.file_size for one in members) > size:
+                raise ValueError("a packed archive")
+            for one in members:
+                if one.filename.endswith("data.pkl") and one.file_size <= _LARGEST_PICKLE:
+                    _check_pickle(archive.read(one))
+                elif one.filename.endswith("data.pkl"):
+                    raise ValueError("more names than any network has")
+
+
+def _check_pickle(content: bytes) -> None:
+    """Refuse what takes memory or time beyond the file's size, though torch's ``weights_only`` would do it.
+
+    That calls ``bytearray`` and tensors' constructors with any size, and hashes tuples of tuples that are named again
+    and again, in time that doubles with each.
+    """
+    tuples, last = set(), ""
+    for operation, argument, _ in pickletools.genops(content):
+        name = operation.name
+        if name == "GLOBAL" and not _PLAIN.fullmatch(str(argument)):
+            raise ValueError(f"GLOBAL {argument}")
+        if name.endswith("BINPUT") and last.startswith("TUPLE"):
+            tuples.add(argument)
+        elif name.endswith("BINGET") and argument in tuples:
+            raise ValueError("a tuple that is named again")
+        if not name.endswith(_LEAVES):
+            last = name
 
 
 def _is_plain(name: object, value: object) -> bool:

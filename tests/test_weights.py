@@ -61,9 +61,10 @@ def quantized(value):
     [
         (lambda value: None, "holds no weights"),
         (lambda value: 3.0, "holds no weights"),
-        (sparse, "holds no weights"),
-        (quantized, "holds no weights"),
-        (lambda value: value.to("meta"), "holds no weights"),
+        (sparse, "holds more than plain tensors; give a checkpoint of tensors"),
+        (quantized, "holds more than plain tensors"),
+        (lambda value: value.to("meta"), "holds more than plain tensors"),
+        (lambda value: value.to(torch.float8_e4m3fn), r"holds more than plain|is float8"),
         (torch.Tensor.long, r"weight is int64 \[2, 2\], the network's float32 \[2, 2\]"),
         (torch.Tensor.bool, "weight is bool"),
         (lambda value: 1e300 * value.double(), "NaN or infinite"),
@@ -97,6 +98,48 @@ def test_an_archive_that_unpacks_to_more_than_it_holds_is_not_read(tmp_path):
         for member in plain.infolist():
             packed.writestr(member.filename, plain.read(member), zipfile.ZIP_DEFLATED)
     assert (tmp_path / "model.pt").stat().st_size < 100_000
+    with pytest.raises(InputError, match="is corrupt, or no checkpoint at all"):
+        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+def with_pickle(path, content):
+    """A checkpoint whose description of its tensors is another."""
+    torch.save({"weight": torch.zeros(2)}, path)
+    with zipfile.ZipFile(path) as plain:
+        members = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in members.items():
+            archive.writestr(name, content if name.endswith("data.pkl") else value)
+
+
+# A tuple of two of the last, and so on: as a key of a dictionary it is hashed 2^60 times.
+NESTED = b"K\x01K\x02\x86q\x00" + b"".join(b"h%ch%c\x86q%c" % (row, row, row + 1) for row in range(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"}" + NESTED + b"K\x01s.", "is corrupt, or no checkpoint at all"),
+        (b"}" + NESTED.replace(b"\x86q", b"\x86(uq") + b"K\x01s.", "is corrupt, or no checkpoint at all"),
+        (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "holds pickled code"),
+        (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x7f\x85R.", "holds more than plain tensors"),
+        (b"ctorch.storage\nUntypedStorage\nJ\xff\xff\xff\x7f\x85R.", "holds more than plain tensors"),
+        (b"ctorch\nUntypedStorage\nJ\xff\xff\xff\x7f\x85R.", "holds more than plain tensors"),
+        (b"(" * 2**22 + b".", "is corrupt, or no checkpoint at all"),
+    ],
+)
+def test_descriptions_that_take_hours_or_gigabytes_are_refused(tmp_path, content, text):
+    with_pickle(tmp_path / "model.pt", b"\x80\x02" + content)
+    with pytest.raises(InputError, match=text):
+        load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+def test_storages_that_say_a_size_that_is_not_theirs_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(16)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as plain:
+        (content,) = (plain.read(name) for name in plain.namelist() if name.endswith("data.pkl"))
+    assert b"K\x10" in content
+    with_pickle(tmp_path / "model.pt", content.replace(b"K\x10", b"J\xff\xff\xff\x0f"))
     with pytest.raises(InputError, match="is corrupt, or no checkpoint at all"):
         load_weights(nn.Linear(2, 2), tmp_path / "model.pt")
 
