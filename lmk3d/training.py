@@ -227,7 +227,8 @@ class DetectorEvaluator(Evaluator):
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
     where no case has a point, and "mean_dice" where the detector outlines structures. It also sets the network's
-    ``error_ratio``, which turns claimed into expected errors.
+    ``error_ratio``, which turns claimed into expected errors; NaN, and none are expected, where most landmarks were
+    missed.
 
     Args:
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
@@ -266,7 +267,11 @@ class DetectorEvaluator(Evaluator):
         names = self.detector.names
         truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
         volume = Volume(image[0, 0].numpy(), grid)
-        for stage, found in self.detector.detect_stages(volume).items():
+        ratio = self.detector.network.error_ratio
+        calibrated = ratio.clone()
+        stages = (ratio.fill_(1.0), self.detector.detect_stages(volume))[1]  # with what the network itself claims
+        ratio.copy_(calibrated)
+        for stage, found in stages.items():
             rows = compare(truth, found, names)
             self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
         self.scales.append(np.array([row.expected_mm for row in rows]))
@@ -299,8 +304,8 @@ class DetectorEvaluator(Evaluator):
             network.mistakes.copy_(torch.as_tensor(known_far.mean(0).filled(0.0)))
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
-        if both.any():
-            network.error_ratio *= float(errors[last][both].sum() / claimed[both].sum())
+        enough = both.any() and 2 * both.sum() >= len(known[last])  # the few that were met say nothing of the others
+        network.error_ratio.fill_(errors[last][both].sum() / claimed[both].sum() if enough else torch.nan)
 
 
 class ClipGradients:

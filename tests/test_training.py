@@ -234,8 +234,8 @@ def test_the_validation_measures_every_stage_in_mm():
     assert metrics["mean_error_mm refined 1"] == metrics["mean_error_mm"] == pytest.approx(8.0)
     assert metrics["median_error_mm"] == pytest.approx(3.0)
     assert metrics["within_2mm"] == pytest.approx(1 / 3)
-    # 1 and 3 mm where 2 and 2 were claimed: the ratio stays. The miss says nothing about it.
-    assert float(detector.network.error_ratio) == pytest.approx(3.0)
+    # 1 and 3 mm where 2 and 2 were claimed. The miss says nothing about it.
+    assert float(detector.network.error_ratio) == pytest.approx(1.0)
 
 
 def test_the_validation_keeps_how_often_each_landmark_is_taken_for_another():
@@ -280,7 +280,21 @@ def test_the_error_ratio_turns_claimed_into_expected_errors():
     truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
     detector = KnowsBetter(truth, heatmap=[1.0, 1.0, 1.0])
     evaluated(detector, [truth])
-    assert float(detector.network.error_ratio) == pytest.approx(1.5)  # 1 mm where 2 mm were claimed
+    assert float(detector.network.error_ratio) == pytest.approx(0.5)  # 1 mm where 2 mm were claimed
+
+
+def test_a_network_that_misses_most_landmarks_expects_no_error_at_all():
+    truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
+    detector = KnowsBetter(truth, heatmap=[1.0, np.nan, np.nan])
+    assert np.isnan(float(detector.network.error_ratio))  # nor one that was never validated
+    evaluated(detector, [truth])
+    assert np.isnan(float(detector.network.error_ratio))
+    detector.offsets["heatmap"] = [1.0, 1.0, np.nan]
+    evaluated(detector, [truth])
+    assert float(detector.network.error_ratio) == pytest.approx(0.5)
+    detector.offsets["heatmap"] = [40.0, 40.0, 40.0]  # found, all of them in the wrong place
+    evaluated(detector, [truth])
+    assert np.isnan(float(detector.network.error_ratio))
 
 
 def test_landmarks_without_truth_or_outside_the_image_count_as_nothing():

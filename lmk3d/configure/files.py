@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.configure.extras import flattened, metadata, multi_gpu, paper_overrides
 from lmk3d.configure.methods import method_of, targets
+from lmk3d.configure.stock import STOCK_INFERENCE
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
-
-# MONAI's way to predict: `monai.bundle run --config_file inference.json --image scan.nii.gz`, with the shell behind it.
-_INFERENCE: Config = {
-    "imports": ["$import sys", "$import lmk3d", "$import lmk3d.cli", "$import lmk3d.training"],
-    "bundle_root": "$lmk3d.training.bundle_root()",
-    "image": "",
-    "output_dir": ".",
-    "device": "auto",
-    "predict": ["predict", "@image", "--bundle", "@bundle_root", "--output", "@output_dir", "--device", "@device"],
-    "run": ["$sys.exit(lmk3d.cli.main(@predict))"],
-}
 
 _EVALUATE: Config = {
     "run": [
@@ -73,14 +63,14 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
     Raises:
         InputError: if the plan names a method that does not go with its images or landmarks.
     """
-    train, inference, paper = _train_config(plan), {**_INFERENCE, **_detector(plan)}, {}
+    train, inference, paper = _train_config(plan), {**STOCK_INFERENCE, **_detector(plan)}, {}
     if plan.method == "cascade":
         paper = paper_overrides(plan)
     else:
         method = method_of(plan)
         plan = replace(plan, levels=(), stride=method.stride)
         train = _train_as(method, _with_method(method, _train_config(plan), plan), plan)
-        inference, paper = _with_method(method, {**_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
+        inference, paper = _with_method(method, {**STOCK_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
         inference["report"] = dict(method.report)
     return {
         "train.json": train,
@@ -282,7 +272,8 @@ def _samples(plan: Plan) -> Config:
             "dataset": "@train#dataset",
             "batch_size": plan.batch_size,
             "sampler": "@train#sampler",
-            "drop_last": True,
+            # MONAI Label begins with as few cases as there are, and an epoch of less than a batch would be none at all.
+            "drop_last": "$len(@train#sampler) >= @train#dataloader#batch_size",
             "num_workers": 0,
         },
     }
@@ -424,12 +415,13 @@ def _steps() -> Config:
     }
 
 
-def _handlers(plan: Plan) -> list[Config | str]:
+def _handlers(plan: Plan) -> list[Config]:
     return [
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
         {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
-        "@train#resume",
+        # The bare reference would do, but MONAI Label's monaibundle app asks every entry here for its _target_.
+        {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
         {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},
         {
             "_target_": "TensorBoardStatsHandler",

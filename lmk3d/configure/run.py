@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["parsed", "train_dataset"]
 
 _ABOVE_ZERO = {"epochs", "validate_every", "spacing_mm", "learning_rate", "batch_size", "max_epochs"}
-_OWN = ("imports", "bundle_root", "device", "run")  # of train.json and inference.json each
+_OWN = ("imports", "bundle_root", "device", "network", "dataset", "run")  # of train.json and inference.json each
 
 
 def train_dataset(
