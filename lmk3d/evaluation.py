@@ -40,12 +40,14 @@ __all__ = [
     "evaluate",
     "evaluate_detector",
     "evaluate_points",
+    "undertrained",
 ]
 
 SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Distances of the success rates where none are given; pixels where the images have no spacing."""
 
 _PICTURES = 6
+_ALIGNED = "mean shape, aligned"  # a set that the result is compared with
 
 
 class Detector(Protocol):
@@ -238,7 +240,8 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
         missed = f", {own.missed} missed" if own.missed else ""
         print(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s", flush=True)
-    return _summed_up(task, results, names, " ".join(filter(None, (name, getattr(detector, "version", "")))))
+    about = " ".join(filter(None, (name, getattr(detector, "version", ""))))
+    return _summed_up(task, results, names, about, learnt=True)
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
@@ -276,7 +279,9 @@ def _outlined(
     return compare_masks(drawn, found, grid.spacing_mm)
 
 
-def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str) -> Summary:
+def _summed_up(
+    task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str, *, learnt: bool = False
+) -> Summary:
     """All figures of the results; prints them, and writes them where an output is asked for."""
     unit = results[0].truth.unit
     if others := [own.case.name for own in results if own.truth.unit != unit]:
@@ -314,10 +319,28 @@ def _summed_up(task: _Task, results: Sequence[_Compared], names: tuple[str, ...]
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
     )
+    if learnt and (note := undertrained(summary)):
+        summary = replace(summary, notes=(note, *summary.notes))
     print("", *summary_lines(summary), sep="\n", flush=True)
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
+
+
+def undertrained(summary: Summary) -> str | None:
+    """What to say of a detector that knows no more than where the mean shape lies once its pose is known.
+
+    Returns:
+        None where it is better than the training shapes' mean, aligned with the ground truth, or there is no such mean.
+    """
+    result, aligned, unit = summary.result.overall, summary.beside.get(_ALIGNED), summary.unit
+    if aligned is None or not aligned.overall.n or (result.n and result.mean < aligned.overall.mean):
+        return None
+    said = f"mean error {result.mean:.2f} {unit}" if result.n else "no point found"
+    return (
+        f"Undertrained: {said}, no better than the aligned mean shape ({aligned.overall.mean:.2f} {unit}). Train "
+        "longer or on more cases; on images unlike those of the training, use another bundle."
+    )
 
 
 def _structures(results: Sequence[_Compared]) -> dict[str, dict[str, float]]:
@@ -352,7 +375,7 @@ def _shape_errors(
     shapes = np.array([metrics.unique_points(points, names) for points in training])
     truths = np.array([metrics.unique_points(own.truth, names) for own in results])
     found = {}
-    for name, align in (("mean shape", False), ("mean shape, aligned", True)):
+    for name, align in (("mean shape", False), (_ALIGNED, True)):
         distances = metrics.mean_shape_errors(shapes, truths, align=align)
         if np.isfinite(distances).any():
             found[name] = {own: column[np.isfinite(column)] for own, column in zip(names, distances.T, strict=True)}

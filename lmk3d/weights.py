@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from lmk3d.errors import InputError
+from lmk3d.terminal import counted
 
 __all__ = ["begun_with", "find_device", "load_weights", "quick_bfloat16"]
 
@@ -93,5 +94,5 @@ def find_device(name: str) -> torch.device:
     device, count = torch.device(name), torch.cuda.device_count() if torch.cuda.is_available() else 0
     there = torch.backends.mps.is_available() if name == "mps" else name == "cpu" or (device.index or 0) < count
     if not there:
-        raise InputError(f"device {name!r} is not there ({count} CUDA devices are); use cpu")
+        raise InputError(f"device {name!r} is not there ({counted(count, 'CUDA device')} found); use cpu")
     return device

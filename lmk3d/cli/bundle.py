@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import bundle_folder
 from lmk3d.errors import InputError
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +58,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from lmk3d.zoo import export_bundle
 
     files = export_bundle(source, arguments.target, torchscript=arguments.torchscript, onnx=arguments.onnx)
-    print(f"wrote {len(files)} files to {arguments.target}")
+    print(f"wrote {counted(len(files), 'file')} to {arguments.target}")
     if not (arguments.target / "models" / "model.pt").is_file():
         print("the bundle has no weights yet; the zoo takes none without: train it first")
     return 0
@@ -70,7 +71,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"problem     {problem}")
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        count = counted(len(problems), "problem")
         raise InputError(f"{arguments.folder}: {count}, listed above; correct them and verify again")
     print("no problems")
     return 0

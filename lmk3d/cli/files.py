@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +67,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     refuse_existing([arguments.target], overwrite=arguments.overwrite)
     write_points(landmarks, arguments.target, image=arguments.image, series=arguments.series)
     missing = len(landmarks) - int(landmarks.present.sum())
-    print(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
+    lacking = f", {missing} of them missing" if missing else ""
+    print(f"wrote {arguments.target}: {counted(len(landmarks), 'point')}{lacking}")
     return 0
 
 
@@ -88,7 +90,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for problem in result.problems:
         print(f"problem     {problem}")
     if result.problems:
-        count = f"{len(result.problems)} problem{'s' if len(result.problems) > 1 else ''}"
+        count = counted(len(result.problems), "problem")
         raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
     print("no problems")
     return 0

@@ -12,11 +12,12 @@ import numpy as np
 
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
-from lmk3d.io.datasets import Case, Dataset, parse_dataset
+from lmk3d.io.datasets import Case, Dataset, few_cases, parse_dataset
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
 from lmk3d.io.points import read_points
 from lmk3d.io.strays import find_strays
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +44,7 @@ class CheckResult:
         problems: one line each, in the order of the cases; empty when all is well.
         fingerprint: of the images that could be read.
         notes: what may be meant but should be known, one line each: copies of an image, patients who are in two
-            sections, left and right the other way round.
+            sections, left and right the other way round, very few cases.
     """
 
     problems: list[str]
@@ -125,7 +126,9 @@ class _Check:
             return None
         self.notes += [f"{at}: {case.image}: {note}" for note in volume.notes]
         if volume.data.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(volume.data)))):
-            self.problems.append(f"{at}: {case.image} has {bad} voxels that are NaN or infinite; give them a value")
+            self.problems.append(
+                f"{at}: {case.image} has {counted(bad, 'voxel')} that are NaN or infinite; give them a value"
+            )
             if bad == volume.data.size:
                 return None
         elif volume.data.min() == volume.data.max():
@@ -180,7 +183,7 @@ class _Check:
         else:
             there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
             reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
-        self.problems.append(f"{at}: {outside} of {len(points)} points lie outside the image; {reason}")
+        self.problems.append(f"{at}: {outside} of {counted(len(points), 'point')} lie outside the image; {reason}")
 
     def check_sides(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
@@ -231,6 +234,9 @@ class _Check:
             )
         for dims in (2, 3):
             self.check_shapes([(at, shape) for at, shape in self.shapes if shape.shape[1] == dims])
+        kept = self.dataset.with_validation().sections.get("training", [])
+        if kept and (note := few_cases(sum(case.points is not None for case in kept))):
+            self.notes.append(note)
         training = [fact for fact in self.facts if fact.section == "training"]
         if training and self.dataset.sections.get("training"):
             never = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lmk3d.errors import InputError
 from lmk3d.io.dicom_frames import Entry, Frame, frames_of, pydicom_dataset
 from lmk3d.io.dicom_stack import read_radiograph, stack_slices
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +65,8 @@ class Series:
         return list(dict.fromkeys(frame.entry.path for frame in self.frames))
 
     def __str__(self) -> str:
-        return f"{self.number or 'without number'} {self.description!r} ({len(self.frames)} images, UID {self.uid})"
+        images = counted(len(self.frames), "image")
+        return f"{self.number or 'without number'} {self.description!r} ({images}, UID {self.uid})"
 
 
 def is_dicom(path: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io.films import grey
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import zipfile
@@ -106,7 +107,7 @@ def frames_of(dataset: Any, entry: Entry) -> list[Frame]:
         own = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if count > 1 and len(own) != count:
             raise InputError(
-                f"{entry}: has {count} images without positions (a film clip?); give a volume or one image"
+                f"{entry}: has {counted(count, 'image')} without positions (a film clip?); give a volume or one image"
             )
         groups = [[group, shared, dataset] for group in own] if own else [[dataset]]
         return [
