@@ -121,7 +121,7 @@ class _Task:
         return cases
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is an option of the command or of a training
     bundle: Path,
     dataset_path: Path,
     output: Path | None = None,
@@ -129,6 +129,7 @@ def evaluate(
     section: str = "validation",
     sdr_mm: Sequence[float] | None = None,
     device: str = "cpu",
+    until: float | None = None,
 ) -> Summary:
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
 
@@ -147,6 +148,7 @@ def evaluate(
         sdr_mm: distances of the success rates; pixels where the images have no spacing. The bundle's own when None, or
             ``SDR_MM``.
         device: "cpu", "cuda", "cuda:1".
+        until: when to stop, on the clock of ``time.monotonic``; the cases so far are measured then, one at least.
     Returns:
         All figures, in mm, or in px where the images have no spacing.
     Raises:
@@ -161,7 +163,7 @@ def evaluate(
     from lmk3d.inference import LandmarkDetector
 
     detector = LandmarkDetector.from_bundle(bundle, device=device)
-    return _run(detector, task, cases, bundle.resolve().name)
+    return _run(detector, task, cases, bundle.resolve().name, until=until)
 
 
 def evaluate_detector(
@@ -220,7 +222,7 @@ def evaluate_points(
     return _summed_up(task, results, task.dataset.landmark_names, predictions.resolve().name)
 
 
-def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> Summary:
+def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, until: float | None = None) -> Summary:
     """Detect and compare case by case, with a line for each."""
     names = tuple(name for name in task.dataset.landmark_names if name in detector.names)
     if not names:
@@ -230,6 +232,8 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         )
     results = []
     for number, case in enumerate(cases, start=1):
+        if results and until is not None and time.monotonic() > until:
+            break
         start = time.perf_counter()
         result = _detected(detector, case, task.dataset.structures)
         results.append(result)
@@ -314,7 +318,7 @@ def _summed_up(
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*_gaps(task, names), *notes),
+        (*_gaps(task, names, len(results)), *notes),
         about,
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
@@ -392,10 +396,14 @@ def _rater_errors(results: Sequence[_Compared], names: Sequence[str], limit_mm: 
     return {"second rater": {name: np.concatenate([part[name] for part in parts]) for name in names}} if parts else {}
 
 
-def _gaps(task: _Task, names: Sequence[str]) -> list[str]:
+def _gaps(task: _Task, names: Sequence[str], measured: int) -> list[str]:
     """What was left out."""
-    notes = []
-    if unmarked := [case.name for case in task.dataset.cases(task.section) if case.points is None]:
+    notes, cases = [], task.dataset.cases(task.section)
+    unmarked = [case.name for case in cases if case.points is None]
+    if measured < len(cases) - len(unmarked):
+        of = f"{measured} of {len(cases) - len(unmarked)} cases"
+        notes.append(f"Stopped by the time limit after {of}; lmk3d evaluate measures all.")
+    if unmarked:
         notes.append(f"Left out, since they have no points: {_listed(unmarked)}.")
     if unknown := [name for name in task.dataset.landmark_names if name not in names]:
         notes.append(f"Left out, since the detector does not know them: {_listed(unknown)}.")

@@ -38,6 +38,7 @@ _NEVER = 1_000_000  # epochs that no training reaches
 _SURE = 0.95
 # Seconds that the evaluation's tables and pictures take on a slow core, and the training that is worth a validation.
 _REPORT_S, _LEAST_TRAINING_S = 15.0, 60.0
+_WORTH = 1.2  # of a validation, what a training takes at least
 
 
 def train_dataset(
@@ -92,7 +93,8 @@ def train_dataset(
     if timed:
         _write_json(output / "train.json", parsed(output, {"epochs": trainer.state.epoch}).get())
     used = str(parser.get_parsed_content("device"))
-    summary = evaluate(output, dataset, output / "evaluation", section="validation", device=used)
+    until = None if budget_s is None else begun + _SURE * budget_s - _REPORT_S
+    summary = evaluate(output, dataset, output / "evaluation", section="validation", device=used, until=until)
     _note_in_card(output, undertrained(summary))
 
 
@@ -236,20 +238,20 @@ def _time_limit(parser: ConfigParser, resume: Resume, budget_s: float, begun: fl
     spent_s = time.monotonic() - begun
     validation_s = _validation_seconds(parser)
     closing_s = validation_s + _REPORT_S  # the evaluation detects once more in the same images
-    left_s = _SURE * budget_s - (time.monotonic() - begun) - closing_s
-    if left_s < 2 * validation_s:
+    left_s = _SURE * budget_s - (time.monotonic() - begun)
+    if left_s - closing_s < _WORTH * validation_s:
         whole_s = (spent_s + closing_s + 3 * validation_s + _LEAST_TRAINING_S) / _SURE
         raise InputError(
             f"--budget: {duration(budget_s)} is too short: loading takes {duration(spent_s)} here, a validation and "
             f"the evaluation {duration(validation_s)} each; give at least {math.ceil(whole_s / 60)}m"
         )
     print(
-        f"budget {duration(budget_s)}: {duration(left_s)} of training and validation, then the evaluation (about "
-        f"{duration(closing_s)})",
+        f"budget {duration(budget_s)}: {duration(left_s - closing_s)} of training and validation, then the evaluation "
+        f"(about {duration(closing_s)})",
         flush=True,
     )
-    return TimeLimit(left_s, resume=resume, scheduler=parser.get_parsed_content("train#lr_scheduler"),
-                     validation_s=validation_s)  # fmt: skip
+    scheduler = parser.get_parsed_content("train#lr_scheduler")
+    return TimeLimit(left_s, resume=resume, scheduler=scheduler, validation_s=validation_s, closing_s=closing_s)
 
 
 def _validation_seconds(parser: ConfigParser) -> float:

@@ -164,13 +164,15 @@ class Resume:
 
     def store_step(self, engine: Engine) -> None:
         """Write last.pt where the next step, or the validation behind the epoch's last one, would lose too much."""
-        now, length = time.monotonic(), engine.state.epoch_length or 0
+        now, length = time.monotonic(), engine.state.epoch_length
         step_s, self._at = now - self._at, now
-        position = engine.state.iteration - (engine.state.epoch - 1) * length
-        validates = position == length and engine.state.epoch % self.interval == 0
-        ahead_s = self._validation_s if validates else step_s
-        if not rank() and now - self.written + ahead_s > _MOST_LOST_S:
-            self._write(engine, model=False, position=position)
+        validates = _position(engine) == length and engine.state.epoch % self.interval == 0
+        self.store_before(engine, self._validation_s if validates else step_s)
+
+    def store_before(self, engine: Engine, seconds: float) -> None:
+        """Write last.pt where too much would be lost at the end of what comes next, which takes so many seconds."""
+        if not rank() and time.monotonic() - self.written + seconds > _MOST_LOST_S:
+            self._write(engine, model=False, position=_position(engine))
 
     def store(self, engine: Engine) -> None:
         """At the end of an interval write model.pt, if the validation was the best so far, and last.pt."""
@@ -180,12 +182,12 @@ class Resume:
             self.keep(engine, finished=engine.state.epoch == engine.state.max_epochs)
         self._at = time.monotonic()
 
-    def keep(self, engine: Engine, *, position: int = 0, finished: bool = False) -> None:
+    def keep(self, engine: Engine, *, within: bool = False, finished: bool = False) -> None:
         """Write model.pt, if the validation was the best so far, and last.pt.
 
         Args:
             engine: the trainer.
-            position: steps made in an epoch that is not whole yet; 0 where it is.
+            within: whether this is within an epoch; else the epoch counts as whole.
             finished: whether the run ends here.
         """
         if rank():
@@ -193,7 +195,7 @@ class Resume:
         error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
         better = self.evaluator is None or error < self.best
         self.best, self.finished = error if better else self.best, finished
-        self._write(engine, model=better, position=position)
+        self._write(engine, model=better, position=_position(engine) if within else 0)
 
     def finish(self, engine: Engine) -> None:
         """Write what an end between two intervals would lose."""
@@ -224,6 +226,11 @@ class Resume:
         """What an end at this moment loses, for the one who stops it."""
         kept = f"nothing lost but the last {duration(time.monotonic() - self.written)}"
         return f"stopped; run the same command again to resume: {kept}"
+
+
+def _position(engine: Engine) -> int:
+    """How many steps of its epoch a training has made."""
+    return engine.state.iteration - (engine.state.epoch - 1) * (engine.state.epoch_length or 0)
 
 
 def is_finished(path: Path) -> bool:

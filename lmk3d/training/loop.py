@@ -231,6 +231,7 @@ class DetectorEvaluator(Evaluator):
         self.overlaps: list[float] = []
         self.add_event_handler(Events.EPOCH_STARTED, self._forget)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
+        self.add_event_handler(Events.TERMINATE, self._summarize)  # of the cases so far
 
     def _forget(self) -> None:
         self.errors, self.scales, self.overlaps = {}, [], []
