@@ -230,7 +230,7 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, u
             f"data set {task.dataset.name!r}: the detector knows none of its landmarks, but {_listed(detector.names)}; "
             "choose another bundle or data set"
         )
-    results = []
+    results: list[_Compared] = []
     for number, case in enumerate(cases, start=1):
         if results and until is not None and time.monotonic() > until:
             break
@@ -305,13 +305,6 @@ def _summed_up(
     errors.update(shape | _rater_errors(results, names, task.limit_mm))
     breakdowns = {name: metrics.summarise(own, task.sdr_mm) for name, own in errors.items()}
     result = breakdowns.pop(RESULT)
-    about = {
-        "detector": detector,
-        "dataset": task.dataset.name,
-        "section": task.section,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": ", ".join(f"{package} {own}" for package, own in versions().items()),
-    }
     summary = metrics.Summary(
         unit,
         len(results),
@@ -319,7 +312,7 @@ def _summed_up(
         metrics.missing_score(rows),
         breakdowns,
         (*_gaps(task, names, len(results)), *notes),
-        about,
+        _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
     )
@@ -329,6 +322,17 @@ def _summed_up(
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
+
+
+def _about(task: _Task, detector: str) -> dict[str, str]:
+    """Where figures come from."""
+    return {
+        "detector": detector,
+        "dataset": task.dataset.name,
+        "section": task.section,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": ", ".join(f"{package} {own}" for package, own in versions().items()),
+    }
 
 
 def undertrained(summary: Summary) -> str | None:

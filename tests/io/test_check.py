@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import check_dataset, read_image, write_image, write_points
+from lmk3d.io import check_dataset, few_cases, read_image, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 NAMES = ("nose", "left ear", "right ear")
@@ -54,6 +54,22 @@ def only(result):
     return problem
 
 
+def told(result):
+    """The notes but that of the few cases, which all sets here are."""
+    assert sum("fewer than ten" in note for note in result.notes) == 1
+    return [note for note in result.notes if "fewer than ten" not in note]
+
+
+def test_few_training_cases_are_noted(make, tmp_path):
+    (note,) = [note for note in make().notes if "fewer" in note]
+    assert note == (
+        "1 training case with points, fewer than ten: expect large errors on new patients, and figures that are chance; "
+        "mark more"
+    )
+    assert few_cases(9).startswith("9 training cases with points, fewer than ten")
+    assert few_cases(10) is None
+
+
 def test_good_data_set_has_no_problems_and_a_fingerprint(make):
     result = make()
     assert result.problems == []
@@ -62,14 +78,14 @@ def test_good_data_set_has_no_problems_and_a_fingerprint(make):
 
 
 def test_copies_of_an_image_are_noted(make, tmp_path):
-    assert make().notes == [
+    assert told(make()) == [
         "validation, case b: the same image as training, case a; its error is not that of a new patient"
     ]
     for ending in ("nii", "csv"):
         shutil.copy(tmp_path / f"a.{ending}", tmp_path / f"d.{ending}")
     again = make(training=[{"image": f"{name}.nii", "points": f"{name}.csv"} for name in "ad"], validation=[])
     assert again.problems == []
-    assert again.notes == ["training, case d: the same image as training, case a; it counts twice"]
+    assert told(again) == ["training, case d: the same image as training, case a; it counts twice"]
 
 
 def test_points_that_two_images_share_are_a_slip(make):
@@ -87,7 +103,7 @@ def test_patients_in_two_sections_are_noted(make, tmp_path):
     cases = {name: {"image": f"{name}.nii", "points": f"{name}.csv", "patient": "x"} for name in "abcd"}
     result = make(training=[cases["a"], cases["b"]], validation=[cases["c"]], test=[cases["d"] | {"patient": "y"}])
     assert result.problems == []
-    assert result.notes == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]
+    assert told(result) == ["validation, case c: patient x is in training, too; the error is not that of a new patient"]
 
 
 def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(make, tmp_path):
@@ -102,7 +118,7 @@ def test_points_in_the_wrong_frame_are_noted_where_they_lie_inside_all_the_same(
             cases.append({"image": f"{number}.nii", "points": f"{name}{number}.csv"})
         result = make(training=cases, validation=[], pairs=[["left ear", "right ear"]])
         assert result.problems == []
-        assert [note[:40] for note in result.notes] == (
+        assert [note[:40] for note in told(result)] == (
             [] if name == "right" else ["in 100% of all pairs the left point lies"]
         )
 
@@ -123,7 +139,7 @@ def test_points_that_are_not_where_other_cases_have_them_are_noted(make, tmp_pat
         landmarks=[*NAMES, "nape", "chin"], training=cases[:4], validation=[], test=cases[4:], pairs=[NAMES[1:]]
     )
     assert result.problems == []
-    assert result.notes == ["test, case 4: left ear and right ear look exchanged"]
+    assert told(result) == ["test, case 4: left ear and right ear look exchanged"]
 
 
 def test_all_problems_are_found_at_once(make, tmp_path):
