@@ -4,7 +4,7 @@ import sys
 
 from lmk3d.cli import main
 
-__all__ = ["main"]
+__all__ = ()
 
 if __name__ == "__main__":
     sys.exit(main())

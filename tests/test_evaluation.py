@@ -331,7 +331,7 @@ def test_outlines_are_measured_where_the_detector_draws_any(dataset, tmp_path, c
 
 def test_a_result_no_better_than_the_aligned_mean_shape_is_called_undertrained(dataset, tmp_path, capsys):
     for name in ("t1", "t2"):  # a shape that is none of the validation's: 1 mm too high for one of four points
-        volume, points = scan((0, 0, 0))
+        _, points = scan((0, 0, 0))
         raised = points.points_mm + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1.0]])
         write_points(Landmarks(NAMES, raised), tmp_path / f"{name}.csv")
     bad = evaluate_detector(Known((3, 4, 0)), dataset, tmp_path / "bad")

@@ -63,8 +63,8 @@ def told(result):
 def test_few_training_cases_are_noted(make, tmp_path):
     (note,) = [note for note in make().notes if "fewer" in note]
     assert note == (
-        "1 training case with points, fewer than ten: expect large errors on new patients, and figures that are chance; "
-        "mark more"
+        "1 training case with points, fewer than ten: expect large errors on new patients, and figures that are "
+        "chance; mark more"
     )
     assert few_cases(9).startswith("9 training cases with points, fewer than ten")
     assert few_cases(10) is None
