@@ -242,11 +242,11 @@ def _time_limit(parser: ConfigParser, resume: Resume, budget_s: float, begun: fl
     if left_s - closing_s < _WORTH * validation_s:
         whole_s = (spent_s + closing_s + 3 * validation_s + _LEAST_TRAINING_S) / _SURE
         raise InputError(
-            f"--budget: {duration(budget_s)} is too short: loading takes {duration(spent_s)} here, a validation and "
+            f"--budget: too short: loading takes {duration(spent_s)} here, a validation and "
             f"the evaluation {duration(validation_s)} each; give at least {math.ceil(whole_s / 60)}m"
         )
     print(
-        f"budget {duration(budget_s)}: {duration(left_s - closing_s)} of training and validation, then the evaluation "
+        f"budget: {duration(left_s - closing_s)} of training and validation, then the evaluation "
         f"(about {duration(closing_s)})",
         flush=True,
     )

@@ -27,7 +27,7 @@ _MOST_VALIDATIONS, _VALIDATING = 12, 0.2
 # What a step or a validation may take longer than the last one did.
 _SPARE = 1.1
 # Steps whose median says how busy the machine is.
-_RECENT = 5
+_RECENT = 10
 
 
 def cosine_decay(steps: int, *, floor: float = 0.01) -> Callable[[int], float]:
