@@ -415,7 +415,7 @@ def _steps() -> Config:
         "lr_scheduler": {
             "_target_": "torch.optim.lr_scheduler.LambdaLR",
             "optimizer": "@train#optimizer",
-            "lr_lambda": "$lmk3d.training.cosine_decay(@epochs * len(@train#dataloader))",
+            "lr_lambda": "$lmk3d.training.cosine_decay(@train#trainer#max_epochs * len(@train#dataloader))",
         },
         "resume": {
             "_target_": "lmk3d.training.Resume",

@@ -66,7 +66,7 @@ class TimeLimit:
     ) -> None:
         self.seconds, self.resume, self.scheduler = seconds, resume, scheduler
         self.validation_s, self.closing_s = validation_s, closing_s
-        self.end = self._at = self._next = self._until = self._begun = 0.0
+        self.end = self._at = self._next = self._until = self._case = self._begun = 0.0
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=_RECENT)
 
@@ -123,7 +123,8 @@ class TimeLimit:
         """Validate, until a time at most; whether it came to its end."""
         evaluator: Any = self.resume.evaluator
         self.resume.store_before(engine, self.slowdown * self.validation_s)
-        begun, self._until = time.monotonic(), until
+        begun = self._case = time.monotonic()
+        self._until = until
         evaluator.run(engine.state.epoch)
         self._at = time.monotonic()
         cases, total = evaluator.state.iteration, evaluator.state.epoch_length
@@ -133,7 +134,9 @@ class TimeLimit:
         return bool(cases == total)
 
     def _bound(self, evaluator: Engine) -> None:
-        if time.monotonic() > self._until and evaluator.state.iteration < (evaluator.state.epoch_length or 0):
+        now = time.monotonic()
+        case_s, self._case = now - self._case, now
+        if now + case_s > self._until and evaluator.state.iteration < (evaluator.state.epoch_length or 0):
             evaluator.terminate()
 
     def _plan(self) -> None:

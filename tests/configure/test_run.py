@@ -57,7 +57,9 @@ def test_a_bundle_that_is_there_is_trained_as_it_stands_and_measured(bundle, tin
     assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 3
     assert read_config(bundle, "train.json")[1]["epochs"] == 3
     assert LandmarkDetector.from_bundle(bundle).names == ("left", "right", "top")
-    assert measured == [(bundle, tiny_dataset, bundle / "evaluation", {"section": "validation", "device": "cpu"})]
+    assert measured == [
+        (bundle, tiny_dataset, bundle / "evaluation", {"section": "validation", "device": "cpu", "until": None})
+    ]
     text = capsys.readouterr().out
     assert "epoch 3/3: loss heatmap" in text
     assert "trained 3 epochs, best validation error" in text
@@ -113,16 +115,22 @@ def test_a_bundle_is_not_trained_on_what_it_was_not_made_for(bundle, tiny_datase
 def test_a_budget_leaves_time_for_the_evaluation_also_of_a_training_that_resumes(bundle, tiny_dataset, monkeypatch):
     monkeypatch.setattr(run, "evaluate", lambda *paths, **options: GOOD)
     bounds = []
-    monkeypatch.setattr(run, "TimeLimit", lambda seconds, **others: bounds.append(seconds) or TimeLimit(1, **others))
+
+    def limit(seconds, *, closing_s, **others):
+        bounds.append((seconds, closing_s))
+        return TimeLimit(1, **others)
+
+    monkeypatch.setattr(run, "TimeLimit", limit)
     monkeypatch.setattr(run, "_validation_seconds", lambda parser: 10.0)
     train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 1})
     train_dataset(tiny_dataset, bundle, device="cpu", budget_s=100, overrides={"epochs": 2})
-    assert 30 < bounds[0] < 0.95 * 100 - 2 * 10
+    assert 60 < bounds[0][0] < 0.95 * 100
+    assert bounds[0][1] == 10 + 15  # the evaluation, its tables and pictures
 
 
 def test_a_training_that_kept_to_its_budget_is_finished(bundle, tiny_dataset, monkeypatch, capsys):
     monkeypatch.setattr(run, "evaluate", lambda *paths, **options: GOOD)
-    monkeypatch.setattr(run, "TimeLimit", lambda seconds, **others: TimeLimit(1, **others))
+    monkeypatch.setattr(run, "TimeLimit", lambda seconds, *, closing_s, **others: TimeLimit(1, **others))
     monkeypatch.setattr(run, "_validation_seconds", lambda parser: 0.1)
     train_dataset(tiny_dataset, bundle, device="cpu", budget_s=60)
     config = read_config(bundle, "train.json")[1]
