@@ -123,7 +123,7 @@ def test_a_training_that_resumes_goes_on_where_its_learning_rate_was(clock):
 def test_a_validation_that_takes_far_longer_than_planned_is_stopped_and_says_so(clock, capsys):
     run = Run(clock, validation_s=200.0).train(300, lambda _: 1.0)  # 5 s were planned
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"validation stopped by the time limit after {cases} of 5 cases" for cases in (1, 1)]
+    assert lines == ["validation stopped by the time limit after 1 of 5 cases"]  # then the last one fits as a whole
     assert run.validated[-1] <= 300
     assert run.kept == [(False, True)]  # what a part of the cases says is not compared with the whole
 
