@@ -258,7 +258,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
         "validate": _validation(plan),
         "initialize": ["$@lock", _SEEDS],
-        "run": ["$lmk3d.training.run_training(@train#trainer, @train#resume)"],
+        "run": [f"$lmk3d.training.{do}(@train#trainer, @train#resume)" for do in ("run_training", "note_undertrained")],
         "training": "$@run",
     }
 

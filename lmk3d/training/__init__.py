@@ -10,7 +10,7 @@ from lmk3d.training.loop import (
     prepare_batch,
     total_loss,
 )
-from lmk3d.training.progress import ProgressLine, run_training
+from lmk3d.training.progress import ProgressLine, note_undertrained, run_training
 from lmk3d.training.schedule import TimeLimit, cosine_decay
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "datalist",
     "is_finished",
     "load_run",
+    "note_undertrained",
     "one_line_errors",
     "prepare_batch",
     "run_folder",

@@ -92,6 +92,8 @@ def begin_run(folder: str) -> _Lock | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be made ({error.strerror}); give --bundle_root FOLDER") from error
     lock = _Lock(path)
+    for part in (*path.glob(".*.part"), *path.glob("models/.*.part")):  # of a run that was killed as it wrote
+        shutil.rmtree(part, ignore_errors=True)
     files, given = _command()
     if files and path.resolve() != Path(bundle_root()).resolve():
         _write_bundle(path, files, given)
@@ -194,7 +196,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
     before = read_config(folder, "train.json")[1]
     if other := [name for name in _SAME if before.get(name) != config.get(name)]:
         raise InputError(
-            f"{folder}: holds a training with another {' and '.join(other)}; give another folder with --bundle_root "
+            f"{folder}: holds a training with another {', '.join(other)}; give another folder with --bundle_root "
             "FOLDER, or remove this one"
         )
 

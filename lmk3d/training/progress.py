@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ignite.engine import Events
 
+from lmk3d.metrics import mean_shape_errors, unique_points
 from lmk3d.terminal import StatusLine, bar, counted, duration
 from lmk3d.training.checkpoints import rank
+from lmk3d.transforms.loading import points_of
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 
     from lmk3d.training.checkpoints import Resume
 
-__all__ = ["ProgressLine", "run_training"]
+__all__ = ["ProgressLine", "note_undertrained", "run_training"]
 
 # Seconds between two lines where there is no terminal whose last line can be replaced.
 _PLAIN_S = 60.0
+# Training cases whose mean shape is taken: of more it is nearly the same, and phantoms take a second each.
+_SHAPES = 10
 
 
 class ProgressLine:
@@ -129,3 +133,28 @@ def run_training(trainer: Engine, resume: Resume) -> None:
     unit = getattr(getattr(resume.evaluator, "detector", None), "unit", "mm")
     best = f", best validation error {resume.best:.3f} {unit}" if math.isfinite(resume.best) else ""
     print(f"trained {counted(trainer.state.epoch, 'epoch')}{best}: {resume.folder / 'model.pt'}", flush=True)
+
+
+def note_undertrained(trainer: Any, resume: Resume) -> None:
+    """Print a line where the best validation is no better than the mean training shape, aligned with the ground truth.
+
+    Args:
+        trainer: with the training cases.
+        resume: with the best validation error; its evaluator has the validation cases.
+    """
+    evaluator: Any = resume.evaluator
+    detector = evaluator.detector
+    if rank() or detector.unit != "mm" or not math.isfinite(resume.best):
+        return
+    names = tuple(dict.fromkeys(detector.names))
+    shapes, truths = (
+        np.array([unique_points(points_of(case), names) for case in cases])
+        for cases in (trainer.data_loader.dataset.data[:_SHAPES], evaluator.data_loader.dataset.data)
+    )
+    errors = mean_shape_errors(shapes, truths, align=True)
+    if np.isfinite(errors).any() and resume.best >= (mean := float(np.nanmean(errors))):
+        print(
+            f"undertrained: the validation error is no better than that of the aligned mean shape ({mean:.3f} mm); "
+            "train longer or on more cases",
+            flush=True,
+        )

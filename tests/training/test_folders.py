@@ -120,7 +120,7 @@ def test_a_folder_that_holds_a_training_of_other_settings_is_refused(bundle, mon
     begin_run(str(run))
     assert read_config(run, "train.json")[1]["epochs"] == 9
     command(monkeypatch, "--sides", "[32,32,32]")
-    with pytest.raises(InputError, match="training: holds a training with another spacing_mm and sides; give another"):
+    with pytest.raises(InputError, match="training: holds a training with another spacing_mm, sides; give another"):
         begin_run(str(run))
     assert read_config(run, "train.json")[1]["epochs"] == 9
 
@@ -144,6 +144,15 @@ def test_one_training_runs_in_a_folder_at_a_time_until_it_is_killed(tmp_path):
             begin_run(str(tmp_path))
         other.kill()
     assert begin_run(str(tmp_path)) is not None
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    for folder in (tmp_path, tmp_path / "models"):
+        (folder / ".x1.part").mkdir(parents=True)
+        (folder / ".x1.part" / "last.pt").write_bytes(b"half")
+    lock = begin_run(str(tmp_path))
+    assert not list(tmp_path.rglob("*.part"))
+    assert lock is not None
 
 
 def test_the_second_process_of_a_training_locks_and_says_nothing(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Events
 
 from lmk3d.terminal import StatusLine
-from lmk3d.training import ProgressLine, run_training
+from lmk3d.training import ProgressLine, note_undertrained, run_training
 
 
 @pytest.mark.parametrize("any_pose", [False, True])
@@ -141,3 +141,20 @@ def test_a_training_that_is_stopped_says_how_it_resumes():
     resume = SimpleNamespace(lost=lambda: "stopped; run the same command again to resume")
     with pytest.raises(KeyboardInterrupt, match="stopped; run the same command again to resume"):
         run_training(stopped(KeyboardInterrupt()), resume)
+
+
+def test_a_validation_no_better_than_the_aligned_mean_shape_is_told(
+    tmp_path, tiny_dataset, trainer_of, tiny_plan, capsys
+):
+    trainer, parser = trainer_of(tmp_path, tiny_plan(tiny_dataset, epochs=1))
+    resume = parser.get_parsed_content("train#resume")
+    note_undertrained(trainer, resume)  # nothing is known yet
+    resume.best = 0.1
+    note_undertrained(trainer, resume)
+    assert "undertrained" not in capsys.readouterr().out
+    resume.best = 9.0
+    note_undertrained(trainer, resume)
+    said = capsys.readouterr().out
+    # Each coordinate of the six shapes has a standard deviation of 1 mm.
+    assert 0.2 < float(said.partition("(")[2].partition(" mm)")[0]) < 2
+    assert said.startswith("undertrained: the validation error is no better than that of the aligned mean shape (")
