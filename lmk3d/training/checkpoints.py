@@ -44,9 +44,9 @@ class Resume:
 
     Every epoch begins with seeds made of ``seed`` and its number, every step with its own, so that the state of a run
     is its checkpoint: weights, optimiser, schedule and the number of steps. One is written at every validation, and
-    between two where a minute's work would be lost otherwise; a run that finds one resumes behind it, within an epoch,
-    too. ``model.pt`` holds the network alone, from the best validation so far, or from the end where no validation has
-    said anything.
+    between two where a minute's work would be lost otherwise; a run that finds one resumes behind it, within an epoch
+    and within a validation, too. ``model.pt`` holds the network alone, from the best validation so far, or from the end
+    where no validation has said anything.
 
     Args:
         folder: for last.pt and model.pt.
@@ -70,9 +70,11 @@ class Resume:
         seed: int = 0,
     ) -> None:
         self.folder, self.save, self.network, self.transform = Path(folder), dict(save), network, transform
-        self.evaluator, self.interval, self.seed, self.best = evaluator, interval, seed, float("inf")
+        self.interval, self.seed, self.best = interval, seed, float("inf")
+        self.evaluator: Any = evaluator
         self.stored, self.written, self.finished = 0, time.monotonic(), False
         self.earlier_s, self._begun, self._at, self._validation_s = 0.0, time.monotonic(), time.monotonic(), 0.0
+        self._case = self._at
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
@@ -82,6 +84,9 @@ class Resume:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.store_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
         engine.add_event_handler(Events.COMPLETED, self.finish)
+        if hasattr(self.evaluator, "partial"):
+            self.evaluator.add_event_handler(Events.STARTED, self._time_case)
+            self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._store_case, engine)
 
     def load(self, engine: Engine) -> None:
         """Resume from last.pt if there is one.
@@ -110,6 +115,8 @@ class Resume:
             self._tell(engine, steps)
         if steps and steps == length:  # stopped after an epoch's last step, but before its validation
             engine.state.epoch += 1
+            if "validation" in state and hasattr(self.evaluator, "recall"):
+                self.evaluator.recall(state["validation"])
             engine.fire_event(Events.EPOCH_COMPLETED)
         elif steps:
             engine.state.dataloader = _Rest(engine.state.dataloader, steps)
@@ -182,6 +189,15 @@ class Resume:
             self.keep(engine, finished=engine.state.epoch == engine.state.max_epochs)
         self._at = time.monotonic()
 
+    def _time_case(self) -> float:
+        before, self._case = self._case, time.monotonic()
+        return self._case - before
+
+    def _store_case(self, evaluator: Any, engine: Engine) -> None:
+        """Write last.pt within a validation, with the cases so far, where the next one would lose too much."""
+        if not rank() and time.monotonic() - self.written + self._time_case() > _MOST_LOST_S:
+            self._write(engine, model=False, position=_position(engine), validation=evaluator.partial())
+
     def keep(self, engine: Engine, *, within: bool = False, finished: bool = False) -> None:
         """Write model.pt, if the validation was the best so far, and last.pt.
 
@@ -204,7 +220,9 @@ class Resume:
             length = engine.state.epoch_length or 0
             self._write(engine, model=lacking, position=engine.state.iteration % length if length else 0)
 
-    def _write(self, engine: Engine, *, model: bool, position: int = 0) -> None:
+    def _write(
+        self, engine: Engine, *, model: bool, position: int = 0, validation: dict[str, Any] | None = None
+    ) -> None:
         """The model first: a run killed between the two writes it again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {name: source.state_dict() for name, source in self.save.items()}
@@ -214,6 +232,7 @@ class Resume:
             state["scaler"] = engine.scaler.state_dict()
         place = {"epoch": engine.state.epoch - bool(position), "position": position, "finished": self.finished}
         place |= {"length": engine.state.epoch_length, "best": self.best, "spent_s": self.spent_s}
+        place |= {} if validation is None else {"validation": validation}
         _save({**state, **place}, self.folder / "last.pt")
         self.stored, self.written = engine.state.iteration, time.monotonic()
 

@@ -229,14 +229,29 @@ class DetectorEvaluator(Evaluator):
         self.errors: dict[str, list[FloatArray]] = {}
         self.scales: list[FloatArray] = []
         self.overlaps: list[float] = []
+        self._known: dict[str, Any] | None = None
         self.add_event_handler(Events.EPOCH_STARTED, self._forget)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
         self.add_event_handler(Events.TERMINATE, self._summarize)  # of the cases so far
 
     def _forget(self) -> None:
-        self.errors, self.scales, self.overlaps = {}, [], []
+        known, self._known = self._known or {"errors": {}, "scales": [], "overlaps": []}, None
+        self.errors = {stage: [case.numpy() for case in cases] for stage, cases in known["errors"].items()}
+        self.scales, self.overlaps = [case.numpy() for case in known["scales"]], list(known["overlaps"])
+
+    def partial(self) -> dict[str, Any]:
+        """What is known of the cases so far, as tensors and numbers for a checkpoint."""
+        errors = {stage: [torch.as_tensor(case) for case in cases] for stage, cases in self.errors.items()}
+        scales = [torch.as_tensor(case) for case in self.scales]
+        return {"errors": errors, "scales": scales, "overlaps": [float(one) for one in self.overlaps]}
+
+    def recall(self, known: dict[str, Any]) -> None:
+        """Let the next run begin with what ``partial`` knew; it detects in the other cases alone."""
+        self._known = known
 
     def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
+        if engine.state.iteration <= len(self.scales):
+            return {}  # an earlier run has measured this case
         image = batch["image"]
         grid = Grid(tuple(image.shape[2:]), np.asarray(image.affine.reshape(-1, 4, 4)[0]))
         points = np.asarray(batch["label"])[0]

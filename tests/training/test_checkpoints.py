@@ -109,8 +109,9 @@ def test_steps_that_were_made_are_not_loaded_again(tmp_path, tiny_dataset, train
     assert len(read) == 2  # the two cases of the fourth step
 
 
-def test_a_run_that_is_killed_in_its_validation_validates_again(
-    tmp_path, tiny_dataset, trainer_of, tiny_plan, monkeypatch
+@pytest.mark.parametrize("case", [1, 2])
+def test_a_run_that_is_killed_in_its_validation_goes_on_with_the_next_case(
+    tmp_path, tiny_dataset, trainer_of, tiny_plan, monkeypatch, case
 ):
     plan = tiny_plan(tiny_dataset, epochs=2, validate_every=1)
     trainer_of(tmp_path / "whole", plan)[0].run()
@@ -118,15 +119,21 @@ def test_a_run_that_is_killed_in_its_validation_validates_again(
     monkeypatch.setattr("lmk3d.training.checkpoints._MOST_LOST_S", 0.0)
     evaluator = parser.get_parsed_content("validate#evaluator")
 
-    def kill():
-        raise RuntimeError("killed")
+    def kill(engine):
+        if engine.state.iteration == case:
+            raise RuntimeError("killed")
 
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, kill)
+    evaluator.add_event_handler(Events.ITERATION_STARTED, kill)
     with pytest.raises(RuntimeError, match="killed"):
         trainer.run()
     last = torch.load(tmp_path / "killed" / "models" / "last.pt", weights_only=True)
     assert (last["epoch"], last["position"]) == (0, 2)  # both steps of the first epoch, which is not validated yet
-    trainer_of(tmp_path / "killed", plan)[0].run()
+    again, parser = trainer_of(tmp_path / "killed", plan)
+    detector, seen = parser.get_parsed_content("detector"), []
+    detect = type(detector).detect_stages
+    monkeypatch.setattr(type(detector), "detect_stages", lambda self, volume: seen.append(1) or detect(self, volume))
+    again.run()
+    assert len(seen) == 4 - (case - 1)  # two cases, two validations
     for name in ("last.pt", "model.pt"):
         assert_same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
 
