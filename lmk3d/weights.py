@@ -20,6 +20,7 @@ from torch.nn.modules.module import (
 )
 
 from lmk3d.errors import InputError
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,5 +233,5 @@ def find_device(name: str) -> torch.device:
     device, count = torch.device(name), torch.cuda.device_count() if torch.cuda.is_available() else 0
     there = torch.backends.mps.is_available() if name == "mps" else name == "cpu" or (device.index or 0) < count
     if not there:
-        raise InputError(f"device {name!r} is not there ({count} CUDA devices are); use cpu")
+        raise InputError(f"device {name!r} is not there ({counted(count, 'CUDA device')} found); use cpu")
     return device

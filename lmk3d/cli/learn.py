@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,8 +146,10 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    say(f"training on {arguments.dataset} into {arguments.output}")
     device = use_device(arguments.device)
-    from lmk3d.configure import train_dataset
+    from lmk3d.configure import train_dataset  # which takes seconds of the budget, many on a busy machine
 
     if not arguments.trust and (arguments.output / "train.json").is_file():
         from lmk3d.configure.trust import check_trusted
@@ -156,7 +159,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.dataset,
         arguments.output,
         method=arguments.method,
-        budget_s=arguments.budget,
+        budget_s=None if arguments.budget is None else arguments.budget - (time.monotonic() - begun),
         device=device,
         overrides=dict(arguments.overrides),
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
-from lmk3d.cli.progress import Progress, duration
-from lmk3d.terminal import say
+from lmk3d.cli.progress import Progress
+from lmk3d.terminal import counted, duration, say
 
 if TYPE_CHECKING:
     import argparse
@@ -87,7 +87,7 @@ def describe(prediction: Prediction) -> str:
     found = len({name for name in prediction.landmarks.names if len(prediction.landmarks[name])})
     return (
         f"{_shown(prediction)}: {shape} voxels of {spacing} {unit}; "
-        f"{found} of {len(set(prediction.landmarks.names))} landmarks, {frame}"
+        f"{found} of {counted(len(set(prediction.landmarks.names)), 'landmark')}, {frame}"
     )
 
 

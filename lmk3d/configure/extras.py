@@ -22,6 +22,7 @@ _MULTI_GPU: Config = {
         "find_unused_parameters": True,
     },
     "initialize": [
+        "$@lock",
         "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)",
         "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
         "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",

@@ -22,9 +22,12 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
+_SEEDS = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"
+
 _EVALUATE: Config = {
+    "initialize": ["$lmk3d.training.one_line_errors()", _SEEDS],
     "run": [
-        "$lmk3d.weights.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
+        "$lmk3d.training.load_run(@network, @bundle_root)",
         "$@validate#evaluator.run()",
         "$print(@validate#evaluator.state.metrics)",
     ],
@@ -77,7 +80,8 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
         "inference.json": inference,
         "evaluate.json": _EVALUATE,
         "multi_gpu_train.json": multi_gpu(train),
-        "paper.json": paper,
+        # Weights of the paper's network are not those of the bundle's.
+        "paper.json": {"bundle_root": "$lmk3d.training.run_folder('paper')", **paper},
         "metadata.json": metadata(plan),
     }
 
@@ -201,8 +205,8 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
     return {
         "imports": [
             "$import os",
+            "$import sys",
             "$import monai",
-            "$import pathlib",
             "$import torch",
             "$import lmk3d",
             "$import lmk3d.inference",
@@ -210,8 +214,10 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "$import lmk3d.training",
             "$import lmk3d.weights",
         ],
-        "bundle_root": "$lmk3d.training.bundle_root()",
+        # What draws its phantoms is a template: weights that it ships are not those of somebody's training.
+        "bundle_root": "$lmk3d.training.bundle_root()" if plan.dataset else "$lmk3d.training.run_folder('training')",
         "ckpt_dir": "$@bundle_root + '/models'",
+        "lock": "$lmk3d.training.begin_run(@bundle_root)",
         "dataset": plan.dataset,
         "phantoms": {section: [dict(one) for one in some] for section, some in plan.phantoms.items()},
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
@@ -241,9 +247,9 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         },
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
         "validate": _validation(plan),
-        "initialize": ["$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"],
-        "run": ["$@train#trainer.run()"],
-        "training": ["$@train#trainer.run()"],
+        "initialize": ["$@lock", _SEEDS],
+        "run": [f"$lmk3d.training.{do}(@train#trainer, @train#resume)" for do in ("run_training", "note_undertrained")],
+        "training": "$@run",
     }
 
 
@@ -260,7 +266,7 @@ def _samples(plan: Plan) -> Config:
             "_target_": "CacheDataset",
             "data": "$lmk3d.training.datalist(@dataset, 'training', @phantoms.get('training', ()))",
             "transform": "@train#preprocessing",
-            "progress": False,
+            "progress": "$sys.stderr.isatty()",
         },
         "sampler": {
             "_target_": "torch.utils.data.RandomSampler",
@@ -398,10 +404,9 @@ def _steps() -> Config:
             "weight_decay": 0.01,
         },
         "lr_scheduler": {
-            "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+            "_target_": "torch.optim.lr_scheduler.LambdaLR",
             "optimizer": "@train#optimizer",
-            "T_max": "@epochs",
-            "eta_min": "$@learning_rate / 100",
+            "lr_lambda": "$lmk3d.training.cosine_decay(@train#trainer#max_epochs * len(@train#dataloader))",
         },
         "resume": {
             "_target_": "lmk3d.training.Resume",
@@ -418,7 +423,12 @@ def _steps() -> Config:
 def _handlers(plan: Plan) -> list[Config]:
     return [
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
-        {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
+        {
+            "_target_": "LrScheduleHandler",
+            "lr_scheduler": "@train#lr_scheduler",
+            "print_lr": False,
+            "epoch_level": False,
+        },
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
         # The bare reference would do, but MONAI Label's monaibundle app asks every entry here for its _target_.
         {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
@@ -459,7 +469,7 @@ def _validation(plan: Plan) -> Config:
             "_target_": "CacheDataset",
             "data": "$lmk3d.training.datalist(@dataset, 'validation', @phantoms.get('validation', ()))",
             "transform": _load(plan),
-            "progress": False,
+            "progress": "$sys.stderr.isatty()",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1, "num_workers": 0},
         "handlers": [

@@ -25,6 +25,7 @@ from lmk3d.io.patients import patient_of
 from lmk3d.label.labelmap import label_map
 from lmk3d.landmarks import Landmarks, channel_def
 from lmk3d.prediction import output_names
+from lmk3d.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -225,4 +226,4 @@ class SavePoints:
             with atomic_path(path) as temporary:
                 text = json.dumps(output[self.result_key], indent=1, ensure_ascii=False)
                 temporary.write_text(text + "\n", encoding="utf-8")
-            print(f"wrote {path}", flush=True)
+            say(f"wrote {path}")
