@@ -178,7 +178,9 @@ def _damage_dicom(content: bytes, rng: random.Random) -> bytes:
     own, element = rng.choice(places)
     value = [element.value] if isinstance(element.value, str | bytes) or element.VM < 2 else list(element.value)
     other = rng.choice(places)[1]
-    changed = rng.choice(([], value[:-1], [*value, *value], [*value[1:], value[0]], other.value, rng.choice(_VALUES)))
+    changed = rng.choice(
+        ([], value[:-1], [*value, *value], [*value[1:], value[0]], copy.deepcopy(other.value), rng.choice(_VALUES))
+    )
     out = io.BytesIO()
     try:
         if rng.random() < 0.3:
