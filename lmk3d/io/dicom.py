@@ -15,6 +15,7 @@ from lmk3d.io.dicom_marks import MARKED, place_of, plain_text
 from lmk3d.io.dicom_radiograph import read_radiograph
 from lmk3d.io.dicom_split import split_frames
 from lmk3d.io.dicom_stack import stack_slices
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +94,7 @@ class Series:
     def __str__(self) -> str:
         part = f" {self.part!r}" if self.part else ""
         number, uid = plain_text(self.number) or "without number", plain_text(self.uid)
-        return f"{number} {self.description!r}{part} ({len(self.frames)} images, UID {uid})"
+        return f"{number} {self.description!r}{part} ({counted(len(self.frames), 'image')}, UID {uid})"
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def _choose(found: list[Series], series: str | None, path: Path) -> Series:
     if series is None and len(found) == 1:
         tags = ", ".join(pair.partition("=")[0] for pair in parts[0].part.split(","))
         slices = f"{len(found[0].frames)} slices at {len(set(map(place_of, found[0].frames)))} places"
-        named = "; ".join(f"{one.part!r} ({len(one.frames)} images)" for one in parts[:_LISTED]) + more
+        named = "; ".join(f"{one.part!r} ({counted(len(one.frames), 'image')})" for one in parts[:_LISTED]) + more
         raise InputError(f"{path}: has {slices}, which differ in {tags}; choose one stack (--series): {named}")
     what = f"holds {len(found)} series" if series is None else f"has no single series {series!r}"
     raise InputError(f"{path}: {what}; choose one (--series) by UID, number or description: {listed}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io.dicom_marks import first_item, marks_of
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import zipfile
@@ -167,7 +168,7 @@ def frames_of(dataset: Any, entry: Entry) -> list[Frame]:
         own = dataset.get("PerFrameFunctionalGroupsSequence") or []
         if (own or count > 1) and len(own) != count:
             raise InputError(
-                f"{entry}: says NumberOfFrames {count} and describes {len(own)} images; correct its header"
+                f"{entry}: says NumberOfFrames {count} and describes {counted(len(own), 'image')}; correct its header"
             )
         groups = [[group, shared, dataset] for group in own] if own else [[dataset]]
         return [
