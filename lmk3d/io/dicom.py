@@ -149,7 +149,7 @@ def is_dicom(path: Path) -> bool:
 
 def find_series(entries: Iterable[Entry]) -> Found:
     """The series among these files, and what else there is."""
-    series: dict[tuple[str, str], Series] = {}
+    series: dict[str, Series] = {}
     found = Found()
     for entry in entries:
         try:
@@ -161,7 +161,7 @@ def find_series(entries: Iterable[Entry]) -> Found:
             found.others[entry] = kind
         else:
             # Anonymisers may empty the UIDs: then a folder is a series.
-            key = one.study, one.uid or str((entry.path / entry.member).parent)
+            key = one.uid or str((entry.path / entry.member).parent)
             series.setdefault(key, replace(one, frames=[])).frames.extend(one.frames)
     found.series.extend(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid)))
     return found

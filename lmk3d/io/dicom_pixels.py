@@ -16,6 +16,7 @@ import numpy as np
 from lmk3d.errors import InputError
 from lmk3d.io.dicom_frames import naming, pydicom_dataset
 from lmk3d.io.films import grey
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,7 +191,9 @@ def _check_sizes(dataset: Any, count: int, entry: Entry) -> None:
     said = int(dataset.Rows), int(dataset.Columns)
     if len(fragments) < count or (size is not None and size != said):
         held = f"{len(fragments)} of {size[1]} x {size[0]}" if size else str(len(fragments))
-        raise InputError(f"{entry}: says {count} images of {said[1]} x {said[0]} and holds {held}; copy it again")
+        raise InputError(
+            f"{entry}: says {counted(count, 'image')} of {said[1]} x {said[0]} and holds {held}; copy it again"
+        )
 
 
 def _fragments(data: bytes) -> Iterator[bytes]:

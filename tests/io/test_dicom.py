@@ -253,6 +253,13 @@ def test_series_without_uid_are_those_of_their_folders(tmp_path, write_slice):
     assert len(find_series(entries_in(tmp_path)).series) == 2
 
 
+def test_only_the_files_of_the_image_are_its_files(study, write_frames, write_slice):
+    assert [path.name for path in dicom_files(study, "thorax")] == ["0.dcm", "1.dcm", "2.dcm"]
+    alone = write_frames(study / "frames.dcm", [0.0, 1.0])
+    write_slice(study / "beside.dcm")
+    assert dicom_files(alone) == [alone]
+
+
 def test_folders_that_hold_the_same_places_are_series_of_their_own(tmp_path, write_slice):
     for name, places in (("a", (0, 1)), ("b", (2, 3)), ("c", (2, 3))):
         (tmp_path / name).mkdir()

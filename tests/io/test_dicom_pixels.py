@@ -134,7 +134,7 @@ def test_damaged_or_wrong_packed_pixels_are_named_in_one_line(write_slice, tmp_p
     for wrong, match in (
         (pydicom.encaps.encapsulate([cut]), "or are damaged; copy it again"),
         (data[:-40], "packed pixels are cut off or damaged"),
-        (data[:8] + bytes(int.from_bytes(data[4:8], "little")), "says 1 images of 20 x 16 and holds 0; copy it again"),
+        (data[:8] + bytes(int.from_bytes(data[4:8], "little")), "says 1 image of 20 x 16 and holds 0; copy it again"),
     ):
         pack(path, wrong, syntax)
         with pytest.raises(InputError, match=rf"a\.dcm: .*{match}"):
@@ -146,7 +146,7 @@ def test_damaged_or_wrong_packed_pixels_are_named_in_one_line(write_slice, tmp_p
 def test_size_of_the_packed_image_must_be_that_of_the_header(compressor, write_slice, tmp_path):
     path = write_slice(tmp_path / "a.dcm", Rows=60000, Columns=60000)  # before memory for it is asked for
     pack(path, *itk_stream(PIXELS.astype(np.uint16), compressor, tmp_path))
-    with pytest.raises(InputError, match=r"says 1 images of 60000 x 60000 and holds 1 of 20 x 16"):
+    with pytest.raises(InputError, match=r"says 1 image of 60000 x 60000 and holds 1 of 20 x 16"):
         read_pixels(Entry(path))
 
 
