@@ -33,7 +33,7 @@ def find_outliers(facts: Sequence[ImageFacts]) -> list[list[str]]:
     """What is unlike the others about each image.
 
     Args:
-        facts: of all images of a data set; films and volumes, mm and px are compared among themselves.
+        facts: of all images of a data set; radiographs and volumes, mm and px are compared among themselves.
     Returns:
         For each image some lines, mostly none; none at all for fewer than five alike.
     """
@@ -52,7 +52,7 @@ def _sizes(facts: Sequence[ImageFacts]) -> list[list[str]]:
     unit = facts[0].unit
     longest = np.array([max(fact.size_mm) for fact in facts])
     count = np.array([max(fact.shape) for fact in facts], float)
-    sides = 2 if facts[0].shape[2] == 1 else 3  # the depth of a film says nothing
+    sides = 2 if facts[0].shape[2] == 1 else 3  # the depth of a radiograph says nothing
     finest, widest = (np.array([pick(fact.spacing_mm[:sides]) for fact in facts]) for pick in (min, max))
     lines = []
     for row in range(len(facts)):
