@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["find_outliers"]
 
 # With fewer images nobody can say what is usual.
-_FEWEST = 5
+_FEWEST = 4
 # Scanners, protocols and patients differ by less than this factor from the median; a wrong unit is a factor of ten.
 _FACTOR = 5.0
 # Nor is it told where so many of the others come half as far: the set is then a mixed one.
@@ -35,7 +35,7 @@ def find_outliers(facts: Sequence[ImageFacts]) -> list[list[str]]:
     Args:
         facts: of all images of a data set; radiographs and volumes, mm and px are compared among themselves.
     Returns:
-        For each image some lines, mostly none; none at all for fewer than five alike.
+        For each image some lines, mostly none; none at all for fewer than four alike.
     """
     lines: list[list[str]] = [[] for _ in facts]
     kinds = [(fact.unit, fact.shape[2] == 1) for fact in facts]
