@@ -24,7 +24,7 @@ _FACTOR = 5.0
 # Nor is it told where so many of the others come half as far: the set is then a mixed one.
 _MOST = 0.1
 # A median of the intensities is elsewhere beyond this part of the usual span and this multiple of the usual distance.
-_SHIFT, _USUAL = 0.5, 8.0
+_SHIFT, _USUAL = 0.7, 8.0
 # Of few images the usual distance is not known well enough.
 _FEWEST_SHIFTED = 10
 
