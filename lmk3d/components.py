@@ -33,8 +33,37 @@ _ROOTS = {
     "network",
 }
 _ROOTS |= {"bundle_root", "ckpt_dir", "device", "network_def", "inferer", "preprocessing", "postprocessing", "detector"}
+_ROOTS |= {"image", "output_dir", "dataloader", "evaluator", "handlers"}
 # Keys of a component that are MONAI's and no arguments.
 _RESERVED = {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"}
+# Where the components are that a bundle's files may name; nothing else is built of what a file says.
+_ROOMS = ("lmk3d.codecs", "lmk3d.networks", "lmk3d.transforms", "lmk3d.inference")
+_LARGEST_FILE = 2**24  # bytes; the longest configuration here has a thousandth of it
+# What a constructor raises for settings that it cannot take.
+_REFUSALS = (
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    AssertionError,
+    MemoryError,
+)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+_PLAIN: dict[str, Callable[[Any], bool]] = {
+    "Any": lambda value: True,
+    "None": lambda value: value is None,
+    "bool": lambda value: isinstance(value, bool),
+    "float": _is_number,
+    "int": lambda value: isinstance(value, int) and _is_number(value),
+    "str": lambda value: isinstance(value, str),
+}
 _REFERENCE = re.compile(r"(?<![\w.])@([A-Za-z_]\w*(?:(?:#|::)\w+)*)")
 
 
@@ -53,6 +82,8 @@ def read_config(folder: Path, name: str) -> tuple[Path, Config]:
     path = next((file for file in (folder / name, folder / "configs" / name) if file.is_file()), None)
     if path is None:
         raise InputError(f"{folder / name}: no such file; give the folder of a bundle")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path}: is {path.stat().st_size / 2**20:.0f} MB, too large for a configuration")
     config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: is no configuration; it must be an object of names and values")
@@ -63,7 +94,9 @@ def build(config: Config, name: str, path: Path) -> Any:
     """Make what a configuration calls ``name``: ``_target_`` of this package, ``@id`` of the same file, plain values.
 
     The subset of MONAI's configurations that prediction needs; ``monai.bundle`` reads the same files, but takes four
-    seconds to import. Only public classes are built: a bundle from elsewhere can run nothing else.
+    seconds to import, and runs their ``$`` expressions. Here the file is data: only components are built (networks,
+    codecs, transforms, the detector and its levels), each entry once, and each argument must be of the kind that the
+    component says.
 
     Args:
         config: what the file holds.
@@ -72,45 +105,92 @@ def build(config: Config, name: str, path: Path) -> Any:
     Raises:
         InputError: naming the entry and what is wrong with it.
     """
-    return _built(f"@{name}", name, config, path, ())
-
-
-def _built(node: Any, where: str, config: Config, path: Path, open_names: tuple[str, ...]) -> Any:
-    if isinstance(node, str) and node.startswith("@"):
-        name = node[1:]
-        if name not in config:
-            raise InputError(f"{path}: {where}: nothing is called {name!r}; {hint(name, config)}")
-        if name in open_names:
-            raise InputError(f"{path}: {where}: {name!r} is made of itself; break the circle")
-        return _built(config[name], name, config, path, (*open_names, name))
-    if isinstance(node, list):
-        return [_built(item, f"{where}#{row}", config, path, open_names) for row, item in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    target = node.get("_target_")
-    if target is not None:
-        _check_arguments(_find_class(str(target), f"{path}: {where}"), node, f"{path}: {where}")
-    made = {key: _built(item, f"{where}#{key}", config, path, open_names) for key, item in node.items()}
-    if target is None:
-        return made
-    arguments = {key: value for key, value in made.items() if key not in _RESERVED}
     try:
-        return _find_class(str(target), f"{path}: {where}")(**arguments)
-    except InputError:
-        raise
-    except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError, IndexError, RuntimeError) as error:
-        raise InputError(f"{path}: {where}: {target} cannot be made: {' '.join(str(error).split())}") from error
+        return _Builder(config, path).made(f"@{name}", name, ())
+    except RecursionError as error:
+        raise InputError(f"{path}: {name}: is nested too deeply to be a file of this package") from error
+
+
+class _Builder:
+    """Makes the entries of one configuration, each of them once."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.config, self.path = config, path
+        self.known: dict[str, Any] = {}
+
+    def made(self, node: Any, where: str, open_names: tuple[str, ...]) -> Any:
+        if isinstance(node, str) and node.startswith("@"):
+            return self._entry(node[1:], where, open_names)
+        if isinstance(node, list):
+            return [self.made(item, f"{where}#{row}", open_names) for row, item in enumerate(node)]
+        if not isinstance(node, dict):
+            return node
+        target = None if "_target_" not in node else _find_class(str(node["_target_"]), f"{self.path}: {where}")
+        if target is not None:
+            _check_arguments(target, node, f"{self.path}: {where}")
+        values = {key: self.made(item, f"{where}#{key}", open_names) for key, item in node.items()}
+        return values if target is None else self._component(target, values, where)
+
+    def _entry(self, name: str, where: str, open_names: tuple[str, ...]) -> Any:
+        if name not in self.config:
+            raise InputError(f"{self.path}: {where}: nothing is called {name!r}; {hint(name, self.config)}")
+        if name in open_names:
+            raise InputError(f"{self.path}: {where}: {name!r} is made of itself; break the circle")
+        if name not in self.known:
+            self.known[name] = self.made(self.config[name], name, (*open_names, name))
+        return self.known[name]
+
+    def _component(self, found: type, values: dict[str, Any], where: str) -> Any:
+        kinds = _arguments(found)[0]
+        arguments = {key: value for key, value in values.items() if key not in _RESERVED}
+        for key, value in arguments.items():
+            if not _fits(value, kinds.get(key, "Any")):
+                kind = f"it takes {kinds[key]}"
+                raise InputError(f"{self.path}: {where}: {found.__name__}: {key} cannot be {_shown(value)}; {kind}")
+        try:
+            return found(**arguments)
+        except InputError as error:
+            raise InputError(f"{self.path}: {where}: {error}") from error
+        except _REFUSALS as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"{self.path}: {where}: {found.__name__} cannot be made: {reason}") from error
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value is of the kind that an annotation says; what is no word of JSON is a component of that class."""
+    if " | " in kind:
+        return any(_fits(value, one) for one in kind.split(" | "))
+    outer, _, inner = kind.rstrip("]").partition("[")
+    if outer == "Sequence":
+        return isinstance(value, list) and all(_fits(one, kind[len("Sequence[") : -1]) for one in value)
+    if outer == "Mapping":
+        inner = kind[len("Mapping[str, ") : -1]
+        return isinstance(value, dict) and all(_fits(one, inner) for one in value.values())
+    if outer == "KeysCollection":
+        return _fits(value, "str | Sequence[str]")
+    if outer in _PLAIN:
+        return _PLAIN[outer](value)
+    return any(base.__name__ == outer.rpartition(".")[2] for base in type(value).__mro__)
+
+
+def _shown(value: Any) -> str:
+    """A value for an error, in a few words whatever its size."""
+    if isinstance(value, list | dict):
+        return f"a list of {len(value)}" if isinstance(value, list) else "an object of JSON"
+    return repr(value)[:60] if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _find_class(target: str, where: str) -> type:
-    """The public class of this package of that dotted name.
+    """The component of that dotted name.
 
     Raises:
         InputError: if there is none.
     """
     room, _, name = target.rpartition(".")
     if not room.startswith("lmk3d."):
-        raise InputError(f"{where}: {target!r} is not part of lmk3d; give lmk3d.<room>.<class>")
+        raise InputError(f"{where}: {target[:80]!r} is not part of lmk3d; give lmk3d.<room>.<class>")
+    if not any(room == one or room.startswith(f"{one}.") for one in _ROOMS):
+        raise InputError(f"{where}: {target[:80]!r} is no component of a bundle; those are in {', '.join(_ROOMS)}")
     try:
         module = import_module(room)
     except ImportError as error:
@@ -118,7 +198,8 @@ def _find_class(target: str, where: str) -> type:
     public = [known for known in module.__all__ if isinstance(getattr(module, known), type)]
     if name not in public:
         raise InputError(f"{where}: {room} has no class {name!r}; {hint(name, public)}")
-    return getattr(module, name)
+    found: type = getattr(module, name)
+    return found
 
 
 def check(config: Config, path: Path, find: Callable[[str], Any]) -> None:
@@ -190,15 +271,15 @@ def _check_arguments(found: Any, node: Config, where: str) -> None:
             raise InputError(f"{where}: {found.__name__} lacks its argument {name!r}; add it")
 
 
-def _arguments(found: Any) -> tuple[list[str], list[str], bool]:
-    """All arguments by name, those without a default, and whether there can be no others.
+def _arguments(found: Any) -> tuple[dict[str, str], list[str], bool]:
+    """All arguments by name with their annotations, those without a default, and whether there can be no others.
 
     A class that hands its other keywords on to its base takes the base's arguments too.
     """
     makers = [found]
     if isinstance(found, type):
         makers = [vars(base)["__init__"] for base in found.__mro__ if "__init__" in vars(base)]
-    known: list[str] = []
+    known: dict[str, str] = {}
     lacking: list[str] = []
     for maker in makers:
         try:
@@ -209,7 +290,7 @@ def _arguments(found: Any) -> tuple[list[str], list[str], bool]:
         named = [one for one in named if one.name != "self"]
         if not known:
             lacking = [one.name for one in named if one.default is one.empty]
-        known += [one.name for one in named]
+        known = {one.name: one.annotation if isinstance(one.annotation, str) else "Any" for one in named} | known
         if all(one.kind is not one.VAR_KEYWORD for one in parameters):
             return known, lacking, True
     return known, lacking, False

@@ -42,12 +42,14 @@ __all__ = [
     "evaluate",
     "evaluate_detector",
     "evaluate_points",
+    "undertrained",
 ]
 
 SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Distances of the success rates where none are given; pixels where the images have no spacing."""
 
 _PICTURES = 6
+_ALIGNED = "mean shape, aligned"  # a set that the result is compared with
 
 
 class Detector(Protocol):
@@ -124,7 +126,7 @@ class _Task:
         return cases
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is an option of the command or of a training
     bundle: Path,
     dataset_path: Path,
     output: Path | None = None,
@@ -132,6 +134,7 @@ def evaluate(
     section: str = "validation",
     sdr_mm: Sequence[float] | None = None,
     device: str = "cpu",
+    until: float | None = None,
 ) -> Summary:
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
 
@@ -150,6 +153,7 @@ def evaluate(
         sdr_mm: distances of the success rates; pixels where the images have no spacing. The bundle's own when None, or
             ``SDR_MM``.
         device: "cpu", "cuda", "cuda:1".
+        until: when to stop, on the clock of ``time.monotonic``; the cases so far are measured then, one at least.
     Returns:
         All figures, in mm, or in px where the images have no spacing.
     Raises:
@@ -164,7 +168,7 @@ def evaluate(
     from lmk3d.inference import LandmarkDetector
 
     detector = LandmarkDetector.from_bundle(bundle, device=device)
-    return _run(detector, task, cases, bundle.resolve().name)
+    return _run(detector, task, cases, bundle.resolve().name, until=until)
 
 
 def evaluate_detector(
@@ -225,7 +229,7 @@ def evaluate_points(
     return _summed_up(task, results, task.dataset.landmark_names, predictions.resolve().name)
 
 
-def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> Summary:
+def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, until: float | None = None) -> Summary:
     """Detect and compare case by case, with a line for each."""
     names = tuple(name for name in task.dataset.landmark_names if name in detector.names)
     if not names:
@@ -233,9 +237,12 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
             f"data set {task.dataset.name!r}: the detector knows none of its landmarks, but {_listed(detector.names)}; "
             "choose another bundle or data set"
         )
-    results = []
+    results: list[_Compared] = []
+    begun = time.monotonic()
     for number, case in enumerate(cases, start=1):
-        start = time.perf_counter()
+        if results and until is not None and 2 * time.monotonic() - begun > until:  # another would take as long
+            break
+        begun = time.monotonic()
         result = _detected(detector, case, task.dataset.structures)
         results.append(result)
         errors = metrics.errors_by_name(
@@ -244,9 +251,9 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str) -> S
         own = metrics.summarise(errors).overall
         said = f"mean error {own.mean:.2f} {result.truth.unit}" if own.n else "no point found"
         missed = f", {own.missed} missed" if own.missed else ""
-        say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.perf_counter() - start:.1f} s")
+        say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.monotonic() - begun:.1f} s")
     told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
-    return _summed_up(task, results, names, told, getattr(detector, "notes", ()))
+    return _summed_up(task, results, names, told, about_bundle=getattr(detector, "notes", ()), learnt=True)
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
@@ -285,7 +292,13 @@ def _outlined(
 
 
 def _summed_up(
-    task: _Task, results: Sequence[_Compared], names: tuple[str, ...], detector: str, about_bundle: Sequence[str] = ()
+    task: _Task,
+    results: Sequence[_Compared],
+    names: tuple[str, ...],
+    detector: str,
+    *,
+    about_bundle: Sequence[str] = (),
+    learnt: bool = False,
 ) -> Summary:
     """All figures of the results; prints them, and writes them where an output is asked for."""
     unit = results[0].truth.unit
@@ -306,28 +319,50 @@ def _summed_up(
     errors.update(shape | _rater_errors(results, names, task.limit_mm))
     breakdowns = {name: metrics.summarise(own, task.sdr_mm) for name, own in errors.items()}
     result = breakdowns.pop(RESULT)
-    about = {
-        "detector": detector,
-        "dataset": task.dataset.name,
-        "section": task.section,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": ", ".join(f"{package} {own}" for package, own in versions().items()),
-    }
     summary = metrics.Summary(
         unit,
         len(results),
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*(f"The bundle: {note}." for note in about_bundle), *_gaps(task, names), *notes),
-        about,
+        (*(f"The bundle: {note}." for note in about_bundle), *_gaps(task, names, len(results)), *notes),
+        _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
     )
+    if learnt and (note := undertrained(summary)):
+        summary = replace(summary, notes=(note, *summary.notes))
     say("", *summary_lines(summary))
     if task.output is not None:
         _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
+
+
+def _about(task: _Task, detector: str) -> dict[str, str]:
+    """Where figures come from."""
+    return {
+        "detector": detector,
+        "dataset": task.dataset.name,
+        "section": task.section,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": ", ".join(f"{package} {own}" for package, own in versions().items()),
+    }
+
+
+def undertrained(summary: Summary) -> str | None:
+    """What to say of a detector that knows no more than where the mean shape lies once its pose is known.
+
+    Returns:
+        None where it is better than the training shapes' mean, aligned with the ground truth, or there is no such mean.
+    """
+    result, aligned, unit = summary.result.overall, summary.beside.get(_ALIGNED), summary.unit
+    if aligned is None or not aligned.overall.n or (result.n and result.mean < aligned.overall.mean):
+        return None
+    said = f"mean error {result.mean:.2f} {unit}" if result.n else "no point found"
+    return (
+        f"Undertrained: {said}, no better than the aligned mean shape ({aligned.overall.mean:.2f} {unit}). Train "
+        "longer or on more cases; on images unlike those of the training, use another bundle."
+    )
 
 
 def _structures(results: Sequence[_Compared]) -> dict[str, dict[str, float]]:
@@ -362,7 +397,7 @@ def _shape_errors(
     shapes = np.array([metrics.unique_points(points, names) for points in training])
     truths = np.array([metrics.unique_points(own.truth, names) for own in results])
     found = {}
-    for name, align in (("mean shape", False), ("mean shape, aligned", True)):
+    for name, align in (("mean shape", False), (_ALIGNED, True)):
         distances = metrics.mean_shape_errors(shapes, truths, align=align)
         if np.isfinite(distances).any():
             found[name] = {own: column[np.isfinite(column)] for own, column in zip(names, distances.T, strict=True)}
@@ -379,10 +414,14 @@ def _rater_errors(results: Sequence[_Compared], names: Sequence[str], limit_mm: 
     return {"second rater": {name: np.concatenate([part[name] for part in parts]) for name in names}} if parts else {}
 
 
-def _gaps(task: _Task, names: Sequence[str]) -> list[str]:
+def _gaps(task: _Task, names: Sequence[str], measured: int) -> list[str]:
     """What was left out."""
-    notes = []
-    if unmarked := [case.name for case in task.dataset.cases(task.section) if case.points is None]:
+    notes, cases = [], task.dataset.cases(task.section)
+    unmarked = [case.name for case in cases if case.points is None]
+    if measured < len(cases) - len(unmarked):
+        of = f"{measured} of {len(cases) - len(unmarked)} cases"
+        notes.append(f"Stopped by the time limit after {of}; lmk3d evaluate measures all.")
+    if unmarked:
         notes.append(f"Left out, since they have no points: {_listed(unmarked)}.")
     if unknown := [name for name in task.dataset.landmark_names if name not in names]:
         notes.append(f"Left out, since the detector does not know them: {_listed(unknown)}.")

@@ -19,7 +19,7 @@ from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import Scan, block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
-from lmk3d.weights import find_device, load_weights
+from lmk3d.weights import find_device, load_weights, modest_networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
     from lmk3d.codecs import HeatmapCodec
     from lmk3d.networks import Cascade
-    from lmk3d.transforms.intensity import Window
+    from lmk3d.transforms.intensity import EqualizedWindow, Window
 
     FloatArray = NDArray[np.float64]
     IndexArray = NDArray[np.intp]
 
 __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 
+_LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
 
@@ -59,6 +60,10 @@ class Level:
     passes: int = 1
     share: float | Sequence[float] = 1.0
     steps: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.spacing_mm > 0 and 1 <= self.size <= _LARGEST_PATCH and 1 <= self.passes <= _MOST_PASSES):
+            raise ValueError(f"spacing_mm, size and passes cannot be {self.spacing_mm}, {self.size}, {self.passes}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +135,7 @@ class LandmarkDetector:
         network: Cascade,
         *,
         names: Sequence[str],
-        window: Window,
+        window: Window | EqualizedWindow,
         codec: HeatmapCodec | DenseCodec,
         spacing_mm: float,
         levels: Sequence[Level],
@@ -156,6 +161,8 @@ class LandmarkDetector:
             raise ValueError(f"sliding must be three sides of at least 1 voxel, got {list(sliding)}")
         if any(level.steps for level in levels) and not (network.has_tree and network.has_steps):
             raise ValueError("a level of steps needs a network with a tree and steps")
+        if not (len(sides) == 3 and min(sides) >= 1 and np.prod(sides, dtype=float) <= _MOST_VOXELS and spacing_mm > 0):
+            raise ValueError(f"sides must be three of at least 1 voxel, spacing_mm above 0, got {list(sides)}")
         if unit not in (None, "mm", "px"):
             raise ValueError(f"unit must be 'mm', 'px' or None, got {unit!r}")
         divisor: Any = network.heatmap.divisor
@@ -178,9 +185,11 @@ class LandmarkDetector:
         Raises:
             InputError: if a file is missing or broken, the weights do not fit, or the configuration has a slip.
         """
-        folder = Path(folder)
-        path, config = read_config(folder, "inference.json")
-        detector: LandmarkDetector = build(config, "detector", path)
+        path, config = read_config(folder := Path(folder), "inference.json")
+        with modest_networks():
+            detector = build(config, "detector", path)
+        if not isinstance(detector, cls):
+            raise InputError(f"{path}: detector: is none; give it _target_: {cls.__module__}.{cls.__name__}")
         detector.device = find_device(device)
         load_weights(detector.network, folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()

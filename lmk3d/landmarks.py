@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Landmarks"]
+__all__ = ["Landmarks", "channel_def"]
+
+
+def channel_def(names: Iterable[str]) -> dict[str, str]:
+    """What each number means in the label map that MONAI's programs get of points: 0 nothing, each name its own.
+
+    >>> channel_def(["apex", "root", "apex"])
+    {'0': 'background', '1': 'apex', '2': 'root'}
+    """
+    return {str(number): name for number, name in enumerate(["background", *dict.fromkeys(names)])}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import platform
@@ -10,6 +9,9 @@ import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from lmk3d.io.images import image_files
+from lmk3d.io.nifti import nifti_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +36,9 @@ MANIFEST = ".manifest.json"
 """What the name of a manifest ends in."""
 
 
-_PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "pillow")
-_HEADERS = (".mhd", ".nhdr")
-_WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
+_PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK", "pillow")
+_NIFTI = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _CONFIG = "inference.json"
-# What a prediction writes, and its folder while it does.
-_OUTPUT = re.compile(r"\.(manifest\.json|mrk\.json|fcsv|csv|json|sr\.dcm|preview(-\d+)?\.png)$|\.part/")
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
 
 
@@ -52,13 +51,16 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_input(image: Path, volume: Volume) -> dict[str, object]:
+def describe_input(image: Path, volume: Volume, *, series: str | None = None) -> dict[str, object]:
     """Path as given, digest, size and spacing of an image; nothing from its header, which may name a patient.
 
     Returns:
-        JSON values; see ``digest_input`` for "files" and "sha256".
+        JSON values; see ``digest_input`` for "files" and "sha256". "orientation" is the form that a NIfTI image's
+        affine comes from.
+    Raises:
+        InputError: see ``digest_input``.
     """
-    files, digest = digest_input(image, depth=volume.grid.shape[2])
+    files, digest = digest_input(image, series=series)
     return {
         "path": str(image),
         "files": files,
@@ -66,21 +68,26 @@ def describe_input(image: Path, volume: Volume) -> dict[str, object]:
         "shape": list(volume.grid.shape),
         "spacing": [round(float(step), 6) for step in volume.grid.spacing_mm],
         "unit": volume.unit,
+        **({"orientation": nifti_form(image)} if _NIFTI.search(image.name) else {}),
         **({"notes": list(volume.notes)} if volume.notes else {}),
     }
 
 
-def digest_input(image: Path, *, depth: int) -> tuple[int, str]:
-    """How many files an image may have been read from, and their digest.
+def digest_input(image: Path, *, series: str | None = None) -> tuple[int, str]:
+    """How many files an image is read from, and their digest.
+
+    Of DICOM the headers are read, to tell the files of the series from others beside them; pixels are not decoded.
 
     Args:
         image: the file or folder.
-        depth: of the image in voxels; one file of a series of DICOM slices stands for all of them.
+        series: which DICOM series, if there are several.
     Returns:
         The number of files, and the SHA-256 of the only one or, where there are several, of their lines
-        "digest  relative path" in the order of the paths. What predictions left beside them does not count.
+        "digest  relative path" in the order of the paths. Other files beside them do not count.
+    Raises:
+        InputError: if a DICOM series can no longer be told from others.
     """
-    files = _files_of(image, depth)
+    files = _files_of(image, series)
     if len(files) == 1:
         return 1, sha256(files[0])
     root = image if image.is_dir() else image.parent
@@ -88,18 +95,11 @@ def digest_input(image: Path, *, depth: int) -> tuple[int, str]:
     return len(files), hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _files_of(image: Path, depth: int) -> list[Path]:
-    """The files that an image may have been read from, in the order of their names."""
-    root = image if image.is_dir() else image.parent
-    if image.is_dir():
-        near = image.rglob("*")
-    elif image.suffix.lower() in _HEADERS:  # the voxels lie in a file beside it, named alike
-        near = root.glob(f"{glob.escape(image.stem)}.*")
-    elif depth > 1 and not image.name.lower().endswith(_WHOLE):  # one DICOM slice stands for its series
-        near = root.iterdir()
-    else:
-        return [image]
-    return sorted(file for file in near if file.is_file() and not _OUTPUT.search(file.relative_to(root).as_posix()))
+def _files_of(image: Path, series: str | None) -> list[Path]:
+    """The files that an image is read from, in the order of their names."""
+    from lmk3d.io.dicom import dicom_files, is_dicom
+
+    return dicom_files(image, series) if image.is_dir() or is_dicom(image) else sorted(image_files(image))
 
 
 def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
 from lmk3d.io import find_images
+from lmk3d.io.atomic import clear_parts
 from lmk3d.io.patients import Patient, patient_of
 from lmk3d.manifest import MANIFEST, bundle_digests, digest_input, read_manifest
 from lmk3d.predictor import Job, Prediction, PredictOptions, asked, predict_here
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["PredictOptions", "Prediction", "output_names", "predict_files"]
 
 # Only these are taken off a name: what follows the last point in the name of a DICOM file is often part of it.
-_ENDINGS = re.compile(r"\.(nii\.gz|nii|nrrd|nhdr|mha|mhd|dcm|dicom|ima|zip|png|jpe?g|tiff?|bmp)$", re.IGNORECASE)
+_ENDINGS = re.compile(
+    r"\.((nii|hdr|img)(\.gz)?|nrrd|nhdr|mha|mhd|dcm|dicom|ima|zip|png|jpe?g|tiff?|bmp)$", re.IGNORECASE
+)
 
 
 def predict_files(
@@ -55,7 +58,7 @@ def predict_files(
         InputError: if there are no images, the bundle cannot be used, or the folder cannot be written to.
     """
     options = options or PredictOptions()
-    images = [path for path in find_images(inputs) if path in inputs or not _is_preview(path)]
+    images = [path for path in find_images(inputs, series=options.series) if path in inputs or not _is_preview(path)]
     results: dict[Path, Prediction] = {}
 
     def note(result: Prediction) -> None:
@@ -157,7 +160,11 @@ class _Earlier:
         if not manifest:
             return "and no manifest says what it was made from"
         image, bundle = manifest["input"], manifest["bundle"]
-        if digest_input(job.image, depth=image["shape"][2]) != (image["files"], image["sha256"]):
+        try:
+            digest = digest_input(job.image, series=self.options.series)
+        except InputError:  # reading it will say what is wrong with it
+            digest = 0, ""
+        if digest != (image["files"], image["sha256"]):
             other, own = Path(image["path"]).name, job.patient.hide(job.image.name)
             return "made before the scan was changed" if other == own else f"made from {other}"
         if {key: bundle.get(key) for key in self._digests} != self._digests:
@@ -179,6 +186,7 @@ def _folder_for(output: Path) -> Iterator[None]:
             output.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=output):
                 pass
+            clear_parts(output)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{output}: cannot be written to ({reason}); give another folder with --output") from None

@@ -13,7 +13,7 @@ from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 from lmk3d.io.text import csv_cell, plain_cell
 from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
-from lmk3d.terminal import printable
+from lmk3d.terminal import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,7 +168,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def heading(summary: Summary) -> str:
     """What was evaluated on what, how many cases, and in which unit."""
     about = [value for key in ("detector", "dataset", "section") if (value := summary.about.get(key))]
-    about.append(f"{summary.cases} case{'' if summary.cases == 1 else 's'}")
+    about.append(counted(summary.cases, "case"))
     unit = "mm" if summary.unit == "mm" else "pixels, since the images have no spacing"
     return f"{', '.join(about)}; errors in {unit}"
 

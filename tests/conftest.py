@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 
 class FakeDetector:
@@ -67,6 +67,43 @@ def fake_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(sys.modules, "lmk3d.inference", room)
     monkeypatch.setattr("lmk3d.components.default_bundle", default_bundle)
     return folder
+
+
+@pytest.fixture(scope="session")
+def closure() -> Callable[..., set[str]]:
+    """Gives all distributions that setup.cfg asks for, with some extras, and those that these ask for in turn."""
+    from configparser import ConfigParser
+    from importlib.metadata import PackageNotFoundError, requires
+
+    requirements = pytest.importorskip("packaging.requirements")
+    utils = pytest.importorskip("packaging.utils")
+    setup = ConfigParser(interpolation=None)
+    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
+
+    def all_of(*extras: str) -> set[str]:
+        asked = setup["options"]["install_requires"].splitlines()
+        for extra in extras:
+            asked += setup["options.extras_require"][extra].splitlines()
+        waiting = [requirements.Requirement(line) for line in asked if line.strip() and not line.startswith(("#", "%"))]
+        found: dict[str, set[str]] = {}
+        while waiting:
+            one = waiting.pop()
+            name, wanted = utils.canonicalize_name(one.name), {"", *one.extras}
+            if wanted <= found.get(name, set()):
+                continue
+            found[name] = found.get(name, set()) | wanted
+            try:
+                inner = [requirements.Requirement(line) for line in requires(name) or ()]
+            except PackageNotFoundError:
+                pytest.skip(f"{name} is not installed here")
+            waiting += [
+                more
+                for more in inner
+                if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in wanted)
+            ]
+        return set(found)
+
+    return all_of
 
 
 @pytest.fixture

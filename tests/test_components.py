@@ -54,19 +54,71 @@ def test_components_references_and_plain_values_are_made():
         ),
         (
             {"codec": {"_target_": "lmk3d.networks.HeatmapRefiner", "num_landmarks": 2, "patch_size": 20}},
-            "codec: lmk3d.networks.HeatmapRefiner cannot be made: patch_size must be a multiple of 8, got 20",
+            "codec: HeatmapRefiner cannot be made: patch_size must be a multiple of 8 from 8 to 512, got 20",
         ),
         ({"codec": {"_target_": "os.system", "command": "ls"}}, "codec: 'os.system' is not part of lmk3d"),
-        ({"codec": {"_target_": "lmk3d.nowhere.X"}}, "codec: there is no module 'lmk3d.nowhere'"),
-        # Functions are not built, and what a module has imported is not its own.
-        ({"codec": {"_target_": "lmk3d.io.write_points", "path": "x"}}, "codec: lmk3d.io has no class 'write_points'"),
-        ({"codec": {"_target_": "lmk3d.components.import_module", "name": "x"}}, "has no class 'import_module'"),
+        ({"codec": {"_target_": "lmk3d.networks.nowhere.X"}}, r"codec: there is no module 'lmk3d\.networks\.nowhere'"),
+        # Functions are not built, what a module has imported is not its own, and other rooms are no business of a file.
+        ({"codec": {"_target_": "lmk3d.codecs.contour_masks"}}, r"codec: lmk3d\.codecs has no class 'contour_masks'"),
+        ({"codec": {"_target_": "lmk3d.networks.blocks.Sequence"}}, "has no class 'Sequence'"),
+        (
+            {"codec": {"_target_": "lmk3d.pages.server.PageServer"}},
+            "PageServer' is no component of a bundle; those are",
+        ),
+        (
+            {"codec": {"_target_": "lmk3d.io.write_points", "path": "x"}},
+            "is no component of a bundle; those are in lmk3d",
+        ),
+        ({"codec": {"_target_": "lmk3d.components.import_module", "name": "x"}}, "is no component of a bundle"),
         ({"codec": "@thing"}, "codec: 'thing' is made of itself; break the circle"),
     ],
 )
 def test_a_slip_is_named(changes, text):
     with pytest.raises(InputError, match=text):
         build(config(**changes), "thing", FILE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"sigma_vox": "wide"}, "codec: HeatmapCodec: sigma_vox cannot be 'wide'; it takes float"),
+        ({"sigma_vox": True}, "sigma_vox cannot be True; it takes float"),
+        ({"sigma_vox": float("nan")}, "sigma_vox cannot be nan; it takes float"),
+        ({"sigma_vox": 10**400}, "sigma_vox cannot be 1000"),
+        ({"sigma_vox": 1.0, "num_peaks": 1.5}, "num_peaks cannot be 1.5; it takes int"),
+        ({"sigma_vox": 1.0, "background": None}, "background cannot be None; it takes bool"),
+        ({"sigma_vox": [1.0] * 9}, "sigma_vox cannot be a list of 9; it takes float"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(arguments, text):
+    with pytest.raises(InputError, match=text):
+        build({"codec": {"_target_": "lmk3d.codecs.HeatmapCodec", **arguments}}, "codec", FILE)
+
+
+def test_components_are_told_from_plain_values():
+    detector = {"_target_": "lmk3d.transforms.PosedImaged", "keys": ["a"], "window": {"low": 1, "high": 2}}
+    with pytest.raises(InputError, match="PosedImaged: window cannot be an object of JSON; it takes Window"):
+        build({"thing": detector}, "thing", FILE)
+    codec = {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": {"_target_": "lmk3d.codecs.HeatmapCodec"}}
+    with pytest.raises(InputError, match="sigma_vox cannot be a HeatmapCodec; it takes float"):
+        build({"thing": codec}, "thing", FILE)
+    mean = {"_target_": "lmk3d.networks.MeanMaps", "members": ["net", "net"]}
+    with pytest.raises(InputError, match=r"members cannot be a list of 2; it takes Sequence\[nn.Module\]"):
+        build({"thing": mean}, "thing", FILE)
+
+
+def test_each_entry_is_made_once_however_often_it_is_named():
+    doubled = {f"e{row}": [f"@e{row + 1}"] * 2 for row in range(100)}
+    node = build({**doubled, "e100": 7}, "e0", FILE)
+    for _ in range(100):
+        assert node[0] is node[1] or node == [7, 7]
+        node = node[0]
+    assert node == 7
+
+
+def test_a_file_nested_without_end_is_refused():
+    with pytest.raises(InputError, match=r"inference\.json: e0: is nested too deeply"):
+        build({**{f"e{row}": [f"@e{row + 1}"] for row in range(5000)}, "e5000": 7}, "e0", FILE)
 
 
 def test_an_entry_that_is_not_there_is_named():
@@ -88,6 +140,12 @@ def test_a_configuration_is_read_from_either_place(tmp_path):
     assert content == {"a": 1}
     (tmp_path / "inference.json").write_text('{"a": 2}', encoding="utf-8")
     assert read_config(tmp_path, "inference.json")[1] == {"a": 2}
+
+
+def test_a_file_that_is_too_large_for_a_configuration_is_not_read(tmp_path):
+    (tmp_path / "inference.json").write_bytes(b" " * (2**24 + 1))
+    with pytest.raises(InputError, match=r"inference\.json: is 16 MB, too large for a configuration"):
+        read_config(tmp_path, "inference.json")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmk3d.errors import InputError
-from lmk3d.evaluation import evaluate, evaluate_detector, evaluate_points
+from lmk3d.evaluation import evaluate, evaluate_detector, evaluate_points, undertrained
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import write_image, write_points
 from lmk3d.landmarks import Landmarks
@@ -327,3 +327,36 @@ def test_outlines_are_measured_where_the_detector_draws_any(dataset, tmp_path, c
     assert np.isnan(found.structures["ball"]["asd"])
     assert "Outline of box: Dice 50.0%, surface distance 2.00 mm." in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["structures"]["ball"]["asd"] is None
+
+
+def test_a_result_no_better_than_the_aligned_mean_shape_is_called_undertrained(dataset, tmp_path, capsys):
+    for name in ("t1", "t2"):  # a shape that is none of the validation's: 1 mm too high for one of four points
+        _, points = scan((0, 0, 0))
+        raised = points.points_mm + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1.0]])
+        write_points(Landmarks(NAMES, raised), tmp_path / f"{name}.csv")
+    bad = evaluate_detector(Known((3, 4, 0)), dataset, tmp_path / "bad")
+    mean = bad.beside["mean shape, aligned"].overall.mean
+    assert 0.05 < mean < 1
+    note = f"Undertrained: mean error 5.00 mm, no better than the aligned mean shape ({mean:.2f} mm). Train longer"
+    assert bad.notes[0].startswith(note)
+    assert note in capsys.readouterr().out
+    assert note in (tmp_path / "bad" / "index.html").read_text(encoding="utf-8")
+    good = evaluate_detector(Known((0, 0, 0.5 * mean)), dataset)
+    assert undertrained(good) is None
+    assert "Undertrained" not in capsys.readouterr().out
+    none = evaluate_detector(Known(missing=NAMES), dataset)
+    assert none.notes[0].startswith("Undertrained: no point found, no better than the aligned mean shape")
+    points = evaluate_points(tmp_path, dataset)  # which nobody need have learnt
+    assert not any("Undertrained" in note for note in points.notes)
+
+
+def test_an_evaluation_within_a_time_measures_one_case_at_least_and_says_so(dataset, tmp_path, monkeypatch):
+    room = ModuleType("lmk3d.inference")
+    room.LandmarkDetector = Known
+    monkeypatch.setitem(sys.modules, "lmk3d.inference", room)
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "inference.json").write_text("{}", encoding="utf-8")
+    found = evaluate(tmp_path / "bundle", dataset, until=0.0)
+    assert found.cases == 1
+    assert "Stopped by the time limit after 1 of 2 cases; lmk3d evaluate measures all." in found.notes
+    assert evaluate(tmp_path / "bundle", dataset, until=1e9).cases == 2

@@ -55,6 +55,7 @@ class BlobRefiner(nn.Module):
 
 def detector(count=4, *, refined=True, heatmap=None, shape=None, **options):
     network = Cascade(heatmap or BlobStage(HEIGHTS[:count]), [BlobRefiner()] if refined else [], num_landmarks=count)
+    network.error_ratio.fill_(3.0)  # as a validation would find it if the refiners' Laplace scale were right
     if shape is not None:
         network.mean_shape.copy_(torch.as_tensor(shape))
         network.shape_covariance.copy_(0.3 * torch.eye(3 * count))
@@ -475,6 +476,48 @@ def test_a_slip_in_a_bundles_configuration_is_named(bundle):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("entry", "value", "text"),
+    [
+        ("window", "bright", "LandmarkDetector: window cannot be 'bright'; it takes Window"),
+        ("window", {"low": 0, "high": 1}, "LandmarkDetector: window cannot be an object of JSON"),
+        ("names", "ab", "LandmarkDetector: names cannot be 'ab'; it takes Sequence"),
+        ("spacing_mm", -1.0, "sides must be three of at least 1 voxel, spacing_mm above 0"),
+        ("sides", [10**6, 10**6, 10**6], "sides must be three of at least 1 voxel"),
+        ("sides", [8, 8], "sides must be three of at least 1 voxel"),
+        (
+            "network",
+            {"_target_": "lmk3d.pages.server.PageServer", "page": ""},
+            "PageServer' is no component of a bundle",
+        ),
+        (
+            "levels",
+            [{"_target_": "lmk3d.inference.Level", "spacing_mm": 1, "size": 10**9}],
+            "cannot be 1, 1000000000, 1",
+        ),
+        (
+            "levels",
+            [{"_target_": "lmk3d.inference.Level", "spacing_mm": 1, "size": 8, "passes": 10**9}],
+            "1, 8, 1000000",
+        ),
+    ],
+)
+def test_what_no_detector_can_be_made_of_is_named(bundle, entry, value, text):
+    config = tiny_config()
+    config["detector"][entry] = value
+    (bundle / "inference.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match=text) as caught:
+        LandmarkDetector.from_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("detector", [{"network": "@network_def"}, "@names", None, 3])
+def test_a_detector_that_is_none_is_named(bundle, detector):
+    (bundle / "inference.json").write_text(json.dumps({**tiny_config(), "detector": detector}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"detector: is none; give it _target_: lmk3d\.inference\.LandmarkDetector"):
+        LandmarkDetector.from_bundle(bundle)
+
+
 class Touch:
     """Runs code when it is unpickled, as any pickle can."""
 
@@ -525,7 +568,7 @@ SPOILERS = {
         ("zip", "model.pt: is corrupt, or no checkpoint at all"),
         ("code", "model.pt: holds pickled code, which is never run; give a checkpoint of tensors"),
         ("raw code", "model.pt: holds pickled code, which is never run"),
-        ("new code", "model.pt: is corrupt, or no checkpoint at all"),  # torch reads no pickle that new at all
+        ("new code", "model.pt: holds pickled code, which is never run"),
         ("module", "model.pt: holds pickled code, which is never run"),
         ("list", "model.pt: holds no weights"),
         ("numbers", "model.pt: holds no weights"),

@@ -25,7 +25,11 @@ MOST_BODY_LINES = 40
 EXCUSE = "# long: "  # behind a def, with the reason why it is better whole
 
 # Modules that are tested through another one.
-TESTED_ELSEWHERE: dict[str, str] = {"errors.py": "cli/test_shell.py", "predictor.py": "test_prediction.py"}
+TESTED_ELSEWHERE: dict[str, str] = {
+    "errors.py": "cli/test_shell.py",
+    "__main__.py": "cli/test_shell.py",
+    "predictor.py": "test_prediction.py",
+}
 
 
 def module_id(path: Path) -> str:

@@ -2,11 +2,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
+import pytest
 
+from lmk3d.errors import InputError
+from lmk3d.io import write_image
 from lmk3d.landmarks import Landmarks
-from lmk3d.manifest import bundle_digests, describe_bundle, describe_input, read_manifest, sha256, write_manifest
+from lmk3d.manifest import (
+    bundle_digests,
+    describe_bundle,
+    describe_input,
+    digest_input,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 
 
 def test_digest_of_a_file_is_that_of_its_bytes(tmp_path):
@@ -22,30 +34,83 @@ def folder_of(parent, files):
     return parent
 
 
-def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path, bright_volume):
-    one = folder_of(tmp_path / "one", {"deep/a": "first", "b": "second"})
-    two = folder_of(tmp_path / "two", {"b": "second", "deep/a": "first"})
+def test_digest_of_a_folder_follows_names_and_contents_alone(tmp_path, bright_volume, write_series):
+    one = write_series(tmp_path / "one", slices=2)
+    (one / "deep").mkdir()
+    (one / "0.dcm").rename(one / "deep" / "a")
+    shutil.copytree(one, tmp_path / "two")
     described = describe_input(one, bright_volume)
     lines = "".join(
-        f"{hashlib.sha256(text).hexdigest()}  {name}\n" for text, name in [(b"second", "b"), (b"first", "deep/a")]
+        f"{hashlib.sha256((one / name).read_bytes()).hexdigest()}  {name}\n" for name in ("1.dcm", "deep/a")
     )
     assert described["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
     assert described["files"] == 2
-    assert describe_input(two, bright_volume)["sha256"] == described["sha256"]
-    (two / "b").rename(two / "c")
-    assert describe_input(two, bright_volume)["sha256"] != described["sha256"]
+    assert describe_input(tmp_path / "two", bright_volume)["sha256"] == described["sha256"]
+    (tmp_path / "two" / "1.dcm").rename(tmp_path / "two" / "2.dcm")
+    assert describe_input(tmp_path / "two", bright_volume)["sha256"] != described["sha256"]
 
 
-def test_all_files_an_image_was_read_from_count(tmp_path, bright_volume):
-    folder_of(
-        tmp_path, {"scan.mhd": "header", "scan.raw": "voxels", "other.raw": "x", "ct/1": "slice", "ct/2": "slice"}
-    )
-    assert describe_input(tmp_path / "scan.mhd", bright_volume)["files"] == 2
-    assert describe_input(tmp_path / "ct" / "1", bright_volume)["files"] == 2
+def test_all_files_an_image_was_read_from_count(tmp_path, bright_volume, write_series):
+    headers = {"scan.mhd": "ElementDataFile = other.raw\n", "b.nhdr": "NRRD0004\ndata file: deep/b.raw\n\n"}
+    voxels = {"other.raw": "voxels", "deep/b.raw": "voxels", "p.hdr": "header", "p.img": "voxels"}
+    folder_of(tmp_path, headers | voxels | {"scan.raw": "x", "scan.txt": "x"})
+    for name in ("scan.mhd", "b.nhdr", "p.hdr", "p.img"):
+        before = digest_input(tmp_path / name)
+        assert before[0] == 2
+        for beside in ("scan.raw", "scan.txt"):
+            (tmp_path / beside).write_text("changed", encoding="utf-8")
+        assert digest_input(tmp_path / name) == before
+        for path in (tmp_path / "other.raw", tmp_path / "deep" / "b.raw", tmp_path / "p.img"):
+            path.write_text(path.read_text(encoding="utf-8") + name, encoding="utf-8")
+        assert digest_input(tmp_path / name)[1] != before[1]
+    assert digest_input(tmp_path / "p.hdr") == digest_input(tmp_path / "p.img")
+    assert describe_input(write_series(tmp_path / "ct") / "1.dcm", bright_volume)["files"] == 3
+
+
+def test_other_files_beside_a_series_are_no_part_of_it(tmp_path, bright_volume, write_series):
+    folder = write_series(tmp_path / "ct")
+    inputs = (folder, folder / "1.dcm")
+    described = [describe_input(path, bright_volume) for path in inputs]
+    write_series(tmp_path / "other", Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.34", Rows=None)
+    (tmp_path / "other" / "0.dcm").rename(folder / "report.dcm")
+    folder_of(folder, {"notes.txt": "see me", "scan.fcsv": "", ".1.part/0.dcm": ""})
+    assert [describe_input(path, bright_volume) for path in inputs] == described
+    write_series(tmp_path / "second")
+    for path in (tmp_path / "second").iterdir():
+        path.rename(folder / f"second {path.name}")
+    assert describe_input(folder / "1.dcm", bright_volume) == described[1]
+    with pytest.raises(InputError, match="holds 2 series"):
+        digest_input(folder)
+    (folder / "2.dcm").write_bytes((folder / "2.dcm").read_bytes()[:-2] + b"12")
+    assert describe_input(folder / "1.dcm", bright_volume)["sha256"] != described[1]["sha256"]
+
+
+def test_freshness_is_known_without_pixels(tmp_path, bright_volume, write_series, monkeypatch):
+    folder = write_series(tmp_path / "ct")
+    described = describe_input(folder, bright_volume)
+
+    def fail(_entry):
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr("lmk3d.io.dicom_pixels.read_pixels", fail)
+    monkeypatch.setattr("lmk3d.io.dicom_stack.read_pixels", fail)
+    assert digest_input(folder) == (described["files"], described["sha256"])
+
+
+def test_header_that_cannot_be_read_is_digested_alone(tmp_path):
+    folder_of(tmp_path, {"scan.mhd": "damaged", "p.hdr": "no partner", "b.nhdr": "NRRD0004\ndata file: ../x\n\n"})
+    assert [digest_input(tmp_path / name)[0] for name in ("scan.mhd", "p.hdr", "b.nhdr")] == [1, 1, 1]
+
+
+def test_form_of_every_nifti_image_is_recorded(tmp_path, bright_volume):
+    write_image(bright_volume, tmp_path / "a.nii.gz")
+    assert describe_input(tmp_path / "a.nii.gz", bright_volume)["orientation"] == "sform (code 1)"
+    write_image(bright_volume, tmp_path / "a.nrrd")
+    assert "orientation" not in describe_input(tmp_path / "a.nrrd", bright_volume)
 
 
 def test_input_is_described_by_digest_size_and_spacing(tmp_path, bright_volume):
-    path = tmp_path / "scan.nii"
+    path = tmp_path / "scan.png"
     path.write_bytes(b"x")
     described = describe_input(path, bright_volume)
     assert described == {
@@ -97,13 +162,3 @@ def test_what_is_no_manifest_reads_as_empty(tmp_path):
     for content in ("no json", "[]", '{"input": {}, "bundle": {}, "outputs": []}', '{"input": 1}'):
         (tmp_path / "m.json").write_text(content, encoding="utf-8")
         assert read_manifest(tmp_path / "m.json") == {}
-
-
-def test_what_predictions_left_in_a_folder_is_no_part_of_its_image(tmp_path, bright_volume):
-    folder_of(tmp_path, {"1": "slice", "2": "slice"})
-    described = describe_input(tmp_path, bright_volume)
-    endings = ("manifest.json", "mrk.json", "fcsv", "csv", "json", "sr.dcm", "preview.png", "preview-2.png")
-    folder_of(tmp_path, {f"scan.{ending}": "" for ending in endings} | {".scan.x.part/scan.dcm": ""})
-    assert describe_input(tmp_path, bright_volume) == described
-    part = folder_of(tmp_path / "study.part", {"1": "slice", "2": "slice"})  # such a name above the image means nothing
-    assert describe_input(part, bright_volume)["sha256"] == described["sha256"]

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+utils = pytest.importorskip("packaging.utils")
+
 ROOT = Path(__file__).parent.parent
 LARGEST_WHEEL = 30_000_000  # bytes: 25 MB of weights and a little code
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 
 def run(*command: str | Path, **options) -> str:
@@ -22,6 +27,46 @@ def run(*command: str | Path, **options) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+# What only an extra brings: which modules of the package may import it, each where it is used.
+ONLY_WITH = {
+    "docs": (),
+    "itk": (),
+    "label": ("monailabel", "fastapi"),
+    "onnx": ("onnx", "onnxruntime"),
+    "ray": ("ray",),
+    "sr": ("highdicom",),
+    "tune": ("optuna",),
+}
+
+
+def imported() -> dict[str, str]:
+    """Every foreign module that the package imports anywhere, with one of the files that does."""
+    found = {}
+    for path in sorted((ROOT / "lmk3d").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            found |= {name.partition(".")[0]: path.relative_to(ROOT).as_posix() for name in names}
+    return {name: path for name, path in found.items() if name not in {*sys.stdlib_module_names, "lmk3d"}}
+
+
+def test_everything_imported_is_required_by_the_package_or_by_an_extra(closure):
+    """What the documentation installs is enough; the full try, in an environment of its own, is in docs/cli.rst."""
+    owners = {name: {utils.canonicalize_name(one) for one in some} for name, some in packages_distributions().items()}
+    extra = {module: name for name, modules in ONLY_WITH.items() for module in modules}
+    held = {name: closure(*([name] if name else [])) for name in {"", *extra.values()} - {"label"}}
+    for module, path in imported().items():
+        if extra.get(module) != "label":
+            assert owners[module] & held[extra.get(module, "")], f"{path} imports {module}; require it in setup.cfg"
+            assert module not in extra or not owners[module] & held[""], f"{module} comes without {extra[module]}, too"
+
+
+def test_extras_are_those_that_are_tried():
+    setup = ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert set(setup["options.extras_require"]) == {*ONLY_WITH, "test", "dev"}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +90,7 @@ def names(wheel):
         return set(archive.namelist())
 
 
+@slow
 def test_wheel_holds_every_module_and_every_file_of_the_bundles(names):
     for folder, prefix in (("lmk3d", "lmk3d"), ("bundles", "lmk3d/bundles")):
         listed = run("git", "ls-files", folder, cwd=ROOT).split() if (ROOT / ".git").exists() else []
@@ -52,12 +98,14 @@ def test_wheel_holds_every_module_and_every_file_of_the_bundles(names):
         assert wanted <= names
 
 
+@slow
 def test_wheel_holds_nothing_else_and_is_small(names, wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"lmk3d"}
     assert not [name for name in names if "__pycache__" in name or "checkpoint" in name]
     assert wheel.stat().st_size < LARGEST_WHEEL
 
 
+@slow
 def test_wheel_alone_runs_the_shell_with_the_shipped_bundle(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

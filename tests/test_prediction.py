@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from lmk3d import predictor
 from lmk3d.errors import InputError
 from lmk3d.geometry import Volume
 from lmk3d.io import read_points, write_image
+from lmk3d.io.atomic import part_folder
 from lmk3d.io.patients import Patient
 from lmk3d.prediction import PredictOptions, output_names, predict_files
 
@@ -204,16 +209,17 @@ def test_points_corrected_by_hand_stay_when_a_batch_goes_on(scan, fake_bundle, t
 def test_a_killed_run_leaves_a_folder_that_the_next_one_clears(scan, fake_bundle, tmp_path):
     predict_files([scan], fake_bundle, output=tmp_path)
     (tmp_path / "scan.mrk.json").unlink()  # as if killed while the files were moved, the manifest first
-    (tmp_path / ".scan.x1y2z3_4.part").mkdir()
-    (tmp_path / ".scan.x1y2z3_4.part" / "scan.mrk.json").write_text("{", encoding="utf-8")
+    left = part_folder(tmp_path)  # of whichever scan it was at
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (left / "other.mrk.json").write_text("{", encoding="utf-8")
+    left.rename(tmp_path / left.name.replace(f"-{os.getpid()}-", f"-{int(process.stdout)}-"))
     assert states(predict_files([scan], fake_bundle, output=tmp_path)) == ["done"]
     assert len(read_points(tmp_path / "scan.mrk.json")) == 3
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_the_folder_of_a_scan_at_work_is_left_alone(scan, fake_bundle, tmp_path):
-    other = tmp_path / ".scan.1.x1y2z3_4.part"  # of scan.1, which another process works at
-    other.mkdir()
+    other = part_folder(tmp_path)  # of a process that is alive
     assert states(predict_files([scan], fake_bundle, output=tmp_path)) == ["done"]
     assert other.is_dir()
 
@@ -276,3 +282,47 @@ def test_output_names_of_hidden_patients_never_clash():
     patient = Patient(("SMITH", "JOHN", "12345"), "patient-x")
     images = [Path("in") / f"{name}.dcm" for name in ("SMITH_JOHN", "SMITH", "12345")]
     assert output_names(images, [patient] * 3) == ["patient-x_dcm", "patient-x_dcm_1", "patient-x_dcm_2"]
+
+
+def test_what_is_put_beside_a_series_does_not_make_its_points_stale(write_series, fake_bundle, tmp_path):
+    folder = write_series(tmp_path / "ct")
+    out = tmp_path / "out"
+    assert states(predict_files([folder / "1.dcm"], fake_bundle, output=out)) == ["done"]
+    write_series(tmp_path / "report", slices=1, Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.34", Rows=None)
+    shutil.copy(tmp_path / "report" / "0.dcm", folder / "report.dcm")
+    (folder / "notes.txt").write_text("see me", encoding="utf-8")
+    assert states(predict_files([folder / "1.dcm"], fake_bundle, output=out)) == ["skipped"]
+    (folder / "0.dcm").unlink()
+    (result,) = predict_files([folder / "1.dcm"], fake_bundle, output=out)
+    assert "made before the scan was changed" in str(result.error)
+
+
+def test_damaged_dicom_and_zip_are_named_and_the_other_scans_are_done(write_series, fake_bundle, tmp_path):
+    cohort = tmp_path / "cohort"
+    write_series(cohort / "a")
+    folder = write_series(cohort / "b")
+    (folder / "9.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((cohort / "a").iterdir()):
+            archive.write(path, path.name)
+    content = bytearray((tmp_path / "whole.zip").read_bytes())
+    content[60:90] = bytes(30)
+    (tmp_path / "broken.zip").write_bytes(content)
+    (tmp_path / "text.zip").write_text("no archive", encoding="utf-8")
+    inputs = [cohort, *(tmp_path / f"{name}.zip" for name in ("broken", "text", "whole"))]
+    results = predict_files(inputs, fake_bundle, output=tmp_path / "out")
+    errors = {result.image.name: str(result.error) for result in results if result.error is not None}
+    assert sorted(errors) == ["9.dcm", "broken.zip", "text.zip"]
+    assert all(isinstance(result.error, InputError) for result in results if result.error is not None)
+    done = {result.image.name: result.notes for result in results if result.error is None}
+    assert sorted(done) == ["0.dcm", "a", "whole.zip"]
+    assert done["0.dcm"][0].startswith("9.dcm beside it cannot be read")
+
+
+def test_a_series_is_chosen_for_a_whole_folder(write_series, fake_bundle, tmp_path):
+    for number in (4, 5):
+        write_series(tmp_path / "study" / f"s{number}", SeriesNumber=number, StudyInstanceUID="1.2")
+    options = PredictOptions(series="5")
+    (result,) = predict_files([tmp_path / "study"], fake_bundle, output=tmp_path / "out", options=options)
+    assert result.image == tmp_path / "study" / "s5"
+    assert result.error is None

@@ -183,7 +183,7 @@ def refinement_lmk3d(job: Job) -> Result:
     level, refiner, data = detector.levels[-1], detector.network.refiners[-1], stored_tensor(volume)
     centres = volume.grid.to_mm(some_points(job).numpy())
     targets = [patch_grid(volume.grid, centre, np.eye(3), level.size, level.spacing_mm) for centre in centres]
-    limits = (detector.window.low, detector.window.high)
+    limits = detector.window.limits(data)
     with torch.inference_mode():
         patches = cut_patches(data, volume.grid, targets, detector.window, limits)
         cut = best_of(job, lambda: cut_patches(data, volume.grid, targets, detector.window, limits))

@@ -26,6 +26,7 @@ from lmk3d.synthetic import (
     cta_phantom,
     film_phantom,
 )
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ def cta_dataset(given: argparse.Namespace) -> dict[str, object]:
                 cases.append(written(given.out, f"{region}_{seed:05d}", make))
                 seed += 1
         dataset[section] = cases
-        print(f"{section}: {len(cases)} phantoms", flush=True)
+        print(f"{section}: {counted(len(cases), 'phantom')}", flush=True)
     return dataset
 
 
@@ -99,7 +100,7 @@ def film_dataset(given: argparse.Namespace) -> dict[str, object]:
         seeds = range(seed, seed := seed + count)
         make = partial(film_phantom, kind=given.film, side_px=given.side)
         dataset[section] = [written(given.out, f"{given.film}_{one:05d}", partial(make, one)) for one in seeds]
-        print(f"{section}: {count} films", flush=True)
+        print(f"{section}: {counted(count, 'film')}", flush=True)
     return dataset
 
 

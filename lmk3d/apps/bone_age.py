@@ -20,6 +20,7 @@ from lmk3d.io import atomic_path
 from lmk3d.networks import BoneAgeEnsemble
 from lmk3d.plots.sheet import FAINT, LETTER, TEXT
 from lmk3d.plots.tracing import Mark, Row, Stroke, tracing
+from lmk3d.terminal import counted
 from lmk3d.training import Resume, prepare_batch, total_loss
 
 if TYPE_CHECKING:
@@ -297,7 +298,10 @@ def train_bone_age(  # noqa: PLR0913 - each is a setting of the training
     """
     ages = np.asarray(months, dtype=np.float64)
     if len(hands) != len(ages) or len(hands) < 2:
-        raise InputError(f"{len(hands)} hands came with {len(ages)} ages; give at least two hands, and an age for each")
+        raise InputError(
+            f"{counted(len(hands), 'hand')} came with {counted(len(ages), 'age')}; give at least two hands, and an age "
+            "for each"
+        )
     if not (np.isfinite(ages).all() and (ages > 0).all()):
         raise InputError("an age is missing or not above 0; give months")
     known = _Hands.of(hands)

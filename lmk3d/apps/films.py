@@ -10,6 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, Grid, Volume, apply_affine
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,7 @@ def check_film(film: Volume, landmarks: Landmarks) -> None:
     if outside.any():
         first = landmarks.names[int(np.flatnonzero(outside)[0])]
         raise InputError(
-            f"{int(outside.sum())} of {len(landmarks)} points, {first!r} first, lie outside the film; "
+            f"{int(outside.sum())} of {counted(len(landmarks), 'point')}, {first!r} first, lie outside the film; "
             "give the film they were placed on, in the same unit"
         )
 

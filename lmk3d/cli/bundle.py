@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import bundle_folder
 from lmk3d.errors import InputError
-from lmk3d.terminal import say
+from lmk3d.terminal import counted, say
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from lmk3d.zoo import export_bundle
 
     files = export_bundle(source, arguments.target, torchscript=arguments.torchscript, onnx=arguments.onnx)
-    say(f"wrote {len(files)} files to {arguments.target}")
+    say(f"wrote {counted(len(files), 'file')} to {arguments.target}")
     if not (arguments.target / "models" / "model.pt").is_file():
         say("the bundle has no weights yet; the zoo takes none without: train it first")
     return 0
@@ -71,7 +71,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     for problem in problems:
         say(f"problem     {problem}")
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        count = counted(len(problems), "problem")
         raise InputError(f"{arguments.folder}: {count}, listed above; correct them and verify again")
     say("no problems")
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
-from lmk3d.terminal import say
+from lmk3d.terminal import counted, say
 
 if TYPE_CHECKING:
     import argparse
@@ -76,7 +76,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     missing = len(landmarks) - int(landmarks.present.sum())
     for note in landmarks.notes:
         say(f"note: {note}")
-    say(f"wrote {arguments.target}: {len(landmarks)} points{f', {missing} of them missing' if missing else ''}")
+    lacking = f", {missing} of them missing" if missing else ""
+    say(f"wrote {arguments.target}: {counted(len(landmarks), 'point')}{lacking}")
     return 0
 
 
@@ -98,7 +99,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for problem in result.problems:
         say(f"problem     {problem}")
     if result.problems:
-        count = f"{len(result.problems)} problem{'s' if len(result.problems) > 1 else ''}"
+        count = counted(len(result.problems), "problem")
         raise InputError(f"{arguments.dataset}: {count}, listed above; correct them and check again")
     say("no problems")
     return 0

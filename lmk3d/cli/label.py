@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import bundle_folder
+from lmk3d.cli.options import add_trust_argument, bundle_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +30,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         help="a bundle's folder, or the name of a shipped one (cascade); may be given several times",
     )
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="port on 127.0.0.1 (default: 8000)")
+    add_trust_argument(parser)
     parser.set_defaults(run=_label)
 
 
@@ -37,5 +38,5 @@ def _label(arguments: argparse.Namespace) -> int:
     bundles = [bundle_folder(text) for text in arguments.bundles or ["cascade"]]
     from lmk3d.label import serve
 
-    serve(arguments.images, bundles, port=arguments.port)
+    serve(arguments.images, bundles, port=arguments.port, trust=arguments.trust)
     return 0

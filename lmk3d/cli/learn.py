@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import (
     add_device_argument,
+    add_trust_argument,
     bundle_folder,
     distances_mm,
     duration_s,
@@ -47,9 +49,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     train.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
     train.add_argument("--method", metavar="NAME", help=f"{', '.join(_METHODS)} (default: cascade)")
     train.add_argument("--budget", type=duration_s, metavar="TIME", help="bound of the whole run: 30m, 2h, 1h30m")
-    train.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 (default: cuda where there is one, else cpu)"
-    )
+    add_device_argument(train)
     train.add_argument(
         "--set",
         dest="overrides",
@@ -59,6 +59,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="KEY=VALUE",
         help="set an entry of the bundle's configuration; may be given several times",
     )
+    add_trust_argument(train)
     train.set_defaults(run=_train)
 
     evaluate = subparsers.add_parser(
@@ -116,6 +117,7 @@ def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="set an entry of the bundle's configuration, such as epochs=10; may be given several times",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier search (default: refuse to)")
+    add_trust_argument(parser)
     parser.set_defaults(run=_tune)
 
 
@@ -125,6 +127,10 @@ def _tune(arguments: argparse.Namespace) -> int:
     bundle = bundle_folder(arguments.bundle)
     from lmk3d.configure.tune import Range, tune
 
+    if not arguments.trust:
+        from lmk3d.configure.trust import check_trusted
+
+        check_trusted(bundle)
     tune(
         bundle,
         arguments.output,
@@ -140,14 +146,20 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    say(f"training on {arguments.dataset} into {arguments.output}")
     device = use_device(arguments.device)
-    from lmk3d.configure import train_dataset
+    from lmk3d.configure import train_dataset  # which takes seconds of the budget, many on a busy machine
 
+    if not arguments.trust and (arguments.output / "train.json").is_file():
+        from lmk3d.configure.trust import check_trusted
+
+        check_trusted(arguments.output)
     train_dataset(
         arguments.dataset,
         arguments.output,
         method=arguments.method,
-        budget_s=arguments.budget,
+        budget_s=None if arguments.budget is None else arguments.budget - (time.monotonic() - begun),
         device=device,
         overrides=dict(arguments.overrides),
     )

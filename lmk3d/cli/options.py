@@ -16,6 +16,7 @@ __all__ = [
     "FORMATS",
     "Parser",
     "add_device_argument",
+    "add_trust_argument",
     "bundle_folder",
     "distances_mm",
     "duration_s",
@@ -113,6 +114,13 @@ def search_range(text: str) -> tuple[str, float, float, bool]:
     if not least < most:
         raise argparse.ArgumentTypeError(f"{text!r}: {low} is not below {high}")
     return key.strip(), least, most, bool(colon)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --trust."""
+    parser.add_argument(
+        "--trust", action="store_true", help="run a bundle's train.json also where it holds code of others"
+    )
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

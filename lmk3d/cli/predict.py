@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
-from lmk3d.cli.progress import Progress, duration
-from lmk3d.terminal import say
+from lmk3d.cli.progress import Progress
+from lmk3d.terminal import counted, duration, say
 
 if TYPE_CHECKING:
     import argparse
@@ -87,7 +87,7 @@ def describe(prediction: Prediction) -> str:
     found = len({name for name in prediction.landmarks.names if len(prediction.landmarks[name])})
     return (
         f"{_shown(prediction)}: {shape} voxels of {spacing} {unit}; "
-        f"{found} of {len(set(prediction.landmarks.names))} landmarks, {frame}"
+        f"{found} of {counted(len(set(prediction.landmarks.names)), 'landmark')}, {frame}"
     )
 
 
@@ -123,7 +123,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             options=PredictOptions(
                 formats=arguments.formats,
                 preview=arguments.preview,
-                # Whether CUDA is there only torch can tell, which takes seconds to import: meanwhile the image is
+                # Whether CUDA is there only torch can tell, which takes seconds to import: not before the image is
                 # read. With a cluster, it is a worker's question.
                 device=_device(arguments),
                 series=arguments.series,

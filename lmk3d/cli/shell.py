@@ -115,7 +115,7 @@ def _fail(error: BaseException) -> int:
         return BUG
     code = BUG
     if isinstance(error, KeyboardInterrupt):
-        code, line = INTERRUPTED, "lmk3d: interrupted; no half-written file is left"
+        code, line = INTERRUPTED, f"lmk3d: {str(error) or 'interrupted; no half-written file is left'}"
     elif (text := wrong_input(error)) is not None:
         code, line = WRONG_INPUT, f"lmk3d: error: {text}"
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lmk3d.codecs.heatmap import Peaks
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ class DenseCodec:
             raise ValueError(f"each landmark must be in one structure, but {wrong[0]!r} is in {counts[wrong[0]]}")
         if short := [name for name, members in self.structures.items() if len(members) < 3]:
             raise ValueError(
-                f"structure {short[0]!r} has {len(self.structures[short[0]])} landmarks, a contour needs 3"
+                f"structure {short[0]!r} has {counted(len(self.structures[short[0]]), 'landmark')}, a contour needs 3"
             )
 
     @cached_property

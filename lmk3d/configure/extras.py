@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lmk3d.landmarks import channel_def
+
 if TYPE_CHECKING:
     from lmk3d.configure.plan import Plan
 
@@ -20,6 +22,7 @@ _MULTI_GPU: Config = {
         "find_unused_parameters": True,
     },
     "initialize": [
+        "$@lock",
         "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)",
         "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
         "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
@@ -34,7 +37,7 @@ def multi_gpu(train: Config) -> Config:
         f"{part}#handlers#{row}#_disabled_": "$int(os.environ['RANK']) > 0"
         for part in ("train", "validate")
         for row, handler in enumerate(train[part]["handlers"])
-        if isinstance(handler, dict) and handler["_target_"] == "TensorBoardStatsHandler"
+        if handler["_target_"] == "TensorBoardStatsHandler"
     }
     return {**_MULTI_GPU, **curves}
 
@@ -135,9 +138,7 @@ def _knowledge(plan: Plan) -> dict[str, str]:
 
 def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to bottom
     """metadata.json, as MONAI's schema has it."""
-    channels = list(plan.names)
-    if plan.method == "denseseg":
-        channels = [f"{name} {kind}" for kind in ("mask", "u", "v") for name in plan.structures]
+    channels = 3 * len(plan.structures) if plan.method == "denseseg" else len(plan.names)
     image = {"type": "image", "num_channels": 1, "spatial_shape": list(plan.sides), "dtype": "float32"}
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
@@ -174,11 +175,11 @@ def metadata(plan: Plan) -> Config:  # long: one file of JSON, read from top to 
                     **image,
                     "format": "heatmaps",
                     "modality": "n/a",
-                    "num_channels": len(channels),
+                    "num_channels": channels,
                     "spatial_shape": [max(1, side // plan.stride) for side in plan.sides],
                     "value_range": [],
                     "is_patch_data": False,
-                    "channel_def": {str(number): name for number, name in enumerate(channels)},
+                    "channel_def": channel_def(plan.names),
                 }
             },
         },

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.configure.extras import flattened, metadata, multi_gpu, paper_overrides
 from lmk3d.configure.methods import method_of, targets
+from lmk3d.configure.stock import STOCK_INFERENCE
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 
@@ -21,20 +22,12 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
-# MONAI's way to predict: `monai.bundle run --config_file inference.json --image scan.nii.gz`, with the shell behind it.
-_INFERENCE: Config = {
-    "imports": ["$import sys", "$import lmk3d", "$import lmk3d.cli", "$import lmk3d.training"],
-    "bundle_root": "$lmk3d.training.bundle_root()",
-    "image": "",
-    "output_dir": ".",
-    "device": "auto",
-    "predict": ["predict", "@image", "--bundle", "@bundle_root", "--output", "@output_dir", "--device", "@device"],
-    "run": ["$sys.exit(lmk3d.cli.main(@predict))"],
-}
+_SEEDS = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"
 
 _EVALUATE: Config = {
+    "initialize": ["$lmk3d.training.one_line_errors()", _SEEDS],
     "run": [
-        "$lmk3d.weights.load_weights(@network, pathlib.Path(@ckpt_dir) / 'model.pt')",
+        "$lmk3d.training.load_run(@network, @bundle_root)",
         "$@validate#evaluator.run()",
         "$print(@validate#evaluator.state.metrics)",
     ],
@@ -73,21 +66,22 @@ def bundle_files(plan: Plan) -> dict[str, Config]:
     Raises:
         InputError: if the plan names a method that does not go with its images or landmarks.
     """
-    train, inference, paper = _train_config(plan), {**_INFERENCE, **_detector(plan)}, {}
+    train, inference, paper = _train_config(plan), {**STOCK_INFERENCE, **_detector(plan)}, {}
     if plan.method == "cascade":
         paper = paper_overrides(plan)
     else:
         method = method_of(plan)
         plan = replace(plan, levels=(), stride=method.stride)
         train = _train_as(method, _with_method(method, _train_config(plan), plan), plan)
-        inference, paper = _with_method(method, {**_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
+        inference, paper = _with_method(method, {**STOCK_INFERENCE, **_detector(plan)}, plan), dict(method.paper)
         inference["report"] = dict(method.report)
     return {
         "train.json": train,
         "inference.json": inference,
         "evaluate.json": _EVALUATE,
         "multi_gpu_train.json": multi_gpu(train),
-        "paper.json": paper,
+        # Weights of the paper's network are not those of the bundle's.
+        "paper.json": {"bundle_root": "$lmk3d.training.run_folder('paper')", **paper},
         "metadata.json": metadata(plan),
     }
 
@@ -211,8 +205,8 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
     return {
         "imports": [
             "$import os",
+            "$import sys",
             "$import monai",
-            "$import pathlib",
             "$import torch",
             "$import lmk3d",
             "$import lmk3d.inference",
@@ -220,8 +214,10 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "$import lmk3d.training",
             "$import lmk3d.weights",
         ],
-        "bundle_root": "$lmk3d.training.bundle_root()",
+        # What draws its phantoms is a template: weights that it ships are not those of somebody's training.
+        "bundle_root": "$lmk3d.training.bundle_root()" if plan.dataset else "$lmk3d.training.run_folder('training')",
         "ckpt_dir": "$@bundle_root + '/models'",
+        "lock": "$lmk3d.training.begin_run(@bundle_root)",
         "dataset": plan.dataset,
         "phantoms": {section: [dict(one) for one in some] for section, some in plan.phantoms.items()},
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
@@ -251,9 +247,9 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         },
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
         "validate": _validation(plan),
-        "initialize": ["$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"],
-        "run": ["$@train#trainer.run()"],
-        "training": ["$@train#trainer.run()"],
+        "initialize": ["$@lock", _SEEDS],
+        "run": [f"$lmk3d.training.{do}(@train#trainer, @train#resume)" for do in ("run_training", "note_undertrained")],
+        "training": "$@run",
     }
 
 
@@ -270,7 +266,7 @@ def _samples(plan: Plan) -> Config:
             "_target_": "CacheDataset",
             "data": "$lmk3d.training.datalist(@dataset, 'training', @phantoms.get('training', ()))",
             "transform": "@train#preprocessing",
-            "progress": False,
+            "progress": "$sys.stderr.isatty()",
         },
         "sampler": {
             "_target_": "torch.utils.data.RandomSampler",
@@ -282,7 +278,8 @@ def _samples(plan: Plan) -> Config:
             "dataset": "@train#dataset",
             "batch_size": plan.batch_size,
             "sampler": "@train#sampler",
-            "drop_last": True,
+            # MONAI Label begins with as few cases as there are, and an epoch of less than a batch would be none at all.
+            "drop_last": "$len(@train#sampler) >= @train#dataloader#batch_size",
             "num_workers": 0,
         },
     }
@@ -407,10 +404,9 @@ def _steps() -> Config:
             "weight_decay": 0.01,
         },
         "lr_scheduler": {
-            "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+            "_target_": "torch.optim.lr_scheduler.LambdaLR",
             "optimizer": "@train#optimizer",
-            "T_max": "@epochs",
-            "eta_min": "$@learning_rate / 100",
+            "lr_lambda": "$lmk3d.training.cosine_decay(@train#trainer#max_epochs * len(@train#dataloader))",
         },
         "resume": {
             "_target_": "lmk3d.training.Resume",
@@ -424,12 +420,18 @@ def _steps() -> Config:
     }
 
 
-def _handlers(plan: Plan) -> list[Config | str]:
+def _handlers(plan: Plan) -> list[Config]:
     return [
         {"_target_": "lmk3d.training.ClipGradients", "max_norm": 5.0},
-        {"_target_": "LrScheduleHandler", "lr_scheduler": "@train#lr_scheduler", "print_lr": False},
+        {
+            "_target_": "LrScheduleHandler",
+            "lr_scheduler": "@train#lr_scheduler",
+            "print_lr": False,
+            "epoch_level": False,
+        },
         {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
-        "@train#resume",
+        # The bare reference would do, but MONAI Label's monaibundle app asks every entry here for its _target_.
+        {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
         {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},
         {
             "_target_": "TensorBoardStatsHandler",
@@ -467,7 +469,7 @@ def _validation(plan: Plan) -> Config:
             "_target_": "CacheDataset",
             "data": "$lmk3d.training.datalist(@dataset, 'validation', @phantoms.get('validation', ()))",
             "transform": _load(plan),
-            "progress": False,
+            "progress": "$sys.stderr.isatty()",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 1, "num_workers": 0},
         "handlers": [

@@ -12,6 +12,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import fit_similarity
 from lmk3d.io.datasets import case_points
 from lmk3d.io.fingerprint import PERCENTILES
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -294,7 +295,9 @@ def _marked(dataset: Dataset, path: Path, section: str, least: int) -> list[Any]
     """The cases of a section that have points, ``least`` or more."""
     cases = [case for case in dataset.sections.get(section) or () if case.points is not None]
     if len(cases) < least:
-        raise InputError(f"{path}: {section} needs at least {least} cases with points, got {len(cases)}; add some")
+        raise InputError(
+            f"{path}: {section} needs at least {counted(least, 'case')} with points, got {len(cases)}; add some"
+        )
     return cases
 
 

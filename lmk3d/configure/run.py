@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from pydoc import locate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from monai.bundle import ComponentLocator, ConfigParser
 
 from lmk3d.components import check, hint, read_config
@@ -18,20 +17,28 @@ from lmk3d.configure.files import bundle_files, write_bundle
 from lmk3d.configure.methods import with_method
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
-from lmk3d.evaluation import evaluate
+from lmk3d.evaluation import evaluate, undertrained
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, check_dataset, read_dataset
-from lmk3d.terminal import say
-from lmk3d.training import KeepWithin, prepare_batch, total_loss
+from lmk3d.terminal import duration, say
+from lmk3d.training import TimeLimit, agreed_inference, is_finished, run_training
+from lmk3d.training.folders import OWN_ENTRIES
 from lmk3d.weights import find_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from lmk3d.training import Resume
+
 __all__ = ["parsed", "train_dataset"]
 
 _ABOVE_ZERO = {"epochs", "validate_every", "spacing_mm", "learning_rate", "batch_size", "max_epochs"}
-_OWN = ("imports", "bundle_root", "device", "run")  # of train.json and inference.json each
+_NEVER = 1_000_000  # epochs that no training reaches
+# Of a budget what is planned, so that it holds on a machine that gets busier.
+_SURE = 0.95
+# Seconds that the evaluation's tables and pictures take on a slow core, and the training that is worth a validation.
+_REPORT_S, _LEAST_TRAINING_S = 15.0, 60.0
+_WORTH = 1.2  # of a validation, what a training takes at least
 
 
 def train_dataset(
@@ -49,13 +56,14 @@ def train_dataset(
         dataset: the data set's JSON.
         method: "cascade" (which None means for a new bundle), or one of ``lmk3d.configure.methods``.
         output: folder of the bundle; its train.json, once there, is taken as it stands, edits included.
-        budget_s: bound of the whole run in seconds; the number of epochs is chosen to fit.
+        budget_s: bound of the whole run in seconds, which decides how many epochs there are; see ``TimeLimit``.
         device: "cpu", "cuda", ...; the first GPU where there is one when None.
         overrides: values of train.json by id, such as {"epochs": 50}; they are written into it, and into inference.json
             where it has them, too.
     Raises:
-        InputError: if the data set has problems, train.json a slip, or the budget is too short for a single epoch; if
-            the bundle that is there was made for other landmarks, begun on another data set or with another method.
+        InputError: if the data set has problems, train.json a typo, or the budget is too short for a validation and the
+            evaluation; if the bundle that is there was made for other landmarks, begun on another data set or with
+            another method, or is being trained.
     """
     begun = time.monotonic()
     if output.exists() and not output.is_dir():
@@ -67,27 +75,41 @@ def train_dataset(
         _begin_bundle(dataset, output, method, changes)
     else:
         _check_fit(output, dataset, method)
-    begins, closing = not (output / "models" / "last.pt").is_file(), 0.0
-    if budget_s is not None and begins:
-        found, closing = _epochs_within(output, here | changes, budget_s - (time.monotonic() - begun))
-        changes |= found
-    parser = parsed(output, here | changes)
-    if "initialize" in parser:
-        parser.get_parsed_content("initialize")  # seeds, before the first weight is drawn
-    trainer = _made(parser, output / "train.json")
+    last = output / "models" / "last.pt"
+    begins, timed = not last.is_file(), budget_s is not None and ("epochs" in changes or not is_finished(last))
+    parser = parsed(output, here | changes | (_by_time(changes) if timed else {}))
+    made = partial(_made, parser, output / "train.json")
+    made("initialize")  # seeds, before the first weight is drawn
+    trainer, resume = made("train#trainer"), made("train#resume")
     if changes:
         _write_json(output / "train.json", parsed(output, changes).get())
     if begins:
         _agree_with_training(output)
     else:
         _hand_on(output, changes)
-    if budget_s is not None:
-        closing = closing or 2 * _validation_seconds(parser)
-        KeepWithin(0.95 * budget_s - closing - (time.monotonic() - begun)).attach(trainer)
-    trainer.run()
+    if budget_s is not None and timed:
+        _time_limit(parser, resume, budget_s, begun).attach(trainer)
+    run_training(trainer, resume)
+    if timed:
+        _write_json(output / "train.json", parsed(output, {"epochs": trainer.state.epoch}).get())
     _record_source(output, dataset)
     used = str(parser.get_parsed_content("device"))
-    evaluate(output, dataset, output / "evaluation", section="validation", device=used)
+    until = None if budget_s is None else begun + _SURE * budget_s - _REPORT_S
+    summary = evaluate(output, dataset, output / "evaluation", section="validation", device=used, until=until)
+    _note_in_card(output, undertrained(summary))
+
+
+def _by_time(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training whose time is given: epochs and validations come as ``TimeLimit`` lets them."""
+    return {"validate_every": _NEVER, **({} if "epochs" in changes else {"epochs": _NEVER})}
+
+
+def _note_in_card(folder: Path, note: str | None) -> None:
+    """Write into metadata.json that a bundle is undertrained, or that it is so no more."""
+    if (folder / "metadata.json").is_file():
+        path, metadata = read_config(folder, "metadata.json")
+        if metadata.pop("limitations", None) != note:
+            _write_json(path, metadata | ({} if note is None else {"limitations": note}))
 
 
 def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapping[str, Any]) -> None:
@@ -121,17 +143,19 @@ def _check_fit(folder: Path, dataset: Path, method: str | None) -> None:
     if not begun_on or not (folder / "models" / "last.pt").is_file() or not Path(begun_on).is_file():
         return
     if Path(begun_on).resolve() != dataset.resolve():
-        raise InputError(f"{folder}: its training began on {begun_on}; go on with that, or {another}")
+        raise InputError(f"{folder}: its training began on {begun_on}; train on that, or {another}")
 
 
-def _made(parser: ConfigParser, path: Path) -> Any:
-    """The trainer; what a component says against its settings is told as what it is.
+def _made(parser: ConfigParser, path: Path, name: str) -> Any:
+    """An entry of train.json, built; what a component says against its settings is told as what it is.
 
     Raises:
         InputError: if a component refuses its settings.
     """
+    if name not in parser:
+        return None
     try:
-        return parser.get_parsed_content("train#trainer")
+        return parser.get_parsed_content(name)
     except RuntimeError as error:  # MONAI's own, round that of the component
         if error.__cause__ is None or isinstance(error.__cause__, InputError):
             raise error.__cause__ or error from None
@@ -201,41 +225,33 @@ def _finder() -> Callable[[str], Any]:
     return find
 
 
-def _epochs_within(folder: Path, changes: Mapping[str, Any], seconds: float) -> tuple[dict[str, int], float]:
-    """How many epochs fit into the time, found by timing a few steps and one validation case.
+def _time_limit(parser: ConfigParser, resume: Resume, budget_s: float, begun: float) -> TimeLimit:
+    """What ends a training so that it and the evaluation behind it keep to a budget.
 
-    Returns:
-        The settings of train.json, whole intervals of validation, and the seconds to keep for the evaluation.
+    Args:
+        parser: of train.json, everything loaded.
+        resume: what writes its checkpoints.
+        budget_s: of the whole run.
+        begun: when that began, on the clock of ``time.monotonic``.
+    Raises:
+        InputError: if not even a validation and the evaluation fit in.
     """
-    begun = time.monotonic()
-    parser = parsed(folder, changes)
-    loader, objective = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("objective")
-    parser.get_parsed_content("validate#dataset")  # loads as a training does
-    device = parser.get_parsed_content("device")
-    objective.to(device)
-    marks = [time.monotonic()]
-    loading = marks[0] - begun
-    for batch in islice(loader, 5):
-        loss = total_loss(objective(prepare_batch(batch, device)[0]))
-        loss.backward()
-        loss.item()  # waits for a GPU
-        marks.append(time.monotonic())
-    step = float(np.median(np.diff(marks)[1:])) if len(marks) > 2 else marks[-1] - marks[0]
-    validation = _validation_seconds(parser)
-    every = int(parser["validate_every"])
-    epoch = step * len(loader) + validation / every
-    # Loading comes a second time, and the evaluation at the end takes about as long as two validations.
-    closing = 2 * validation
-    left = 0.9 * seconds - (time.monotonic() - begun) - loading - closing
-    epochs = int(left / epoch)
-    if epochs < 1:
+    spent_s = time.monotonic() - begun
+    validation_s = _validation_seconds(parser)
+    closing_s = validation_s + _REPORT_S  # the evaluation detects once more in the same images
+    left_s = _SURE * budget_s - (time.monotonic() - begun)
+    if left_s - closing_s < _WORTH * validation_s:
+        whole_s = (spent_s + closing_s + 3 * validation_s + _LEAST_TRAINING_S) / _SURE
         raise InputError(
-            f"--budget: {max(seconds, 0):.0f} s are too few, one epoch takes {epoch:.0f} s here; give more time"
+            f"--budget: too short: loading takes {duration(spent_s)} here, a validation and "
+            f"the evaluation {duration(validation_s)} each; give at least {math.ceil(whole_s / 60)}m"
         )
-    every = min(every, epochs)
-    epochs -= epochs % every  # an end without a validation would never be the best
-    say(f"{step:.2f} s a step, {epoch:.1f} s an epoch: {epochs} epochs fit into the budget")
-    return {"epochs": epochs, "validate_every": every}, closing
+    say(
+        f"budget: {duration(left_s - closing_s)} of training and validation, then the evaluation "
+        f"(about {duration(closing_s)})"
+    )
+    scheduler = parser.get_parsed_content("train#lr_scheduler")
+    return TimeLimit(left_s, resume=resume, scheduler=scheduler, validation_s=validation_s, closing_s=closing_s)
 
 
 def _validation_seconds(parser: ConfigParser) -> float:
@@ -248,10 +264,8 @@ def _validation_seconds(parser: ConfigParser) -> float:
 
 def _agree_with_training(folder: Path) -> None:
     """Write what prediction shares with train.json, changes and all, into inference.json."""
-    train, (path, inference) = read_config(folder, "train.json")[1], read_config(folder, "inference.json")
-    shared = {name: train[name] for name in inference if name in train and name not in _OWN}
-    detector = {name: value for name, value in train["detector"].items() if name != "device"}
-    _write_json(path, {**inference, **shared, "detector": {**detector, "network": "@network_def"}})
+    path, inference = read_config(folder, "inference.json")
+    _write_json(path, agreed_inference(read_config(folder, "train.json")[1], inference))
 
 
 def _record_source(folder: Path, dataset: Path) -> None:
@@ -266,7 +280,7 @@ def _hand_on(folder: Path, changes: Mapping[str, Any]) -> None:
     """Write those of the changes that are prediction's, too, into inference.json, whose other entries stay."""
     path, inference = read_config(folder, "inference.json")
     shared = {name: value for name, value in changes.items() if name.replace("::", "#").split("#")[0] in inference}
-    if shared := {name: value for name, value in shared.items() if name not in _OWN}:
+    if shared := {name: value for name, value in shared.items() if name not in OWN_ENTRIES}:
         _write_json(path, _changed(inference, path, shared).get())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmk3d.io.atomic import atomic_path, refuse_existing
     from lmk3d.io.check import CheckResult, Fingerprint, check_dataset
-    from lmk3d.io.datasets import Case, Dataset, read_dataset
+    from lmk3d.io.datasets import Case, Dataset, few_cases, read_dataset
     from lmk3d.io.folds import write_folds
     from lmk3d.io.images import find_images, read_image, write_image
     from lmk3d.io.points import POINT_FORMATS, read_points, write_points
@@ -21,6 +21,7 @@ __all__ = [
     "Fingerprint",
     "atomic_path",
     "check_dataset",
+    "few_cases",
     "find_images",
     "read_dataset",
     "read_image",
@@ -34,7 +35,7 @@ __all__ = [
 _ROOMS = {
     "atomic": ("atomic_path", "refuse_existing"),
     "check": ("CheckResult", "Fingerprint", "check_dataset"),
-    "datasets": ("Case", "Dataset", "read_dataset"),
+    "datasets": ("Case", "Dataset", "few_cases", "read_dataset"),
     "folds": ("write_folds",),
     "images": ("find_images", "read_image", "write_image"),
     "points": ("POINT_FORMATS", "read_points", "write_points"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.geometry import LPS_TO_RAS, Volume, apply_affine
-from lmk3d.io.datasets import SECTIONS, Case, Dataset, parse_dataset
+from lmk3d.io.datasets import SECTIONS, Case, Dataset, few_cases, parse_dataset
 from lmk3d.io.findings import LISTED, Finding, some, summed_up
 from lmk3d.io.fingerprint import Fingerprint, ImageFacts, measure_image, summarise
 from lmk3d.io.images import read_image
@@ -23,6 +23,7 @@ from lmk3d.io.outliers import find_outliers
 from lmk3d.io.points import read_points
 from lmk3d.io.strays import find_strays
 from lmk3d.io.text import brief
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +36,6 @@ __all__ = ["CheckResult", "Fingerprint", "check_dataset"]
 _MARGIN_VOX = 1.0
 # Of so many pairs at least, such a part the wrong way round is no matter of how patients lie.
 _FEWEST_PAIRS, _TURNED = 5, 0.9
-# With fewer training cases the errors of the validation say little of new patients.
-_FEW_CASES = 10
 # So many copies, or cases turned alike, are one mistake.
 _MANY = 20
 # What 3D Slicer calls points that nobody named: F-1, F_1-1, P-3, MarkupsFiducial_2-1, Point 4, vtkMRML...
@@ -57,7 +56,7 @@ class CheckResult:
         problems: one line each, in the order of the cases; empty when all is well.
         fingerprint: of the images that could be read.
         notes: what may be meant but should be known, one line each: copies of an image, patients who are in two
-            sections, left and right the other way round.
+            sections, left and right the other way round, very few cases.
     """
 
     problems: list[str]
@@ -172,7 +171,8 @@ class _Check:
         for note in volume.notes:
             self.note(at, f"{case.image}: {note}", case.image)
         if volume.data.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(volume.data)))):
-            self.problem(at, f"{case.image} has {bad} voxels that are NaN or infinite; give them a value", case.image)
+            text = f"{case.image} has {counted(bad, 'voxel')} that are NaN or infinite; give them a value"
+            self.problem(at, text, case.image)
             if bad == volume.data.size:
                 return None
         elif volume.data.min() == volume.data.max():
@@ -254,7 +254,8 @@ class _Check:
         if not reason:
             there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
             reason = some([name for name, ok in zip(there, inside, strict=True) if not ok])
-        self.problem(at, f"{path}: {outside} of {len(points)} points lie outside the image; {reason}", path, kind)
+        text = f"{path}: {outside} of {counted(len(points), 'point')} lie outside the image; {reason}"
+        self.problem(at, text, path, kind)
 
     def check_sides(self, landmarks: Landmarks, volume: Volume, at: _Place) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
@@ -315,18 +316,15 @@ class _Check:
 
     def check_training(self) -> None:
         """Note landmarks without a point in training, and a training of few cases."""
+        kept = self.dataset.with_validation().sections.get("training", [])
+        if kept and (note := few_cases(sum(case.points is not None for case in kept))):
+            self.note(_ALL, note)
         training = [fact for fact in self.facts if fact.section == "training"]
         if not training:
             return
         names = self.dataset.landmark_names
         if never := [name for name in names if not any(fact.points.get(name) for fact in training)]:
             self.problem(_ALL, f"training has no point of {some(never)}; mark them or take them out of landmarks")
-        if (marked := sum(bool(fact.points) for fact in training)) < _FEW_CASES:
-            cases = f"{marked} case{'' if marked == 1 else 's'}"
-            self.note(
-                _ALL,
-                f"training has {cases} with points; with fewer than {_FEW_CASES} expect large errors in new images",
-            )
 
 
 def _by_place(unknown: dict[str, list[tuple[_Place, Path]]], common: list[str]) -> dict[tuple[_Place, Path], list[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lmk3d.errors import InputError
 from lmk3d.io.findings import some
 from lmk3d.io.text import brief, check_keys, read_json
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     import os
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
 
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["SECTIONS", "Case", "Dataset", "bare_name", "by_patient", "case_points", "parse_dataset", "read_dataset"]
+__all__ = [
+    "SECTIONS",
+    "Case",
+    "Dataset",
+    "bare_name",
+    "by_patient",
+    "case_points",
+    "few_cases",
+    "parse_dataset",
+    "read_dataset",
+]
 
 SECTIONS = ("training", "validation", "test")
+_FEW = 10  # training cases, below which a network learns them by heart
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
 _CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series", "patient"}
 
@@ -129,6 +141,16 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     if faults:
         raise InputError(faults[0])
     return dataset
+
+
+def few_cases(count: int) -> str | None:
+    """What to expect of a training on so few cases; None where there are enough for a first one."""
+    if count >= _FEW:
+        return None
+    return (
+        f"{counted(count, 'training case')} with points, fewer than ten: expect large errors on new patients, and "
+        "figures that are chance; mark more"
+    )
 
 
 def parse_dataset(path: str | os.PathLike[str]) -> tuple[Dataset, list[str]]:
@@ -264,9 +286,8 @@ def _structures(value: object, names: tuple[str, ...], path: Path) -> dict[str, 
     known = set(names)
     for name, members in found.items():
         if len(members) < 3:
-            raise InputError(
-                f"{path}: structure {brief(name)} has {len(members)} landmarks; a contour needs three or more"
-            )
+            has = f"{path}: structure {brief(name)} has {counted(len(members), 'landmark')}"
+            raise InputError(f"{has}; a contour needs three or more")
         for member in members:
             if member not in known or member in used:
                 wrong = "is in two structures" if member in used else "is no landmark"

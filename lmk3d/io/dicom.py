@@ -4,54 +4,57 @@ from __future__ import annotations
 
 import zipfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lmk3d.errors import InputError
-from lmk3d.io.dicom_frames import Entry, Frame, frames_of, pydicom_dataset
-from lmk3d.io.dicom_stack import read_radiograph, stack_slices
+from lmk3d.io.dicom_archive import ENDINGS, hidden, members
+from lmk3d.io.dicom_frames import Entry, Frame, frames_of, naming, pydicom_dataset
+from lmk3d.io.dicom_kinds import kind_of, lacks_pixels
+from lmk3d.io.dicom_marks import MARKED, place_of, plain_text
+from lmk3d.io.dicom_radiograph import read_radiograph
+from lmk3d.io.dicom_split import split_frames
+from lmk3d.io.dicom_stack import stack_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path, PurePath
+    from pathlib import Path
 
     from lmk3d.geometry import Volume
 
-__all__ = ["BAD_ARCHIVE", "Series", "choose_series", "entries_in", "find_series", "hidden", "is_dicom", "read_dicom"]
+__all__ = ["Found", "Series", "choose_series", "dicom_files", "entries_in", "find_series", "is_dicom", "read_dicom"]
 
 # What telling apart, ordering and choosing need; pixels are read later, and only those of the chosen series.
 _TAGS = [
-    *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames"),
-    "SOPClassUID",
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
-    *("NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SOPInstanceUID", "SOPClassUID"),
+    *("Modality", "Rows", "Columns", "NumberOfFrames", "DirectoryRecordSequence", "ModalityLUTSequence"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *MARKED,
 ]
-# What zipfile raises for a damaged or odd archive: it is no zip or a checksum is wrong; it cannot be read; a member has
-# a password, is cut short, or is packed in a way it does not know. Whoever catches them names the file in one line.
-BAD_ARCHIVE = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError)
-"""What reading a zip archive raises: no archive, a damaged or encrypted member, a compression nobody here knows."""
-
-_ENDINGS = (".dcm", ".dicom", ".ima")
 # A one-line error can list a few series.
 _LISTED = 8
 
 
 @dataclass(frozen=True)
 class Series:
-    """The images that share a series UID.
+    """The images that share a series UID, or those of them that form one stack.
 
     Args:
         uid: SeriesInstanceUID.
         number, description: SeriesNumber and SeriesDescription; "" where not given.
         frames: its images, in the order of their files.
+        study: StudyInstanceUID.
+        part: what tells this stack from the others of the series, such as "EchoTime=4.6"; "" where it is the only one.
     """
 
     uid: str
     number: str
     description: str
     frames: list[Frame] = field(default_factory=list)
+    study: str = ""
+    part: str = ""
 
     @property
     def is_volume(self) -> bool:
@@ -63,47 +66,119 @@ class Series:
         """Its files."""
         return list(dict.fromkeys(frame.entry.path for frame in self.frames))
 
+    def is_called(self, name: str) -> bool:
+        """Whether a user may mean it: by its UID, number or description, by its part, or by both."""
+        names = (self.uid, self.number, self.description)
+        return name in names or (bool(self.part) and name in (self.part, *(f"{one} {self.part}" for one in names)))
+
+    def parts(self) -> list[Series]:
+        """The stacks that it consists of, one each; itself where it is one or cannot be told apart."""
+        if not (self.is_volume and len(self.frames) > 1):
+            return [self]
+        return [replace(self, frames=frames, part=part) for part, frames in split_frames(self.frames).items()]
+
+    def by_folder(self) -> list[Series]:
+        """Itself where its folders hold different places of one stack; where they hold the same ones each is a series.
+
+        Copies of a series, such as a processed one beside the original, may have the same UIDs.
+        """
+        folders: dict[Path, list[Frame]] = {}
+        for frame in self.frames:
+            folders.setdefault(frame.entry.path.parent, []).append(frame)
+        places = [{place_of(frame) for frame in frames} for frames in folders.values()]
+        if sum(map(len, places)) == len(set().union(*places)):
+            return [self]
+        return [replace(self, frames=frames) for frames in folders.values()]
+
     def __str__(self) -> str:
-        return f"{self.number or 'without number'} {self.description!r} ({len(self.frames)} images, UID {self.uid})"
+        part = f" {self.part!r}" if self.part else ""
+        number, uid = plain_text(self.number) or "without number", plain_text(self.uid)
+        return f"{number} {self.description!r}{part} ({len(self.frames)} images, UID {uid})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What some DICOM files hold.
+
+    Args:
+        series: of images, by number.
+        damaged: the files whose header cannot be read, or does not even say what they are, and why.
+        others: the files that hold no scan, and what they hold.
+    """
+
+    series: list[Series] = field(default_factory=list)
+    damaged: dict[Entry, InputError] = field(default_factory=dict)
+    others: dict[Entry, str] = field(default_factory=dict)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of damaged files beside a series."""
+        if not self.damaged:
+            return ()
+        names = [_short(entry) for entry in self.damaged]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return (f"{names[0]}{more} beside it cannot be read; if the scan lacks slices, these may be among them",)
+
+    def check(self, path: Path) -> None:
+        """See that there is a series, and nothing that cannot be read.
+
+        Raises:
+            InputError: for the first damaged file, or where there is none that may be a scan.
+        """
+        for error in self.damaged.values():
+            raise error
+        if self.series:
+            return
+        if not self.others:
+            raise InputError(f"{path}: holds no DICOM images; give a folder, zip or file with a series")
+        entry, kind = next(iter(self.others.items()))
+        holds = f"is {kind}" if entry.path == path and not entry.member else f"holds only {kind} ({_short(entry)})"
+        raise InputError(f"{path}: {holds}, which is no scan; give the images of a CT, MR or radiograph")
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes or, for files without the preamble, by its ending."""
     try:
+        if not path.is_file():  # a pipe would never end
+            return False
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM" or path.suffix.lower() in _ENDINGS
+            return file.read(132)[128:] == b"DICM" or path.suffix.lower() in ENDINGS
     except OSError:
         return False
 
 
-def find_series(entries: Iterable[Entry], *, damaged: list[Entry] | None = None) -> list[Series]:
-    """The series among these files, by number; files that hold no image are passed over.
-
-    Args:
-        entries: the files.
-        damaged: gets the files whose header cannot be read, or does not even say what they are; without it the
-            first one that cannot be read is an error.
-    Raises:
-        InputError: for a damaged file.
-    """
-    found: dict[str, Series] = {}
+def find_series(entries: Iterable[Entry]) -> Found:
+    """The series among these files, and what else there is."""
+    series: dict[tuple[str, str], Series] = {}
+    found = Found()
     for entry in entries:
         try:
-            dataset = pydicom_dataset(entry, tags=_TAGS)
-            frames = frames_of(dataset, entry)
-        except InputError:
-            if damaged is None:
-                raise
-            damaged.append(entry)
+            kind, one = _read_header(entry)
+        except InputError as error:
+            found.damaged[entry] = error
             continue
-        if damaged is not None and not (frames or dataset.get("SOPClassUID") or dataset.file_meta):
-            damaged.append(entry)
-        uid = str(dataset.get("SeriesInstanceUID") or "")
-        if frames:
-            number = dataset.get("SeriesNumber")
-            names = "" if number is None else str(number), str(dataset.get("SeriesDescription") or "")
-            found.setdefault(uid, Series(uid, *names)).frames.extend(frames)
-    return sorted(found.values(), key=lambda series: (len(series.number), series.number, series.uid))
+        if kind:
+            found.others[entry] = kind
+        else:
+            # Anonymisers may empty the UIDs: then a folder is a series.
+            key = one.study, one.uid or str((entry.path / entry.member).parent)
+            series.setdefault(key, replace(one, frames=[])).frames.extend(one.frames)
+    found.series.extend(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid)))
+    return found
+
+
+def _read_header(entry: Entry) -> tuple[str, Series]:
+    """What a file is if it is no scan, and the series that it belongs to, with its own images."""
+    dataset = pydicom_dataset(entry, tags=_TAGS)
+    with naming(entry):
+        if kind := kind_of(dataset):
+            return kind, Series("", "", "")
+        frames = frames_of(dataset, entry)
+        if lacks_pixels(dataset) or not (frames or dataset.get("SOPClassUID") or dataset.file_meta):
+            raise InputError(f"{entry}: is no DICOM file, or a damaged one (without rows and columns); copy it again")
+        number = dataset.get("SeriesNumber")
+        uid, study = (str(dataset.get(tag) or "") for tag in ("SeriesInstanceUID", "StudyInstanceUID"))
+        names = "" if number is None else str(number), str(dataset.get("SeriesDescription") or "")
+        return "" if frames else "a DICOM file without pixels", Series(uid, *names, frames, study)
 
 
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
@@ -113,30 +188,32 @@ def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
     return [Entry(path) for path in shown if path.is_file() and is_dicom(path)]
 
 
-def hidden(path: PurePath) -> bool:
-    """Whether a file, or a folder that it lies in, is hidden, as what a Mac leaves behind."""
-    return any(part.startswith(".") for part in path.parts)
-
-
 def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | None = None) -> Volume:
     """Read a series as a volume (columns, rows, slices), or a radiograph as (rows, columns, 1).
 
     One file of a series of slices stands for the whole series in its folder. Slices stacked at a slant (gantry tilt)
-    give a sheared affine, which is exact. Rescale slope and intercept are applied.
+    give a sheared affine, which is exact. Rescale slope and intercept, or the modality look-up table, are applied.
+    Segmentations, doses, reports, clips and the like beside the images are left out.
 
     Args:
         path: a folder (with its subfolders), a zip archive, or a file.
-        series: which one, if there are several: its UID, number or description.
+        series: which one, if there are several: its UID, number or description; of several stacks in one series also
+            what tells them apart, such as "EchoTime=4.6".
         spacing_mm: pixel spacing of a radiograph; goes before what the file says, without either it is in px.
     Raises:
         InputError: if there is no series, several without a choice, or one that is no uniform stack of slices.
     """
     with ExitStack() as stack:
-        chosen, single = choose_series(path, series, stack)
+        found, single = _find(path, stack)
+        chosen = _choose(found.series, series, path)
         if chosen.is_volume:
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; give none")
-            return stack_slices(chosen.frames, path)
+            notes = found.notes()
+            try:
+                return stack_slices(chosen.frames, path, notes=notes)
+            except InputError as error:
+                raise InputError("; ".join([str(error), *notes])) from None
         if any(frame.position is not None for frame in chosen.frames):
             raise InputError(f"{path}: series {chosen} mixes slices and images without a place; give the slices alone")
         frames = [frame for frame in chosen.frames if frame.entry.path == path] if single else chosen.frames
@@ -145,8 +222,18 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         return read_radiograph(frames[0], path, spacing_mm=spacing_mm)
 
 
-def choose_series(path: Path, series: str | None, stack: ExitStack) -> tuple[Series, bool]:
-    """The series that ``read_dicom`` reads, and whether ``path`` is a single DICOM file.
+def dicom_files(path: Path, series: str | None = None) -> list[Path]:
+    """The files that ``read_dicom`` reads an image from, in the order of their names.
+
+    Raises:
+        InputError: if there is no series, or several without a choice.
+    """
+    with ExitStack() as stack:
+        return sorted(choose_series(path, series, stack).paths)
+
+
+def choose_series(path: Path, series: str | None, stack: ExitStack) -> Series:
+    """The series that ``read_dicom`` reads, without its pixels.
 
     Args:
         path, series: as ``read_dicom`` has them.
@@ -154,48 +241,39 @@ def choose_series(path: Path, series: str | None, stack: ExitStack) -> tuple[Ser
     Raises:
         InputError: if there is no series, or several without a choice.
     """
-    found, single = _find(path, stack)
-    if not found:
-        raise InputError(f"{path}: holds no DICOM images; give a folder, zip or file with a series")
-    return _choose(found, series, path), single
+    found, _ = _find(path, stack)
+    return _choose(found.series, series, path)
 
 
-def _find(path: Path, stack: ExitStack) -> tuple[list[Series], bool]:
-    """The series at ``path``, and whether it is a single DICOM file."""
-    if path.is_dir():
-        return find_series(entries_in(path)), False
-    if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
-        return find_series(_members(path, stack)), False
-    own = find_series([Entry(path)])
-    if not own or not own[0].is_volume or len(own[0].frames) > 1:
-        return own, True
+def _find(path: Path, stack: ExitStack) -> tuple[Found, bool]:
+    """What is at ``path``, with a series at least, and whether it is a single DICOM file."""
+    if path.is_dir() or zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
+        found = find_series(entries_in(path) if path.is_dir() else members(path, stack))
+        found.check(path)
+        return found, False
+    found = find_series([Entry(path)])
+    found.check(path)
+    if not found.series[0].is_volume or len(found.series[0].frames) > 1:
+        return found, True
     near = find_series(entries_in(path.parent, deep=False))
-    return [series for series in near if path in series.paths], True
-
-
-def _members(path: Path, stack: ExitStack) -> list[Entry]:
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(path))
-        if damaged := archive.testzip():
-            raise InputError(f"{path}: {damaged} in it is damaged; copy the archive again")
-        names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        names = [name for name in names if not hidden(PurePosixPath(name))]
-        members = []
-        for name in names:
-            with archive.open(name) as file:
-                if file.read(132)[128:] == b"DICM" or name.lower().endswith(_ENDINGS):
-                    members.append(Entry(path, name, archive))
-    except BAD_ARCHIVE as error:
-        raise InputError(f"{path}: cannot be unpacked ({error}); give a zip archive without password") from None
-    return members
+    return replace(near, series=[series for series in near.series if path in series.paths]), True
 
 
 def _choose(found: list[Series], series: str | None, path: Path) -> Series:
-    if series is None and len(found) == 1:
-        return found[0]
-    wanted = [one for one in found if series in (one.uid, one.number, one.description)]
-    if series is not None and len(wanted) == 1:
+    parts = [part for one in found for part in one.parts()]
+    wanted = parts if series is None else [one for one in parts if one.is_called(series)]
+    if len(wanted) == 1:
         return wanted[0]
-    listed = "; ".join(str(one) for one in found[:_LISTED]) + ("; ..." if len(found) > _LISTED else "")
+    more = "; ..." if len(parts) > _LISTED else ""
+    listed = "; ".join(str(one) for one in parts[:_LISTED]) + more
+    if series is None and len(found) == 1:
+        tags = ", ".join(pair.partition("=")[0] for pair in parts[0].part.split(","))
+        slices = f"{len(found[0].frames)} slices at {len(set(map(place_of, found[0].frames)))} places"
+        named = "; ".join(f"{one.part!r} ({len(one.frames)} images)" for one in parts[:_LISTED]) + more
+        raise InputError(f"{path}: has {slices}, which differ in {tags}; choose one stack (--series): {named}")
     what = f"holds {len(found)} series" if series is None else f"has no single series {series!r}"
     raise InputError(f"{path}: {what}; choose one (--series) by UID, number or description: {listed}")
+
+
+def _short(entry: Entry) -> str:
+    return entry.member or entry.path.name

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
-from lmk3d.geometry import LPS_TO_RAS, film_affine
-from lmk3d.io.dicom_frames import Frame, read_pixels
+from lmk3d.geometry import LPS_TO_RAS
+from lmk3d.io.dicom_marks import copy_key, differences
+from lmk3d.io.dicom_pixels import read_pixels
 from lmk3d.io.packed import check_shape, make_volume, rescaled
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.geometry import Volume
+    from lmk3d.io.dicom_frames import Frame
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["read_radiograph", "stack_slices"]
+__all__ = ["check_alike", "order_slices", "stack_slices"]
 
 # A slice may lie this part of the slice distance off its place: headers are rounded, a missing slice is off by more.
 _PLACE_TOLERANCE = 0.1
@@ -30,64 +32,84 @@ _PLACE_TOLERANCE = 0.1
 _SAME = 1e-3
 
 
-def stack_slices(frames: Sequence[Frame], path: Path) -> Volume:
+def stack_slices(frames: Sequence[Frame], path: Path, *, notes: tuple[str, ...] = ()) -> Volume:
     """The volume (columns, rows, slices) of the slices of one series.
 
     Args:
-        frames: all of them with a position, in any order; one that comes twice counts once.
+        frames: all of them with a position, in any order; of a file that is there twice, with the same UID, place and
+            pixels, one counts.
         path: what to call the series in errors.
+        notes: see ``Volume``.
     Raises:
         InputError: if they are no uniform stack: mixed sizes, directions or spacings, missing or doubled places.
     """
-    # The place belongs to it: some anonymisers give all slices one UID.
-    frames = list(
-        {(frame.uid or str(frame.entry), *np.asarray(frame.position).tolist()): frame for frame in frames}.values()
-    )
-    _check_alike(frames, path)
-    ordered, affine = _order(frames, path)
+    frames = _without_copies(frames)
+    check_alike(frames, path)
+    ordered, affine = order_slices(frames, path)
     rows, columns = ordered[0].shape
     check_shape((columns, rows, len(ordered)), path)
-    return make_volume(_read_stack(ordered, path), LPS_TO_RAS @ affine, path)
+    return make_volume(_read_stack(ordered, path), LPS_TO_RAS @ affine, path, notes=notes)
 
 
-def _check_alike(frames: list[Frame], path: Path) -> None:
+def _without_copies(frames: Sequence[Frame]) -> list[Frame]:
+    """The images without copies of them in other files; what only calls itself a copy is an error."""
+    found: dict[tuple[object, ...], Frame] = {}
+    for frame in frames:
+        first = found.setdefault(copy_key(frame), frame)
+        if first is frame:
+            continue
+        ours, theirs = (read_pixels(one.entry)[0][one.index] for one in (frame, first))
+        if frame.scale != first.scale or not np.array_equal(ours, theirs):
+            raise InputError(
+                f"{frame.entry}: has the UID and the place of {first.entry} and other pixels; give one of them"
+            )
+    return list(found.values())
+
+
+def check_alike(frames: Sequence[Frame], path: Path) -> None:
+    """See that slices have one size, direction and spacing.
+
+    Raises:
+        InputError: if they do not.
+    """
     sizes = Counter(frame.shape for frame in frames)
     if len(sizes) > 1:
         text = ", ".join(f"{columns} x {rows} ({count})" for (rows, columns), count in sizes.most_common(3))
         raise InputError(f"{path}: mixes image sizes {text}; give the files of one stack")
     for what in ("orientation", "spacing"):
         values = np.array([getattr(frame, what) for frame in frames], dtype=np.float64)
-        if np.abs(values - values[0]).max() > _SAME:
+        if not np.abs(values - values[0]).max() <= _SAME:
             raise InputError(f"{path}: mixes slices of different {what}; give the files of one stack")
 
 
-def _order(frames: list[Frame], path: Path) -> tuple[list[Frame], FloatArray]:
-    """The slices along their normal, and the (4, 4) LPS affine of (column, row, slice)."""
+def order_slices(frames: Sequence[Frame], path: Path) -> tuple[list[Frame], FloatArray]:
+    """The slices along their normal, and the (4, 4) LPS affine of (column, row, slice).
+
+    Raises:
+        InputError: if they do not lie at even distances, or at one place.
+    """
     first = frames[0]
     axes = np.asarray(first.orientation)
     lengths = np.linalg.norm(axes, axis=1)
-    if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
+    if not (np.abs(lengths - 1).max() <= 0.01 and abs(axes[0] @ axes[1]) <= 0.01):
         raise InputError(f"{path}: its slice directions {axes.tolist()} are no unit vectors at right angles")
     normal = np.cross(axes[0], axes[1])
     ordered = sorted(frames, key=lambda frame: float(np.asarray(frame.position) @ normal))
     places = np.array([frame.position for frame in ordered])
-    step = _step(places, normal, first.thickness, path)
+    step = _step(ordered, places, normal, path)
     down, across = first.spacing or (1.0, 1.0)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = axes[0] * across, axes[1] * down, step, places[0]
     return ordered, affine
 
 
-def _step(places: FloatArray, normal: FloatArray, thickness: float, path: Path) -> FloatArray:
+def _step(frames: list[Frame], places: FloatArray, normal: FloatArray, path: Path) -> FloatArray:
     """(3,) mm from one slice to the next, checked to hold for all of them."""
     if len(places) == 1:
-        return normal * (thickness or 1.0)
+        return normal * (frames[0].thickness or 1.0)
     along = np.diff(places @ normal)
     if along.min() < 1e-3:
-        raise InputError(
-            f"{path}: has {len(places)} slices at {1 + int((along >= 1e-3).sum())} places (several phases or echoes in "
-            "one series?); give the files of one stack"
-        )
+        raise InputError(f"{path}: has {_crowd(frames, along)}; give the files of one stack")
     step = (places[-1] - places[0]) / (len(places) - 1)
     off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
     if off.max() > _PLACE_TOLERANCE * np.linalg.norm(step):
@@ -96,6 +118,12 @@ def _step(places: FloatArray, normal: FloatArray, thickness: float, path: Path) 
             "whole stack, or resample it to even distances"
         )
     return np.asarray(step)
+
+
+def _crowd(frames: list[Frame], along: FloatArray) -> str:
+    what = differences(frames)
+    reason = f"which differ in {what}" if what else "and their headers do not say what tells them apart"
+    return f"{len(frames)} slices at {1 + int((along >= 1e-3).sum())} places, {reason}"
 
 
 def _read_stack(frames: list[Frame], path: Path) -> NDArray[Any]:
@@ -116,21 +144,3 @@ def _read_stack(frames: list[Frame], path: Path) -> NDArray[Any]:
             plane = pixels[frames[place].index].T
             data[:, :, place] = plane * frames[place].scale[0] + frames[place].scale[1] if own_scale else plane
     return data if own_scale else rescaled(data, *scales.pop())
-
-
-def read_radiograph(frame: Frame, path: Path, *, spacing_mm: float | None = None) -> Volume:
-    """A film without a place in space as (rows, columns, 1); bright is dense, MONOCHROME1 is turned round.
-
-    Args:
-        frame: the film.
-        path: its name for errors.
-        spacing_mm: pixel spacing; goes before what the file says. Without either the film is in px.
-    """
-    pixels, dark = read_pixels(frame.entry)
-    data = pixels[frame.index][:, :, None]
-    check_shape(data.shape, path)
-    if dark:
-        data = (data.max() - data) + data.min()  # the sum of both may be more than the type holds
-    spacing = frame.spacing if spacing_mm is None else (spacing_mm, spacing_mm)
-    affine = film_affine(spacing or (1.0, 1.0))
-    return make_volume(rescaled(np.array(data), *frame.scale), affine, path, unit="px" if spacing is None else "mm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -22,31 +23,28 @@ __all__ = ["grey", "read_film"]
 
 # What programs write when nobody measured: screens, and 1 for "only the ratio counts".
 _DEFAULT_DPI = (1, 72, 96)
-# Pixels of radiographs; beyond these a resolution tag is about paper or a mistake.
-_FILM_MM = (0.02, 1.0)
-# EXIF tags "Make" and "Model" of a camera: the photograph of a film has no scale.
-_CAMERA_TAGS = (0x010F, 0x0110)
+_ORIENTATION, _MIN_IS_WHITE = 0x0112, 0
+_UNITS_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001, "um": 0.001, "\u00b5m": 0.001, "inch": 25.4}
 
 
 def read_film(path: Path, *, spacing_mm: float | None = None) -> Volume:
     """Read a grey picture as a volume of shape (rows, columns, 1).
 
-    Rows and columns are those stored; a rotation that EXIF asks viewers for is not applied. Three equal channels count
-    as grey.
+    A picture's resolution is that of a screen, a printer or a scanner, seldom that of a detector: it is no spacing, but
+    a note says what spacing it would be. Rows and columns of JPEG and PNG are those stored, those of TIFF as its
+    orientation tag mirrors them, both as in ITK. Three equal channels count as grey; a TIFF whose zero is white is
+    inverted.
 
     Args:
         path: the picture.
-        spacing_mm: pixel spacing; goes before the file's own resolution. When None a resolution tag is believed if it
-            is none of the usual defaults, fits a radiograph and was not written by a camera; without one the volume is
-            in px.
+        spacing_mm: pixel spacing; without it the volume is in px.
     Raises:
         InputError: if it is no picture, is damaged, is in colour, or has several pages.
     """
-    data, spacing = _read(path)
-    if spacing_mm is not None:
-        spacing = (spacing_mm, spacing_mm)
-    affine = film_affine(spacing or (1.0, 1.0))
-    return make_volume(data[:, :, None], affine, path, unit="px" if spacing is None else "mm")
+    data, notes = _read(path, told=spacing_mm is not None)
+    spacing = spacing_mm or 1.0
+    unit = "mm" if spacing_mm else "px"
+    return make_volume(data[:, :, None], film_affine((spacing, spacing)), path, unit=unit, notes=notes)
 
 
 def grey(data: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -65,7 +63,8 @@ def grey(data: NDArray[Any], path: Path) -> NDArray[Any]:
     raise InputError(f"{path}: is in colour (RGB); give a grey image")
 
 
-def _read(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
+def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The pixels, and what to know of them; of their spacing only if it was not told."""
     try:
         from PIL import Image
     except ImportError:
@@ -80,8 +79,8 @@ def _read(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
                 if getattr(picture, "n_frames", 1) > 1:
                     raise InputError(f"{path}: has {picture.n_frames} pages; give one picture")
                 check_shape((picture.height, picture.width, 1), path)
-                spacing = _spacing(picture)
-                return grey(_pixels(picture, path), path), spacing
+                notes = "" if told else _resolution(picture), _orientation(picture, path)
+                return grey(_pixels(picture, path), path), tuple(note for note in notes if note)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
@@ -100,23 +99,63 @@ def _pixels(picture: Any, path: Path) -> NDArray[Any]:
         pixels = pixels[..., 0] if picture.mode == "LA" else pixels[..., :3]
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
+    if getattr(picture, "tag_v2", {}).get(262) == _MIN_IS_WHITE and picture.mode not in (
+        "1",
+        "L",
+    ):  # those Pillow inverts
+        if pixels.dtype != np.uint16:
+            raise InputError(f"{path}: its zero is white, in {pixels.dtype} voxels; save it with black as zero")
+        pixels = 65535 - pixels
     # Pillow may hand out read-only or foreign-endian memory; the rest of the package wants neither.
     return np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
-def _spacing(picture: Any) -> tuple[float, float] | None:
-    """Distance of rows and of columns in mm by the resolution tag, if it can be believed."""
-    dpi = picture.info.get("dpi")
+def _resolution(picture: Any) -> str:
+    """What spacing the picture's resolution would be, "" where it says none or a program's default."""
+    said, steps = _by_imagej(picture)
+    if not said:
+        try:
+            across, down = (float(number) for number in picture.info["dpi"])
+            steps = 25.4 / across, 25.4 / down
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            return ""
+        # PNG and BMP store whole pixels per metre: 72 dpi comes back as 72.009.
+        if any(abs(across - default) < 0.1 for default in _DEFAULT_DPI):
+            return ""
+        said = f"{across:.4g} dpi" if across == down else f"{across:.4g} x {down:.4g} dpi"
+    if not (np.isfinite(steps).all() and min(steps) > 0):
+        return ""
+    if steps[0] != steps[1]:
+        return f"the file says {said}, {steps[0]:.3g} x {steps[1]:.3g} mm a pixel; --spacing takes square pixels only"
+    return (
+        f"the file says {said}, {steps[0]:.3g} mm a pixel, which is seldom the detector's; if it is, give "
+        f"--spacing {steps[0]:.3g}"
+    )
+
+
+def _by_imagej(picture: Any) -> tuple[str, tuple[float, float]]:
+    """The scale that ImageJ keeps in a TIFF, as pixels per a unit in its description, and columns' and rows' mm."""
+    tags = getattr(picture, "tag_v2", {})
+    text = str(tags.get(270, ""))
+    unit = re.search(r"^unit=(.*)$", text, re.MULTILINE)
+    factor = _UNITS_MM.get(unit[1].strip().replace("\\u00B5", "\u00b5") if unit else "")
     try:
-        across, down = float(dpi[0]), float(dpi[1])
-    except (TypeError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    if not (np.isfinite([across, down]).all() and min(across, down) > 0):
-        return None
-    # PNG and BMP store whole pixels per metre: 72 dpi comes back as 72.009.
-    if any(abs(across - default) < 0.1 for default in _DEFAULT_DPI):
-        return None
-    if any(tag in picture.getexif() for tag in _CAMERA_TAGS):
-        return None
-    spacing = 25.4 / down, 25.4 / across
-    return spacing if all(_FILM_MM[0] <= side <= _FILM_MM[1] for side in spacing) else None
+        if text.startswith("ImageJ") and factor:
+            return f"a scale in {unit[1].strip()} (ImageJ)", (factor / float(tags[282]), factor / float(tags[283]))  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        pass
+    return "", (0.0, 0.0)
+
+
+def _orientation(picture: Any, path: Path) -> str:
+    """What becomes of a tag that asks viewers to turn or mirror the picture; "" where there is none."""
+    code = picture.getexif().get(_ORIENTATION, 1)
+    if code not in range(2, 9):
+        return ""
+    if picture.format != "TIFF":
+        return (
+            f"viewers turn or mirror it (EXIF orientation {code}); rows and columns are those stored, as in 3D Slicer"
+        )
+    if code > 4:  # Pillow scrambles some of them
+        raise InputError(f"{path}: its orientation tag ({code}) turns it on its side; save it upright")
+    return f"it is mirrored as its orientation tag ({code}) says, as in 3D Slicer"

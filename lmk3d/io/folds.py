@@ -11,6 +11,7 @@ from lmk3d.errors import InputError
 from lmk3d.io.atomic import atomic_path, refuse_existing
 from lmk3d.io.datasets import by_patient, read_dataset
 from lmk3d.io.text import read_json
+from lmk3d.terminal import counted
 
 __all__ = ["write_folds"]
 
@@ -42,7 +43,9 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     patients = by_patient([cases[row].get("patient") for row in marked])
     if not 2 <= count <= len(patients):
         advice = f"choose from 2 to {len(patients)}" if len(patients) > 1 else "at least two are needed"
-        raise InputError(f"{source}: has {len(patients)} patients with points, not enough for {count} folds; {advice}")
+        raise InputError(
+            f"{source}: has {counted(len(patients), 'patient')} with points, not enough for {count} folds; {advice}"
+        )
     targets = [folder / f"fold{number}.json" for number in range(1, count + 1)]
     refuse_existing(targets, overwrite=overwrite)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,16 +11,18 @@ from lmk3d.errors import InputError
 from lmk3d.io.atomic import atomic_path
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
     from lmk3d.geometry import Volume
     from lmk3d.io.dicom import Series
-    from lmk3d.io.dicom_frames import Entry
 
-__all__ = ["find_images", "read_image", "write_image"]
+__all__ = ["find_images", "image_files", "read_image", "write_image"]
 
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_NIFTI = (".nii", ".nii.gz", *_PAIRS)
+_NRRD = (".nrrd", ".nhdr")
+_METAIMAGE = (".mha", ".mhd")
+_VOLUMES = (*_NIFTI, *_NRRD, *_METAIMAGE)
 _FILMS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _WRITTEN = (".nii", ".nii.gz", ".nrrd", ".mha")
 
@@ -32,17 +35,23 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
     Args:
         path: file or folder.
         series: which DICOM series, if there are several: its UID, number or description.
-        spacing_mm: pixel spacing of a radiograph (or an image that says none); goes before a picture's resolution tag.
+        spacing_mm: pixel spacing of a radiograph (or an image that says none); a picture's resolution tag is none.
     Returns:
         The image; its unit is "px" where no spacing is known.
     Raises:
         InputError: in one line, naming the file, what is wrong and what to do.
     """
     path = Path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: is no name in UTF-8, which outputs have; rename it") from None
     if spacing_mm is not None and not 0 < spacing_mm < float("inf"):
         raise InputError(f"argument spacing_mm is {spacing_mm}; it must be above 0")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or a device, no file; give an image or a folder")
     name = path.name.lower()
     if path.is_file() and name.endswith(_VOLUMES + _FILMS):
         if series is not None:
@@ -63,11 +72,11 @@ def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
         from lmk3d.io.films import read_film
 
         return read_film(path, spacing_mm=spacing_mm)
-    if name.endswith((".mha", ".mhd")):
+    if name.endswith(_METAIMAGE):
         from lmk3d.io.metaimage import read_metaimage
 
         return read_metaimage(path, spacing_mm=spacing_mm)
-    if name.endswith((".nrrd", ".nhdr")):
+    if name.endswith(_NRRD):
         from lmk3d.io.nrrd import read_nrrd
 
         return read_nrrd(path, spacing_mm=spacing_mm)
@@ -76,6 +85,31 @@ def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
     from lmk3d.io.nifti import read_nifti
 
     return read_nifti(path)
+
+
+def image_files(path: Path) -> list[Path]:
+    """The files that an image other than DICOM is read from: the header first, then what holds the voxels.
+
+    Where the header cannot be read, only ``path``: reading the image says why.
+    """
+    name = path.name.lower()
+    voxels = path
+    try:
+        if name.endswith(_PAIRS):
+            from lmk3d.io.nifti import nifti_files
+
+            path, voxels = nifti_files(path)
+        elif name.endswith(_NRRD):
+            from lmk3d.io.nrrd import nrrd_voxels
+
+            voxels = nrrd_voxels(path)
+        elif name.endswith(_METAIMAGE):
+            from lmk3d.io.metaimage import metaimage_voxels
+
+            voxels = metaimage_voxels(path)
+    except (InputError, OSError):
+        pass
+    return list(dict.fromkeys((path, voxels)))
 
 
 def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -91,30 +125,28 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
     if not name.endswith(_WRITTEN):
         raise InputError(f"{path}: an image cannot be written under this name; end it in {', '.join(_WRITTEN)}")
     with atomic_path(path) as temporary:
-        if name.endswith(".mha"):
-            from lmk3d.io.metaimage import write_metaimage
+        if name.endswith((".mha", ".nrrd")):
+            from lmk3d.io.itk import write_itk
 
-            write_metaimage(volume, temporary)
-        elif name.endswith(".nrrd"):
-            from lmk3d.io.nrrd import write_nrrd
-
-            write_nrrd(volume, temporary)
+            write_itk(volume, temporary)
         else:
             from lmk3d.io.nifti import write_nifti
 
             write_nifti(volume, temporary)
 
 
-def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_images(inputs: Iterable[str | os.PathLike[str]], *, series: str | None = None) -> list[Path]:
     """The scans that these files and folders hold, each as a path for ``read_image``.
 
-    Volumes in a folder and its subfolders are one scan each, and so are the folder's own pictures, which are taken for
-    previews beside volumes and left out. DICOM files, also those in subfolders, are one scan a series: the folder that
-    holds it alone stands for a series, else its first file. A damaged DICOM file, and a link that leads nowhere, are
-    scans of their own, which cannot be read. Hidden files are left out.
+    Volumes in a folder and its subfolders are one scan each (a pair .hdr/.img is its .hdr), and so are the folder's own
+    pictures, which are taken for previews beside volumes and left out. DICOM files, also those in subfolders, are one
+    scan a series: the folder that holds it alone stands for a series, else its first file. A damaged DICOM file, and a
+    link that leads nowhere, are scans of their own, which cannot be read. Hidden files are left out, and so is what
+    DICOM holds beside scans: segmentations, doses, reports, clips.
 
     Args:
         inputs: files and folders; a file is taken as it is if it exists.
+        series: which DICOM series of a study, if there are several: the others of a study that has it are left out.
     Returns:
         The paths, sorted within each folder, each once.
     Raises:
@@ -125,41 +157,47 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
         path = Path(item)
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; check the path")
-        found.update(dict.fromkeys(_in_folder(path) if path.is_dir() else [path]))
+        found.update(dict.fromkeys(_in_folder(path, series) if path.is_dir() else [image_files(path)[0]]))
     if not found:
         raise InputError("no images were given; name at least one file or folder")
-    for path in found:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{str(path)!a}: is no name in UTF-8, which outputs have; rename it") from None
-    return _once_a_series(list(found))
+    return _once_a_series(list(found), series)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    from lmk3d.io.dicom import entries_in, find_series, hidden
+def _in_folder(folder: Path, series: str | None) -> list[Path]:
+    from lmk3d.io.dicom import entries_in, find_series
+    from lmk3d.io.dicom_archive import hidden
 
     # A link that leads nowhere is a scan that cannot be read, and told as one.
     files = [path for path in sorted(folder.rglob("*")) if not hidden(path.relative_to(folder)) and not path.is_dir()]
     names = {path: path.name.lower() for path in files}
-    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES)]
+    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES) and image_files(path)[0] == path]
     films = [path for path, name in names.items() if path.parent == folder and name.endswith(_FILMS)]
     images = volumes + ([] if any(path.parent == folder for path in volumes) else films)
-    entries = entries_in(folder)
-    damaged: list[Entry] = []
-    series = find_series(entries, damaged=damaged) if entries else []
-    if not images and not damaged and len(series) == 1 and series[0].is_volume:
+    found = find_series(entry for entry in entries_in(folder) if not names[entry.path].endswith(_VOLUMES + _FILMS))
+    stacks = [one for one in found.series if one.is_volume]
+    if not images and not found.damaged and len(found.series) == len(stacks) == 1 and len(stacks[0].by_folder()) == 1:
         return [folder]
-    scans = [path for one in series if not one.is_volume for path in one.paths]
-    scans += _homes([one for one in series if one.is_volume], [*scans, *(entry.path for entry in damaged)])
-    scans += [entry.path for entry in damaged]  # each is an error of its own when it is read
+    scans = [path for one in found.series if not one.is_volume for path in one.paths]
+    damaged = [entry.path for entry in found.damaged]  # each is an error of its own when it is read
+    scans += _homes(stacks, [*scans, *damaged], _asked_for(stacks, series)) + damaged
     if not images and not scans:
+        if found.others:
+            found.check(folder)
         raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
     return sorted({*images, *scans})
 
 
-def _homes(series: list[Series], others: list[Path]) -> list[Path]:
-    """What stands for each series of slices: the folder that holds its files and no others, or else its first file."""
+def _asked_for(stacks: list[Series], name: str | None) -> list[Series]:
+    """The series that are meant; of a study that has none of this name all, so that each is told to lack it."""
+    if name is None:
+        return stacks
+    called = [any(part.is_called(name) for part in one.parts()) for one in stacks]
+    having = {one.study for one, meant in zip(stacks, called, strict=True) if meant}
+    return [one for one, meant in zip(stacks, called, strict=True) if meant or one.study not in having]
+
+
+def _homes(series: list[Series], others: list[Path], wanted: list[Series]) -> list[Path]:
+    """What stands for each wanted series of slices: a folder that holds its files and no others, or its first file."""
     owners = defaultdict(set)
     for number, paths in enumerate([*(one.paths for one in series), others]):
         for parent in {path.parent for path in paths}:
@@ -167,14 +205,21 @@ def _homes(series: list[Series], others: list[Path]) -> list[Path]:
                 owners[folder].add(number)
     found = []
     for number, one in enumerate(series):
-        home, several = one.paths[0].parent, len(one.paths) > 1
-        alone = several and owners[home] == {number} and all(path.parent == home for path in one.paths)
-        found.append(home if alone else one.paths[0])
+        for part in one.by_folder() if one in wanted else []:
+            parents = {path.parent for path in part.paths}
+            home = Path(os.path.commonpath(parents))
+            if len(part.paths) > 1 and owners[home] == {number}:
+                found.append(home)
+            else:
+                found += [min(path for path in part.paths if path.parent == parent) for parent in parents]
     return found
 
 
-def _once_a_series(paths: list[Path]) -> list[Path]:
-    """Let one path stand for all files of a DICOM series of slices: as in a folder of theirs."""
+def _once_a_series(paths: list[Path], series: str | None) -> list[Path]:
+    """Let one path stand for all files of a DICOM series of slices: as in a folder of theirs.
+
+    What is no scan, such as a report, is left out beside others, as in a folder; alone it is told to be none.
+    """
     from lmk3d.io.dicom import find_series, is_dicom
     from lmk3d.io.dicom_frames import Entry
 
@@ -182,14 +227,14 @@ def _once_a_series(paths: list[Path]) -> list[Path]:
     for path in paths:
         key: Path | tuple[Path, str] = path
         if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
-            damaged: list[Entry] = []
-            found = find_series([Entry(path)], damaged=damaged)
-            if not found and not damaged:  # a report, or the like
+            found = find_series([Entry(path)])
+            if found.others:
                 continue
-            for series in found:
-                if series.is_volume and len(series.frames) == 1:
-                    key = path.parent, series.uid
+            for one in found.series:
+                if one.is_volume and len(one.frames) == 1:
+                    key = path.parent, one.uid
         kept.setdefault(key, []).append(path)
     homes = {path.parent for same in kept.values() if len(same) > 1 for path in same}
-    alone = {home for home in homes if _in_folder(home) == [home]}
-    return [same[0].parent if len(same) > 1 and same[0].parent in alone else same[0] for same in kept.values()]
+    alone = {home for home in homes if _in_folder(home, series) == [home]}
+    once = [same[0].parent if len(same) > 1 and same[0].parent in alone else same[0] for same in kept.values()]
+    return once or paths

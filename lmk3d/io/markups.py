@@ -114,7 +114,12 @@ def _notes(markup: dict[str, Any]) -> list[str]:
 
 
 def write_points_markups(landmarks: Landmarks, path: Path) -> None:
-    """Write a point list that Slicer loads, in LPS; missing points are control points without a position.
+    """Write a point list that Slicer loads; see ``markups_of``."""
+    path.write_text(json.dumps(markups_of(landmarks), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def markups_of(landmarks: Landmarks) -> dict[str, Any]:
+    """A point list as Slicer's JSON has it, in LPS; missing points are control points without a position.
 
     Slicer knows no pixels: points of a film without spacing are written as if a pixel were 1 mm, which is how Slicer
     shows the film, and a property ``unit`` of the markup, which Slicer ignores, says "px". Notes stand in such a
@@ -149,5 +154,4 @@ def write_points_markups(landmarks: Landmarks, path: Path) -> None:
         "lastUsedControlPointNumber": len(points),
         "controlPoints": points,
     }
-    text = json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return {"@schema": _SCHEMA, "markups": [markup]}

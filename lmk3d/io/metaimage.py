@@ -1,4 +1,4 @@
-"""MetaImage files, .mha and .mhd, without ITK: its import alone takes longer than most predictions."""
+"""MetaImage files, .mha and .mhd, without ITK, which gives memory as it finds it for damaged packed voxels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
-from lmk3d.geometry import LPS_TO_RAS
 from lmk3d.io.packed import (
     ByteSource,
     check_shape,
     check_spacing,
+    file_beside,
     itk_affine,
     make_volume,
     open_source,
-    pack,
     seek_tail,
 )
 
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["read_metaimage", "write_metaimage"]
+__all__ = ["metaimage_voxels", "read_metaimage"]
 
+_LONGEST = 1 << 31  # voxels along an axis
 _TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -41,8 +41,6 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-# Known when all is packed, written into these places then; ITK needs it.
-_UNKNOWN_SIZE = "?" * 20
 
 
 def read_metaimage(path: Path, *, spacing_mm: float | None = None) -> Volume:
@@ -58,13 +56,22 @@ def read_metaimage(path: Path, *, spacing_mm: float | None = None) -> Volume:
         header = _Header(_read_fields(file, path), path)
         shape, dtype, packing = header.shape(), header.dtype(), header.packing()
         affine, known = header.affine(spacing_mm)
-        name = header.fields["elementdatafile"]
-        if name.upper() == "LOCAL":
+        if header.voxels() == path:
             data = header.skip(file, shape, dtype, packing).array(shape, dtype)
         else:
-            with open_source(header.beside(name)) as (other, _):
+            with open_source(header.voxels()) as (other, _):
                 data = header.skip(other, shape, dtype, packing).array(shape, dtype)
-    return make_volume(data, affine, path, unit="mm" if known else "px")
+    return make_volume(data, affine, path, unit="mm" if known else "px", notes=header.notes())
+
+
+def metaimage_voxels(path: Path) -> Path:
+    """The file that holds the voxels.
+
+    Raises:
+        InputError: if the header cannot be read, or names a file that must not be read.
+    """
+    with open_source(path) as (file, _):
+        return _Header(_read_fields(file, path), path).voxels()
 
 
 def _read_fields(file: IO[bytes], path: Path) -> dict[str, str]:
@@ -111,6 +118,8 @@ class _Header:
         sizes = self.numbers("dimsize", count=int(dims[0]))
         if sizes is None:
             raise InputError(f"{self.path}: has no DimSize; its header is damaged")
+        if not all(size.is_integer() and abs(size) < _LONGEST for size in (*dims, *sizes)):
+            raise InputError(f"{self.path}: DimSize is {self.fields['dimsize'][:80]!r}; give whole numbers of voxels")
         shape = tuple(int(size) for size in sizes)
         check_shape(shape, self.path)
         if (self.numbers("elementnumberofchannels", count=1) or [1.0]) != [1.0]:
@@ -145,52 +154,22 @@ class _Header:
         affine = itk_affine(spacing[:used], direction[:used, :used], origin[:used])
         return affine, own is not None or spacing_mm is not None
 
-    def beside(self, name: str) -> Path:
-        if name.upper().startswith("LIST") or "%" in name:
-            raise InputError(f"{self.path}: its voxels lie in many files ({name}); save it as one .mha")
-        return self.path.parent / name
+    def voxels(self) -> Path:
+        name = self.fields["elementdatafile"]
+        return self.path if name.upper() == "LOCAL" else file_beside(self.path, name)
+
+    def notes(self) -> tuple[str, ...]:
+        unit = self.fields.get("distanceunits", "mm").lower()
+        odd = unit not in ("mm", "millimeter", "?", "none", "unknown")
+        return (f"its header says units of {unit[:20]!r}; they are read as mm, as by 3D Slicer",) if odd else ()
 
     def skip(self, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], packing: str) -> ByteSource:
         """Where the voxels begin in ``file``; -1 counts them from its end."""
-        size = int((self.numbers("headersize", count=1) or [0.0])[0])
+        size = (self.numbers("headersize", count=1) or [0.0])[0]
+        if not size.is_integer() or not -1 <= size <= self.path.stat().st_size + _LONGEST:
+            raise InputError(f"{self.path}: HeaderSize is {size:g}; give the bytes before the voxels, or -1")
         if size == -1 and packing == "raw":
             seek_tail(file, shape, dtype)
         elif size > 0:
-            file.seek(size)
+            file.seek(int(size))
         return ByteSource(file, self.path, packing)
-
-
-def write_metaimage(volume: Volume, path: Path) -> None:
-    """Write .mha, packed, in the volume's own type; the affine keeps all its digits."""
-    grid, data = volume.grid, volume.data
-    names = {code: name for name, code in reversed(_TYPES.items())}
-    code = f"{data.dtype.kind}{data.dtype.itemsize}"
-    if code not in names:
-        raise InputError(f"an image of {data.dtype} cannot be written as .mha; convert it to float32")
-    lps = LPS_TO_RAS @ grid.affine
-    header = {
-        "ObjectType": "Image",
-        "NDims": "3",
-        "BinaryData": "True",
-        "BinaryDataByteOrderMSB": "False",
-        "CompressedData": "True",
-        "CompressedDataSize": _UNKNOWN_SIZE,
-        "TransformMatrix": _text((lps[:3, :3] / grid.spacing_mm).T.ravel()),
-        "Offset": _text(lps[:3, 3]),
-        "CenterOfRotation": "0 0 0",
-        "ElementSpacing": _text(grid.spacing_mm),
-        "DimSize": " ".join(str(side) for side in data.shape),
-        "ElementType": names[code],
-        "ElementDataFile": "LOCAL",
-    }
-    with path.open("wb") as file:
-        text = "".join(f"{key} = {value}\n" for key, value in header.items())
-        file.write(text.encode())
-        pack(data, file, wbits=15)
-        size = file.tell() - len(text)
-        file.seek(text.index(_UNKNOWN_SIZE))
-        file.write(str(size).ljust(len(_UNKNOWN_SIZE)).encode())
-
-
-def _text(values: Any) -> str:
-    return " ".join(repr(float(value)) for value in values)

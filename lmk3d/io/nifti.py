@@ -1,12 +1,14 @@
-"""NIfTI images, .nii and .nii.gz: nibabel reads the header, the voxels go straight into their array."""
+"""NIfTI images, .nii, .nii.gz, pairs .hdr/.img: nibabel reads the header, voxels go straight into their array."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.nifti_forms import Forms
 from lmk3d.io.packed import check_shape, check_spacing, make_volume, open_source, rescaled
 
 if TYPE_CHECKING:
@@ -14,43 +16,90 @@ if TYPE_CHECKING:
 
     from lmk3d.geometry import Volume
 
-__all__ = ["nifti_image", "read_nifti", "write_nifti"]
+__all__ = ["nifti_files", "nifti_form", "nifti_image", "read_nifti", "write_nifti"]
+
+_PAIR = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
+# Extensions of the header are small; a damaged offset is wild.
+_MOST_BEFORE = 100_000_000
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI-1 or NIfTI-2 file.
+    """Read a NIfTI-1 or NIfTI-2 file, or a pair by either of its names.
 
-    The affine is that of nibabel: sform, else qform, else (both codes 0) the default that puts the middle of the image
-    at the origin. Stored integers stay, unless the header scales them to fractions: then float32.
+    The affine is the sform, else the qform, else (both codes 0) the default of nibabel, which puts the middle of the
+    image at the origin; in mm, if the header says metres or micrometres. Where ITK, and with it 3D Slicer, puts the
+    image elsewhere, or the two forms disagree, the notes say so. Stored integers stay, unless the header scales them to
+    fractions: then float32.
 
     Raises:
-        InputError: if the file is no NIfTI image, is damaged, is 4D or in colour, or has no usable geometry.
+        InputError: if the file is not a NIfTI image, is damaged, is 4D or in colour, or has no usable geometry.
     """
-    with open_source(path) as (_, source):
-        start = source.take(4)
-        size = next((size for size in (348, 540) if start in (size.to_bytes(4, "little"), size.to_bytes(4, "big"))), 0)
-        block = start + source.take(size - 4)
-        if not size or len(block) < size:
-            raise InputError(f"{path}: is no NIfTI image, or is cut off; give a .nii or .nii.gz file")
-        header = _parse(block, path)
+    header_path, voxel_path = nifti_files(path)
+    with open_source(header_path) as (_, source):
+        header, size = _read_header(source, header_path, pair=header_path != voxel_path)
         shape, dtype = _shape(header, path), _dtype(header, path)
-        affine, (slope, intercept) = _affine(header, path), _scaling(header, path)
-        source.take(_offset(header, size, path) - size)
-        data = source.array(shape, dtype)
-    return make_volume(rescaled(data, slope, intercept), affine, path)
+        forms, (slope, intercept) = Forms(header, shape), _scaling(header, path)
+        if header_path == voxel_path:
+            source.skip(_offset(header, size, path) - size)
+            data = source.array(shape, dtype)
+        else:
+            with open_source(voxel_path) as (_, voxels):
+                voxels.skip(_offset(header, 0, path))
+                data = voxels.array(shape, dtype)
+    return make_volume(rescaled(data, slope, intercept), forms.affine(), path, notes=forms.notes())
 
 
-def _parse(block: bytes, path: Path) -> Any:
+def nifti_files(path: Path) -> tuple[Path, Path]:
+    """Where header and voxels are: twice the same file, or the two of a pair .hdr/.img.
+
+    Raises:
+        InputError: if one of a pair is missing.
+    """
+    match = _PAIR.search(path.name)
+    if not match:
+        return path, path
+    found = []
+    for kind in ("hdr", "img"):
+        ending = kind.upper() if match[1].isupper() else kind
+        names = [path.name[: match.start()] + f".{ending}{packed}" for packed in (match[2] or "", "", ".gz")]
+        if not (there := [path.with_name(name) for name in names if path.with_name(name).is_file()]):
+            raise InputError(f"{path}: is one file of a pair; copy {names[0]} beside it, too")
+        found.append(there[0])
+    return found[0], found[1]
+
+
+def nifti_form(path: Path) -> str:
+    """Which of its forms the affine of a NIfTI image comes from, such as "sform (code 1)".
+
+    Raises:
+        InputError: if the header cannot be read.
+    """
+    header_path, voxel_path = nifti_files(path)
+    with open_source(header_path) as (_, source):
+        header, _size = _read_header(source, header_path, pair=header_path != voxel_path)
+    return Forms(header, _shape(header, path)).name()
+
+
+def _read_header(source: Any, path: Path, *, pair: bool) -> tuple[Any, int]:
+    """The header as nibabel has it, and its size in bytes."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    header = (Nifti1Header if len(block) == 348 else Nifti2Header)(block, check=False)
-    magic = bytes(header["magic"])
-    if magic[:3] in (b"ni1", b"ni2"):
-        raise InputError(f"{path}: is the header of a pair .hdr/.img; save the image as one .nii file")
-    if magic[:3] not in (b"n+1", b"n+2"):
-        raise InputError(f"{path}: is no NIfTI image (its magic is {magic!r}); give a .nii or .nii.gz file")
-    return header
+    start = source.take(4)
+    size = next((size for size in (348, 540) if start in (size.to_bytes(4, "little"), size.to_bytes(4, "big"))), 0)
+    block = start + source.take(size - 4)
+    if not size or len(block) < size:
+        raise InputError(f"{path}: is not a NIfTI image, or is cut off; give a .nii, .nii.gz or .hdr file")
+    header = (Nifti1Header if size == 348 else Nifti2Header)(block, check=False)
+    magic = bytes(header["magic"])[:3]
+    known = magic in ((b"ni1", b"ni2") if pair else (b"n+1", b"n+2"))
+    if not known and magic in (b"ni1", b"ni2", b"n+1", b"n+2"):
+        raise InputError(f"{path}: its name and its header differ on whether it is a pair .hdr/.img; save it as .nii")
+    if not known and pair:
+        raise InputError(f"{path}: is an Analyze 7.5 image, which tells no left from right; convert it to NIfTI")
+    if not known:
+        raise InputError(f"{path}: is not a NIfTI image (its magic is {magic!r}); give a .nii or .nii.gz file")
+    return header, size
 
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:
@@ -79,16 +128,6 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     return np.dtype(dtype)
 
 
-def _affine(header: Any, path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        with np.errstate(invalid="ignore"):
-            return np.asarray(header.get_best_affine(), dtype=np.float64)
-    except (ValueError, HeaderDataError) as error:
-        raise InputError(f"{path}: its orientation cannot be used ({error}); correct its sform or qform") from None
-
-
 def _scaling(header: Any, path: Path) -> tuple[float, float]:
     from nibabel.spatialimages import HeaderDataError
 
@@ -99,11 +138,11 @@ def _scaling(header: Any, path: Path) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(intercept or 0.0))
 
 
-def _offset(header: Any, size: int, path: Path) -> int:
+def _offset(header: Any, least: int, path: Path) -> int:
     offset = float(header["vox_offset"])
     if offset == 0:  # some writers leave it out
-        return size + 4
-    if not size <= offset < 1e9:  # extensions are small; a damaged offset is wild
+        return least + 4 if least else 0
+    if not least <= offset < _MOST_BEFORE:
         raise InputError(f"{path}: says its voxels begin at byte {offset:g}; its header is damaged, save it again")
     return int(offset)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
-import zlib
+import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,29 +12,40 @@ import numpy as np
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, Grid, Volume
 
+zlib: Any
+try:  # a third of zlib's time
+    from isal import isal_zlib as zlib
+except ImportError:  # no wheel for this platform
+    import zlib
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
     FloatArray = NDArray[np.float64]
 
 __all__ = [
+    "ZLIB_MOST",
     "ByteSource",
     "check_shape",
     "check_spacing",
+    "file_beside",
     "itk_affine",
     "make_volume",
     "open_source",
-    "pack",
     "rescaled",
     "seek_tail",
 ]
 
-# A stretch of compressed bytes; zlib makes at most 1032 of each, which bounds what lies in memory beside the array.
-_CHUNK = 1 << 14
-_ZLIB_MOST = 1032
+# Bytes read, and made of them, at a time: they stay in the processor's cache, and larger pieces of memory than 128 KiB
+# are fetched from the system anew each time, which takes as long as unpacking.
+_CHUNK = 1 << 16
+_PIECE = 1 << 16
+ZLIB_MOST = 1032
+"""How many bytes zlib can make of one."""
+# More than this behind the voxels is no padding but another file, or a bomb.
+_MOST_BEHIND = 1 << 26
 
 
 class ByteSource:
@@ -43,12 +54,12 @@ class ByteSource:
     Args:
         file: positioned where the bytes begin.
         path: its name, for errors.
-        packing: "raw", "zlib" (zlib or gzip, told apart by their first bytes) or "bz2".
+        packing: "raw" or "zlib" (zlib or gzip, told apart by their first bytes).
     """
 
     def __init__(self, file: IO[bytes], path: Path, packing: str = "raw") -> None:
         self._file, self._path, self._packing = file, path, packing
-        self._ahead = memoryview(b"")
+        self._ahead, self._packed = memoryview(b""), b""
         self._unpacker = self._new_unpacker()
 
     def take(self, count: int) -> bytes:
@@ -58,6 +69,11 @@ class ByteSource:
             parts.append(bytes(part))
             count -= len(part)
         return b"".join(parts)
+
+    def skip(self, count: int) -> None:
+        """Pass over the next ``count`` bytes, or to where the file ends."""
+        while count > 0 and (part := self._next(count)):
+            count -= len(part)
 
     def array(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The next voxels, first axis fastest, in the machine's byte order; the rest of a packed file is verified.
@@ -78,18 +94,25 @@ class ByteSource:
             done += len(part)
         if done < count:
             raise InputError(f"{self._path}: holds {done} of {count} bytes of voxels; it is cut off, copy it again")
-        while self._packing != "raw" and self._next(_CHUNK):  # to the checksum at the end
-            pass
+        self._verify_rest()
         if not data.dtype.isnative:
             data = data.byteswap(inplace=True).view(data.dtype.newbyteorder("="))
         return data
+
+    def _verify_rest(self) -> None:
+        """Unpack up to the checksum at the end."""
+        behind = 0
+        while self._packing != "raw" and (part := self._next(_CHUNK)):
+            behind += len(part)
+            if behind > _MOST_BEHIND:
+                raise InputError(f"{self._path}: goes on behind its voxels; its header is damaged, save it again")
 
     def _check_size(self, count: int) -> None:
         """Refuse what the file cannot hold before memory for it is asked for: sizes in a damaged header are wild."""
         here = self._file.tell()
         left = self._file.seek(0, 2) - here
         self._file.seek(here)
-        most = {"raw": left, "zlib": (left + _CHUNK) * _ZLIB_MOST}.get(self._packing, count)
+        most = left if self._packing == "raw" else (left + _CHUNK) * ZLIB_MOST
         if most < count:
             raise InputError(
                 f"{self._path}: holds less than the {count} bytes of voxels its header says; copy it again"
@@ -99,37 +122,34 @@ class ByteSource:
         """Some of the next bytes, nothing at the end."""
         while not self._ahead:
             # Raw bytes are read no further than asked for, so that the file's position stays that of the next voxel.
-            chunk = self._file.read(min(most, _CHUNK) if self._unpacker is None else _CHUNK)
-            if not chunk:
+            packed = self._packed or self._file.read(min(most, _CHUNK) if self._unpacker is None else _CHUNK)
+            self._ahead = memoryview(packed if self._unpacker is None else self._unpack(packed))
+            if not packed and not self._ahead:
                 if self._unpacker is not None and not self._unpacker.eof:
                     raise InputError(f"{self._path}: ends in the middle of its compressed data; copy it again")
                 break
-            self._ahead = memoryview(self._unpack(chunk))
         part, self._ahead = self._ahead[:most], self._ahead[most:]
         return part
 
-    def _unpack(self, chunk: bytes) -> bytes:
-        if self._unpacker is None:
-            return chunk
-        parts = []
+    def _unpack(self, packed: bytes) -> bytes:
+        """What these bytes hold, or its beginning; the rest of them is kept."""
+        if self._unpacker.eof:
+            packed += self._file.read(_CHUNK) if len(packed) == 1 else b""
+            if not packed.startswith(b"\x1f\x8b"):
+                # A gzip file may consist of several; anything else behind the end is padding.
+                self._packed = b""
+                return b""
+            self._unpacker = self._new_unpacker()
         try:
-            while chunk:
-                if self._unpacker.eof:
-                    # A gzip file may consist of several; anything else behind the end is padding.
-                    if not chunk.startswith((b"\x1f\x8b", b"BZh")):
-                        break
-                    self._unpacker = self._new_unpacker()
-                parts.append(self._unpacker.decompress(chunk))
-                chunk = self._unpacker.unused_data
-        except (zlib.error, OSError, EOFError) as error:
+            part: bytes = self._unpacker.decompress(packed, _PIECE)
+        except zlib.error as error:
             raise InputError(f"{self._path}: its compressed data is damaged ({error}); copy it again") from None
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        self._packed = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
+        return part
 
     def _new_unpacker(self) -> Any:
-        if self._packing == "raw":
-            return None
         # 32 lets zlib tell zlib from gzip.
-        return bz2.BZ2Decompressor() if self._packing == "bz2" else zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+        return None if self._packing == "raw" else zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
 
 
 @contextmanager
@@ -137,9 +157,11 @@ def open_source(path: Path) -> Iterator[tuple[IO[bytes], ByteSource]]:
     """The file and its bytes, unpacked if it is a gzip file whatever its name.
 
     Raises:
-        InputError: if it cannot be opened or read.
+        InputError: if it is no regular file (a pipe would never end), or cannot be opened or read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no regular file; give a file of an image")
         with path.open("rb") as file:
             packing = "zlib" if file.read(2) == b"\x1f\x8b" else "raw"
             file.seek(0)
@@ -148,6 +170,29 @@ def open_source(path: Path) -> Iterator[tuple[IO[bytes], ByteSource]]:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a file you may read") from None
+
+
+def file_beside(path: Path, name: str) -> Path:
+    """The file in the folder of a header, or in a subfolder, that the header says holds the voxels.
+
+    Raises:
+        InputError: for many files, one outside the folder, and one that is no regular file.
+    """
+    shown = repr(name[:80])
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(f"{path}: its voxels lie in many files ({shown}); save it as one file")
+    # Not resolve(): a link may lead where the data are kept.
+    inner = Path(os.path.normpath(Path("folder", name)))
+    if not inner.is_relative_to("folder"):
+        raise InputError(f"{path}: its voxels lie outside its folder, in {shown}; put them beside it")
+    other = path.parent / inner.relative_to("folder")
+    try:
+        regular = other.is_file()
+    except OSError:  # a name that no file can have
+        regular = False
+    if not regular:
+        raise InputError(f"{path}: its voxels lie in {shown}, which is no file; copy it beside the header")
+    return other
 
 
 def itk_affine(spacing: ArrayLike, direction: ArrayLike, origin: ArrayLike) -> FloatArray:
@@ -248,18 +293,3 @@ def check_spacing(spacing: ArrayLike, path: Path) -> None:
     values = np.asarray(spacing, float)
     if not (np.isfinite(values) & (values > 0)).all():
         raise InputError(f"{path}: its spacing is {values.tolist()}; each must be above 0, correct its header")
-
-
-def pack(data: NDArray[Any], file: IO[bytes], *, wbits: int) -> None:
-    """Write voxels first axis fastest, little-endian and compressed, plane by plane.
-
-    Args:
-        data: (I, J, K).
-        file: open for writing.
-        wbits: zlib's own: 15 for zlib, 31 for gzip.
-    """
-    packer = zlib.compressobj(1, wbits=wbits)  # the higher levels take several times as long for a few per cent
-    for plane in range(data.shape[2]):
-        voxels = np.ascontiguousarray(data[:, :, plane].T, dtype=data.dtype.newbyteorder("<"))
-        file.write(packer.compress(voxels.data))
-    file.write(packer.flush())

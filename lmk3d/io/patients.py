@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.errors import InputError
@@ -23,6 +23,8 @@ _NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName")
 _IDS = ("PatientID", "OtherPatientIDs", "PatientBirthDate")
 # Shorter ones would be found in every path: a patient called Li, or number 7.
 _SHORTEST_NAME, _SHORTEST_ID = 2, 3
+# A directory of files or a damaged one names nobody, and the files beside it do.
+_MOST_HEADERS = 20
 
 
 @dataclass(frozen=True)
@@ -55,30 +57,37 @@ def patient_of(image: Path) -> Patient:
 
     The pseudonym is made from the series' UID: the same in each run, and of no use to who does not have the images.
     """
-    from lmk3d.io.dicom import BAD_ARCHIVE
-    from lmk3d.io.dicom_frames import pydicom_dataset
-
-    try:
-        with ExitStack() as stack:
-            entry = _first_entry(image, stack)
-            if entry is None:
-                return Patient()
-            header = pydicom_dataset(entry, tags=[*_NAMES, *_IDS, "SeriesInstanceUID"])
-    except (InputError, *BAD_ARCHIVE):
-        return Patient()  # whatever is wrong with the file, reading the image says it; here it only names nobody
-    words: set[str] = set()
-    for tag in _NAMES:
-        for name in _values(header, tag):
-            parts = [part for part in re.split(r"[\^=\s,_.]+", name) if part]
-            joined = ["".join(pair) for pair in (parts[:2], parts[1::-1])]
-            words |= {word for word in (*parts, *joined) if len(word) >= _SHORTEST_NAME}
-    for tag in _IDS:
-        words |= {value for value in _values(header, tag) if len(value) >= _SHORTEST_ID}
-    if not words:
-        return Patient()
-    series = str(header.get("SeriesInstanceUID") or image)
-    digest = hashlib.sha256(series.encode()).hexdigest()
+    with ExitStack() as stack:
+        entries = islice(_entries(image, stack), _MOST_HEADERS)
+        while True:
+            try:  # whatever is wrong with a file, reading the image says it; here it only names nobody
+                entry = next(entries, None)
+                if entry is None:
+                    return Patient()
+                words, series = _words(entry)
+            except InputError:
+                continue
+            if words:
+                break
+    digest = hashlib.sha256((series or str(image)).encode("utf-8", "surrogateescape")).hexdigest()
     return Patient(tuple(sorted(words, key=lambda word: (-len(word), word))), f"patient-{digest[:8]}")
+
+
+def _words(entry: Entry) -> tuple[set[str], str]:
+    """The patient's names and ids in one header, and the UID of its series."""
+    from lmk3d.io.dicom_frames import naming, pydicom_dataset
+
+    header = pydicom_dataset(entry, tags=[*_NAMES, *_IDS, "SeriesInstanceUID"])
+    words: set[str] = set()
+    with naming(entry):
+        for tag in _NAMES:
+            for name in _values(header, tag):
+                parts = [part for part in re.split(r"[\^=\s,_.]+", name) if part]
+                joined = ["".join(pair) for pair in (parts[:2], parts[1::-1])]
+                words |= {word for word in (*parts, *joined) if len(word) >= _SHORTEST_NAME}
+        for tag in _IDS:
+            words |= {value for value in _values(header, tag) if len(value) >= _SHORTEST_ID}
+        return words, str(header.get("SeriesInstanceUID") or "")
 
 
 def _values(header: Any, tag: str) -> list[str]:
@@ -87,19 +96,16 @@ def _values(header: Any, tag: str) -> list[str]:
     return [str(one).strip() for one in several if one]
 
 
-def _first_entry(image: Path, stack: ExitStack) -> Entry | None:
-    """A DICOM file of the image; None where it is no DICOM."""
+def _entries(image: Path, stack: ExitStack) -> Iterator[Entry]:
+    """The DICOM files of the image; none where it is no DICOM."""
     from lmk3d.io.dicom import is_dicom
+    from lmk3d.io.dicom_archive import hidden, members
     from lmk3d.io.dicom_frames import Entry
 
     if image.is_dir():
-        files = (path for path in sorted(image.rglob("*")) if path.name[0] != "." and path.is_file())
-        return next((Entry(path) for path in files if is_dicom(path)), None)
-    if image.suffix.lower() != ".zip":
-        return Entry(image) if is_dicom(image) else None
-    archive = stack.enter_context(zipfile.ZipFile(image))
-    for member in sorted(archive.namelist()):
-        with archive.open(member) as file:
-            if file.read(132)[128:] == b"DICM":
-                return Entry(image, member, archive)
-    return None
+        files = (path for path in sorted(image.rglob("*")) if not hidden(path.relative_to(image)) and path.is_file())
+        yield from (Entry(path) for path in files if is_dicom(path))
+    elif image.suffix.lower() == ".zip":
+        yield from members(image, stack)
+    elif is_dicom(image):
+        yield Entry(image)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io.dicom import choose_series, is_dicom
-from lmk3d.io.dicom_frames import Entry, pydicom_dataset
+from lmk3d.io.dicom_frames import Entry, naming, pydicom_dataset
 from lmk3d.io.tables import PointRows
 from lmk3d.io.text import convert_frame
 
@@ -115,10 +115,25 @@ def write_points_sr(landmarks: Landmarks, path: Path, *, image: Path, series: st
 
 def _evidence(image: Path, series: str | None) -> list[Any]:
     with ExitStack() as stack:
-        chosen, _ = choose_series(image, series, stack)
+        chosen = choose_series(image, series, stack)
+        if not chosen.is_volume:
+            raise InputError(
+                f"{image}: is a radiograph without a place in space, so a DICOM report of 3D points cannot refer to "
+                "it; choose another format"
+            )
         entries = list({frame.entry: None for frame in chosen.frames})
         first, *others = entries
         evidence = [pydicom_dataset(first), *(pydicom_dataset(entry, tags=_EVIDENCE) for entry in others)]
+    with naming(first):
+        _complete(evidence, entries)
+    frames = {str(dataset.FrameOfReferenceUID) for dataset in evidence}
+    if len(frames) > 1:
+        raise InputError(f"{image}: its images are in {len(frames)} frames of reference; give the files of one")
+    return evidence
+
+
+def _complete(evidence: list[Any], entries: list[Entry]) -> None:
+    """Give the headers what a report must have of them."""
     for entry, dataset in zip(entries, evidence, strict=True):
         for tag in ("SOPClassUID", "SOPInstanceUID"):  # anonymisers may empty these, and leave them before the data set
             if not dataset.get(tag):
@@ -130,10 +145,6 @@ def _evidence(image: Path, series: str | None) -> list[Any]:
     for tag in _OF_PATIENT:  # which anonymisers take away, and the report must have, if empty
         if tag not in evidence[0]:
             setattr(evidence[0], tag, None)
-    frames = {str(dataset.FrameOfReferenceUID) for dataset in evidence}
-    if len(frames) > 1:
-        raise InputError(f"{image}: its images are in {len(frames)} frames of reference; give the files of one")
-    return evidence
 
 
 def _group(landmarks: Landmarks, row: int, frame_uid: str) -> Any:
@@ -183,6 +194,11 @@ def read_points_sr(path: Path) -> Landmarks:
         InputError: if it is no such report, or has points in several frames of reference.
     """
     report = pydicom_dataset(Entry(path))
+    with naming(Entry(path)):
+        return _points_of(report, path)
+
+
+def _points_of(report: Any, path: Path) -> Landmarks:
     if not report.get("ContentSequence"):
         what = "a DICOM image" if report.get("Rows") else "no DICOM structured report"
         raise InputError(f"{path}: is {what} and holds no points; give a structured report (TID 1500)")

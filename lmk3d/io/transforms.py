@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +17,15 @@ from lmk3d.io.atomic import atomic_path
 from lmk3d.warps import Transform, displacements
 
 if TYPE_CHECKING:
-    import os
-
     from lmk3d.geometry import Grid
 
 __all__ = ["TRANSFORM_FORMATS", "read_transform", "write_transform"]
 
 TRANSFORM_FORMATS = (".tfm", ".h5")
 """Endings of transforms' files."""
+_SECONDS = 20  # a sound one takes a tenth of a second, a damaged one may take for ever
+# What no patient needs: where rounding would decide on the millimetres.
+_FARTHEST_MM, _FLATTEST = 1e7, 1e8
 
 
 def write_transform(transform: Transform, path: str | os.PathLike[str], *, grid: Grid | None = None) -> None:
@@ -59,23 +64,32 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], *, grid:
 def read_transform(path: str | os.PathLike[str]) -> Transform:
     """Read a linear transform that ITK, Slicer or ``write_transform`` wrote, as a map from moving to fixed in RAS.
 
-    Raises:
-        InputError: if it cannot be read, is not linear, or is not of three dimensions.
-    """
-    import SimpleITK as sitk
+    SimpleITK reads it in a process of its own: damaged files kill the process that reads them.
 
+    Raises:
+        InputError: if it cannot be read, is not linear, not of three dimensions, or cannot be inverted.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
+    root = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     try:
-        itk = sitk.ReadTransform(str(path))
-    except RuntimeError:
+        reader = subprocess.run(
+            [sys.executable, "-m", "lmk3d.io.transform_reader", str(path.resolve())],
+            capture_output=True,
+            check=True,
+            timeout=_SECONDS,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        linear, ends = json.loads(reader.stdout)
+    except (subprocess.SubprocessError, ValueError):
         raise InputError(f"{path}: is no transform that ITK can read; give a .tfm or .h5 file") from None
-    if itk.GetDimension() != 3 or not itk.IsLinear():
+    if not linear:
         raise InputError(f"{path}: is not linear in three dimensions; give a rigid, similarity or affine transform")
-    ends = np.array([itk.TransformPoint(point) for point in np.vstack([np.zeros(3), np.eye(3)]).tolist()])
     back = np.eye(4)
-    back[:3, :3], back[:3, 3] = (ends[1:] - ends[0]).T, ends[0]
+    back[:3, :3], back[:3, 3] = (np.array(ends[1:]) - ends[0]).T, ends[0]
+    if not np.isfinite(back).all() or np.abs(back).max() > _FARTHEST_MM or np.linalg.cond(back[:3, :3]) > _FLATTEST:
+        raise InputError(f"{path}: is damaged, it leads nowhere or folds space flat; save the transform again")
     return Transform.linear(LPS_TO_RAS @ np.linalg.inv(back) @ LPS_TO_RAS)
 
 

@@ -21,6 +21,7 @@ from lmk3d.components import build, read_config
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
+from lmk3d.io.markups import markups_of
 from lmk3d.label.labelmap import label_map
 from lmk3d.terminal import say
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monailabel.interfaces.datastore import Datastore
-
-    from lmk3d.landmarks import Landmarks
 
 __all__ = ["ExpectedError", "LandmarkApp", "LandmarkInfer", "LandmarkTrain", "LargestError"]
 
@@ -88,7 +87,8 @@ class LandmarkApp(MONAILabelApp):
         return {bundle.name: LandmarkInfer(bundle, Path(self.studies)) for bundle in self.bundles}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        return {bundle.name: LandmarkTrain(bundle) for bundle in self.bundles}
+        trust = self.conf.get("trust") == "true"
+        return {bundle.name: LandmarkTrain(bundle, trust=trust) for bundle in self.bundles}
 
     def init_strategies(self) -> dict[str, Strategy]:
         return {f"{bundle.name}_error": LargestError(bundle) for bundle in self.bundles} | {"random": Random()}
@@ -135,8 +135,6 @@ class LandmarkInfer(InferTask):
             landmarks = self.bundle.detector()[0].detect(volume)
         except InputError as error:
             raise HTTPException(400, str(error)) from error
-        with tempfile.TemporaryDirectory() as folder:
-            markups = self._markups(landmarks, Path(folder) / "points.mrk.json")
         balls, labels = label_map(landmarks, volume.grid)
         with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:  # MONAI Label removes it
             path = Path(file.name)
@@ -144,20 +142,15 @@ class LandmarkInfer(InferTask):
         if image.parent == self.images:
             with atomic_path(self.images / "labels" / "original" / f"{_case(image)}.mrk.json") as temporary:
                 write_points(landmarks, temporary)
-        return str(path), {**markups, "label_names": labels}
-
-    def _markups(self, landmarks: Landmarks, path: Path) -> Answer:
-        write_points(landmarks, path)
-        content: Answer = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return str(path), {**markups_of(landmarks), "label_names": labels}
 
 
 class LandmarkTrain(TrainTask):
     """Trains a bundle on all images with points, from the weights it has; the next prediction uses the new ones."""
 
-    def __init__(self, bundle: _Bundle) -> None:
+    def __init__(self, bundle: _Bundle, *, trust: bool = False) -> None:
         super().__init__(f"Train {bundle.name} on the marked images")
-        self.bundle = bundle
+        self.bundle, self.trust = bundle, trust
 
     def config(self) -> Answer:
         """What a client lets its user set."""
@@ -167,10 +160,13 @@ class LandmarkTrain(TrainTask):
         """Write the data set of the marked images and train on it.
 
         Raises:
-            InputError: if no image has points.
+            InputError: if no image has points, or the bundle holds code that nobody trusts.
         """
         from lmk3d.configure import train_dataset  # slow to import: the server itself never trains
+        from lmk3d.configure.trust import check_trusted
 
+        if not self.trust:
+            check_trusted(self.bundle.folder)
         cases = _marked(datastore, self.bundle.names)
         if not cases:
             raise InputError(f"no image has points of {self.bundle.name}; save some as labels/final/NAME.mrk.json")

@@ -74,13 +74,14 @@ def _add(bundle: Path, models: Path) -> None:
         copied.rename(target)
 
 
-def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000) -> None:
-    """Run MONAI Label on a folder of images until it is stopped.
+def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000, trust: bool = False) -> None:
+    """Run MONAI Label on a folder of images until it is stopped; it answers programs and pages of this machine alone.
 
     Args:
         images: the folder; points that are marked go to its labels/final.
         bundles: to offer; see ``prepare``.
         port: on 127.0.0.1.
+        trust: whether training may run code in a bundle's train.json that this package did not write.
     Raises:
         InputError: if MONAI Label is not installed, the port is taken, or as ``prepare``.
     """
@@ -93,7 +94,8 @@ def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000) -> None:
     from monailabel.main import Main
 
     places = ["--app", str(app), "--studies", str(images), "--host", _HOST, "--port", str(port)]
-    sys.argv = ["monailabel", "start_server", *places]
+    options = ["--uvicorn_app", "lmk3d.label.gate:app", "--conf", "trust", "true" if trust else "false"]
+    sys.argv = ["monailabel", "start_server", *places, *options]
     Main().run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cascade"]
 
+# A covariance of 72 MB, a template of 256 MB.
+_MOST_LANDMARKS, _MOST_VOXELS = 1000, 2**26
+
 
 class Cascade(nn.Module):
     """Holds both stages; ``forward`` is the first one, an inferer or ``LandmarkDetector`` drives the second.
@@ -30,6 +34,8 @@ class Cascade(nn.Module):
         tree: whether a ``LandmarkTree`` is kept with the weights, to choose among the landmarks' peaks.
         steps: whether a refiner finds landmarks from their neighbours in it; then it is kept, too, how often the first
             stage mistakes each of them.
+    Raises:
+        ValueError: if there are more landmarks, or a template of more voxels, than memory is good for.
     Source:
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
     """
@@ -45,6 +51,10 @@ class Cascade(nn.Module):
         steps: bool = False,
     ) -> None:
         super().__init__()
+        if not 1 <= num_landmarks <= _MOST_LANDMARKS:
+            raise ValueError(f"num_landmarks must lie in [1, {_MOST_LANDMARKS}], got {num_landmarks}")
+        if template_shape is not None and not 1 <= math.prod(template_shape) <= _MOST_VOXELS:
+            raise ValueError(f"template_shape must have 1 to {_MOST_VOXELS} voxels, got {list(template_shape)}")
         self.heatmap = heatmap
         self.refiners = nn.ModuleList(refiners)
         self.mean_shape: Tensor
@@ -60,8 +70,8 @@ class Cascade(nn.Module):
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
         self.register_buffer("shape_covariance", torch.zeros(3 * num_landmarks, 3 * num_landmarks, dtype=torch.float64))
-        # Mean validation error over the error scale that the last refiner claims; 3 if its Laplace scale were right.
-        self.register_buffer("error_ratio", torch.tensor(3.0, dtype=torch.float64))
+        # Mean validation error over the error scale that the last refiner claims; NaN until a validation has said it.
+        self.register_buffer("error_ratio", torch.tensor(torch.nan, dtype=torch.float64))
         self.has_template = template_shape is not None
         if template_shape is not None:
             self.register_buffer("template", torch.zeros(list(template_shape)))

@@ -114,8 +114,8 @@ class HeatmapRefiner(nn.Module):
         spatial_dims: int = 3,
     ) -> None:
         super().__init__()
-        if patch_size % 8:
-            raise ValueError(f"patch_size must be a multiple of 8, got {patch_size}")
+        if patch_size % 8 or not 8 <= patch_size <= 512:
+            raise ValueError(f"patch_size must be a multiple of 8 from 8 to 512, got {patch_size}")
         if not 1 <= max_move_vox <= patch_size / 2:  # the heatmap's innermost voxels lie 1 from the centre
             raise ValueError(f"max_move_vox must lie in [1, {patch_size / 2:g}], got {max_move_vox}")
         first, second, third = channels

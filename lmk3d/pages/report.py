@@ -16,6 +16,7 @@ from lmk3d.pages.html import document, table
 from lmk3d.pages.results import read_results
 from lmk3d.plots import box_plot, cumulative_curve, inline_svg, learning_curve
 from lmk3d.report import RESULT, remarks, summary_table
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -70,7 +71,7 @@ def _about(evaluation: Evaluation | None) -> str:
         return "not evaluated yet: lmk3d evaluate measures the errors"
     summary = evaluation.summary
     section, made = summary.about.get("section"), summary.about.get("created", "")
-    cases = f"{summary.cases} case{'' if summary.cases == 1 else 's'}{f' of the section {section}' if section else ''}"
+    cases = f"{counted(summary.cases, 'case')}{f' of the section {section}' if section else ''}"
     unit = "errors in mm" if summary.unit == "mm" else "errors in pixels, since the images have no spacing"
     return ", ".join(filter(None, (cases, unit, made.partition("T")[0])))
 
@@ -90,7 +91,9 @@ def _evaluated(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         (
             "landmarks",
             "Each landmark",
-            _chart(boxes, f"Box plot of the errors of {len(result)} landmarks; the table below has the numbers.")
+            _chart(
+                boxes, f"Box plot of the errors of {counted(len(result), 'landmark')}; the table below has the numbers."
+            )
             + table(own, caption=f"Errors of each landmark in {summary.unit}"),
         ),
         (

@@ -18,6 +18,7 @@ from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import compare
 from lmk3d.pages.html import asset, document
 from lmk3d.pages.listing import color_of, landmark_list, legend, lies_outside
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +183,7 @@ def _planes() -> str:
 def _scan(title: str, rows: Sequence[PointError], film: str | None) -> str:
     found = sum(row.has_truth or row.has_prediction for row in rows)
     what = "The film" if film else "Three planes and a 3D view of the scan"
-    label = escape(f"{what} {title} with {found} landmarks marked; the table lists them.")
+    label = escape(f"{what} {title} with {counted(found, 'landmark')} marked; the table lists them.")
     return (
         f'<main class="scan"><canvas id="scan" tabindex="0" role="img" aria-label="{label}"></canvas>'
         '<canvas id="marks" aria-hidden="true"></canvas><p id="where" aria-live="polite"></p>'

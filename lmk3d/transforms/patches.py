@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.codecs import LandmarkTree, ShapeModel
-    from lmk3d.transforms.intensity import Window
+    from lmk3d.transforms.intensity import EqualizedWindow, Window
 
 __all__ = ["RandPatchesd"]
 
@@ -50,7 +50,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
     def __init__(  # noqa: PLR0913 - each is a setting of the bundle
         self,
         keys: KeysCollection,
-        window: Window,
+        window: Window | EqualizedWindow,
         *,
         level: int,
         spacing_mm: float,

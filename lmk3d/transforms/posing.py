@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.codecs.shape import ShapeModel
-    from lmk3d.transforms.intensity import Window
+    from lmk3d.transforms.intensity import EqualizedWindow, Window
     from lmk3d.transforms.registration import Template
 
 __all__ = [
@@ -265,7 +265,7 @@ class PosedImaged(MapTransform):
         output: key of the result, a ``MetaTensor`` (1, ...) with the grid's affine.
     """
 
-    def __init__(self, keys: KeysCollection, window: Window, *, output: str = "input") -> None:
+    def __init__(self, keys: KeysCollection, window: Window | EqualizedWindow, *, output: str = "input") -> None:
         super().__init__(keys)
         self.window, self.output = window, output
 

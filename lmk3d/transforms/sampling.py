@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmk3d.geometry import Volume
-    from lmk3d.transforms.intensity import Window
+    from lmk3d.transforms.intensity import EqualizedWindow, Window
 
 __all__ = ["Scan", "Waves", "block_factors", "block_means", "cut_patches", "patch_grid", "resample", "stored_tensor"]
 
@@ -229,7 +229,7 @@ def cut_patches(
     data: Tensor,
     grid: Grid,
     targets: list[Grid],
-    window: Window,
+    window: Window | EqualizedWindow,
     limits: tuple[float, ...],
     waves: Waves | None = None,
 ) -> Tensor:

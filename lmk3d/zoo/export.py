@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import math
 import shutil
 import tempfile
 import warnings
@@ -29,6 +29,7 @@ __all__ = ["LARGE_BYTES", "export_bundle", "quiet"]
 LARGE_BYTES = 25_000_000
 """The zoo keeps no larger file in its repository."""
 
+_MOST_VOXELS = 2**22  # of the images that an export is tried with
 _TOLERANCE = 1e-4  # of the largest number: far above the rounding of another library, far below what moves a point
 
 
@@ -40,7 +41,7 @@ def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx
         target: the new folder; it appears whole or not at all.
         torchscript: also write models/model.ts, the whole network with all its submodules.
         onnx: also write models/model.onnx, the first stage, and models/refiner_1.onnx and so on. A network whose sizes
-            cannot be left open is written for those of the metadata.
+            cannot be left open is written for those of its training.
     Returns:
         The files written.
     Raises:
@@ -69,16 +70,10 @@ def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No word of MONAI's about its arguments, nor of torch's about the heir of TorchScript, which the zoo asks for."""
-    logger = logging.getLogger("monai.bundle.scripts")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    """No word of torch's about the heir of TorchScript, which the zoo asks for, or sizes that become constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -86,35 +81,43 @@ def _copy(source: Path, folder: Path) -> None:
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True)
     for path in sorted([*configs.glob("*.json"), *configs.glob("*.yaml"), *configs.glob("logging.conf")]):
-        shutil.copy(path, folder / "configs")
+        _copy_file(path, folder / "configs", source)
     train = folder / "configs" / "train.json"
     if train.is_file():  # where its data lie is nobody else's business, and may name a patient
-        config = {**json.loads(train.read_text(encoding="utf-8")), "dataset": ""}
+        config = {**read_config(folder, "train.json")[1], "dataset": ""}
         train.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for path in sorted((source / "docs").glob("*")):
-        shutil.copy(path, folder / "docs")
+        _copy_file(path, folder / "docs", source)
     for name in ("LICENSE", "models/model.pt"):
-        if (source / name).is_file():
-            shutil.copy(source / name, folder / name)
+        _copy_file(source / name, (folder / name).parent, source)
+
+
+def _copy_file(path: Path, folder: Path, source: Path) -> None:
+    """Copy a file of the bundle, if it is there.
+
+    Raises:
+        InputError: if it is a link out of the bundle, to what its sender has no business with.
+    """
+    if not path.is_file():
+        return
+    if not path.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{path}: is a link to a file outside the bundle; put the file itself there")
+    shutil.copy(path, folder)
 
 
 def _write_torchscript(folder: Path) -> None:
     """What the zoo's own check makes of the weights: metadata and configuration travel inside the file."""
-    from monai.bundle import ckpt_export
-
+    detector = LandmarkDetector.from_bundle(folder)
+    inside = {f"{name}.json": json.dumps(read_config(folder, f"{name}.json")[1]) for name in ("metadata", "inference")}
     with quiet():
-        ckpt_export(
-            net_id="network_def",
-            filepath=str(folder / "models" / "model.ts"),
-            ckpt_file=str(folder / "models" / "model.pt"),
-            meta_file=str(folder / "configs" / "metadata.json"),
-            config_file=str(folder / "configs" / "inference.json"),
-        )
+        torch.jit.save(torch.jit.script(detector.network), str(folder / "models" / "model.ts"), inside)
 
 
 def _write_onnx(folder: Path) -> None:
     detector = LandmarkDetector.from_bundle(folder)
-    sides = read_config(folder, "metadata.json")[1]["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    sides = detector.sides.tolist()
+    if math.prod(sides) > _MOST_VOXELS:
+        raise InputError(f"{folder.name}: sides {sides} are too large to be tried; export without --onnx")
     flat = detector.network.flat
     divisor: Any = detector.network.heatmap.divisor
     axes = {0: "batch", 2: "i", 3: "j", **({} if flat else {4: "k"})}

@@ -106,7 +106,7 @@ def test_bone_that_has_not_appeared_may_be_missing(model, hands):
 
 @pytest.mark.parametrize(
     ("ages", "match"),
-    [([10.0], "2 hands came with 1 ages"), ([10.0, np.nan], "missing or not above 0"), ([10.0, -3], "give months")],
+    [([10.0], "2 hands came with 1 age;"), ([10.0, np.nan], "missing or not above 0"), ([10.0, -3], "give months")],
 )
 def test_wrong_ages_are_refused(ages, match, hands, tmp_path):
     with pytest.raises(InputError, match=match):

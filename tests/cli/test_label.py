@@ -10,10 +10,13 @@ def test_the_words_reach_the_server(tmp_path, monkeypatch):
         "lmk3d.label.serve", lambda images, bundles, **options: served.append((images, bundles, options))
     )
     assert main(["label", str(tmp_path)]) == 0
-    assert main(["label", str(tmp_path), "--bundle", "denseseg", "--bundle", str(tmp_path), "--port", "8042"]) == 0
+    assert (
+        main(["label", str(tmp_path), "--bundle", "denseseg", "--bundle", str(tmp_path), "--port", "8042", "--trust"])
+        == 0
+    )
     assert served == [
-        (tmp_path, [default_bundle("cascade")], {"port": 8000}),
-        (tmp_path, [default_bundle("denseseg"), tmp_path], {"port": 8042}),
+        (tmp_path, [default_bundle("cascade")], {"port": 8000, "trust": False}),
+        (tmp_path, [default_bundle("denseseg"), tmp_path], {"port": 8042, "trust": True}),
     ]
 
 

@@ -6,6 +6,21 @@ from types import ModuleType
 import pytest
 
 from lmk3d.cli import main
+from lmk3d.errors import InputError
+
+
+@pytest.fixture
+def trusts(monkeypatch):
+    """The bundles whose train.json is looked through for code of others; all of them hold some."""
+    seen, module = [], ModuleType("lmk3d.configure.trust")
+
+    def check_trusted(folder):
+        seen.append(folder)
+        raise InputError(f"{folder}: holds code; give --trust")
+
+    module.check_trusted = check_trusted
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return seen
 
 
 @pytest.fixture
@@ -24,8 +39,21 @@ def test_train_hands_over_paths_budget_device_and_overrides(calls, tmp_path):
     data, out = tmp_path / "d.json", tmp_path / "out"
     words = ["train", str(data), "--output", str(out), "--budget", "1h30m", "--device", "cpu"]
     assert main([*words, "--set", "epochs=3", "--set", "name=x"]) == 0
-    options = {"method": None, "budget_s": 5400.0, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
+    budget_s = calls[0][2]["budget_s"]
+    assert 5390 < budget_s <= 5400  # what was spent on the way is gone
+    options = {"method": None, "budget_s": budget_s, "device": "cpu", "overrides": {"epochs": 3, "name": "x"}}
     assert calls == [("train_dataset", (data, out), options)]
+
+
+def test_training_a_folder_with_code_of_others_asks_for_trust(calls, trusts, tmp_path, capsys):
+    words = ["train", "d.json", "--output", str(tmp_path), "--device", "cpu"]
+    assert main(words) == 0  # a new bundle
+    (tmp_path / "train.json").touch()
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith("holds code; give --trust\n")
+    assert main([*words, "--trust"]) == 0
+    assert trusts == [tmp_path]
+    assert len(calls) == 2
 
 
 def test_evaluate_hands_over_bundle_data_set_section_and_distances(calls, fake_bundle, tmp_path):
@@ -59,14 +87,18 @@ def test_wrong_distances_are_one_line(calls, capsys):
     assert capsys.readouterr().err.startswith("lmk3d: error: argument --sdr: 'x' is no number above 0")
 
 
-def test_tune_hands_over_ranges_and_goals(fake_bundle, tmp_path, monkeypatch, capsys):
+def test_tune_hands_over_ranges_and_goals(fake_bundle, trusts, tmp_path, monkeypatch, capsys):
     seen, module = [], ModuleType("lmk3d.configure.tune")
     module.Range = lambda *numbers: numbers
     module.tune = lambda *words, **options: seen.append((words, options))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     out = tmp_path / "out"
     words = ["tune", str(fake_bundle), "--output", str(out), "--search", "a#b=0.1:1:log", "--search", "c=1:2"]
-    assert main([*words, "--most", "mean_dice", "--trials", "3", "--set", "epochs=2"]) == 0
+    words_of_goals = [*words, "--most", "mean_dice", "--trials", "3", "--set", "epochs=2"]
+    assert main(words_of_goals) == 2
+    assert "holds code; give --trust" in capsys.readouterr().err
+    assert trusts == [fake_bundle]
+    assert main([*words_of_goals, "--trust"]) == 0
     ((bundle, folder, search), options) = seen[0]
     assert (bundle, folder) == (fake_bundle, out)
     assert search == {"a#b": (0.1, 1.0, True), "c": (1.0, 2.0, False)}

@@ -196,7 +196,7 @@ def test_a_patient_shows_nowhere_unless_asked_for(tmp_path, write_series, fake_b
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert "2 of 4 scans done, 2 could not be used" in out
-    assert "cohort/broken.dcm: holds no DICOM images" in err
+    assert "cohort/broken.dcm: is no DICOM file, or a damaged one" in err
     written = sorted((tmp_path / "out").iterdir())
     assert len(written) == 10  # points in three formats, preview and manifest, twice
     texts = [out, err, *(path.name for path in written)]

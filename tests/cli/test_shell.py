@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from lmk3d.cli import main, predict
 from lmk3d.cli.shell import wrong_input
 from lmk3d.errors import InputError
 
+ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("demo", "predict", "train", "evaluate", "register", "measure", "convert", "check", "label", "bundle")
 
 
@@ -93,6 +95,7 @@ def test_wrong_words_end_in_one_line_and_code_2(words, line, capsys):
             "lmk3d: error: the package itk is not installed; run pip install itk",
         ),
         (KeyboardInterrupt(), 130, "lmk3d: interrupted; no half-written file is left\n"),
+        (KeyboardInterrupt("stopped; resume it"), 130, "lmk3d: stopped; resume it\n"),
         (KeyError("x"), 1, "lmk3d: error: KeyError: 'x'; this looks like a bug: run again with --debug"),
     ],
 )
@@ -147,3 +150,11 @@ def test_a_terminal_without_the_letters_of_a_name_still_gets_the_line():
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ascii_only)
     assert (done.returncode, done.stderr) == (2, "lmk3d: error: ?uk.csv: no such file; check the path\n")
+
+
+def test_the_package_itself_is_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "lmk3d", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout[:6]) == (0, "lmk3d ")
+    assert "-m lmk3d" not in done.stderr

@@ -135,7 +135,7 @@ def test_one_landmark_and_missing_points_are_enough(tmp_path):
     ("changes", "text"),
     [
         ({"training": 1}, "bones.json: training needs at least 2 cases with points, got 1; add some"),
-        ({"validation": 0}, "bones.json: validation needs at least 1 cases with points, got 0; add some"),
+        ({"validation": 0}, "bones.json: validation needs at least 1 case with points, got 0; add some"),
     ],
 )
 def test_too_few_cases_are_refused(tmp_path, changes, text):

@@ -34,6 +34,18 @@ def make_link() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
+def make_pipe() -> Callable[[Path], None]:
+    """Makes a pipe to which nobody writes, so that whoever opens it waits for ever; there are none on Windows."""
+
+    def make(place: Path) -> None:
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes on this system")
+        os.mkfifo(place)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def random_grid() -> Callable[..., Grid]:
     """Makes grids: oblique or not, flipped, anisotropic, non-cubic, with a far origin of any sign."""
 
@@ -170,7 +182,10 @@ def write_slice() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def write_frames() -> Callable[..., Path]:
-    """Writes one file with a frame at each of ``places`` along z, of value 0, 1, 2 ... and scale 2 x - 7."""
+    """Writes one file with a frame at each of ``places`` along z, of value 0, 1, 2 ... and scale 2 x - 7.
+
+    ``own`` gives fields of each frame's FrameContentSequence.
+    """
     from pydicom import Dataset
     from pydicom.uid import generate_uid
 
@@ -186,13 +201,15 @@ def write_frames() -> Callable[..., Path]:
             setattr(item, name, value)
         return item
 
-    def write(path: Path, places: list[float]) -> Path:
+    def write(path: Path, places: list[float], *, own: list[dict[str, Any]] | None = None, **changed: Any) -> Path:
         shared = item_of(
             **group("PlaneOrientationSequence", ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
             **group("PixelMeasuresSequence", PixelSpacing=[0.5, 0.25], SliceThickness=1.5),
             **group("PixelValueTransformationSequence", RescaleSlope=2, RescaleIntercept=-7, RescaleType="US"),
         )
-        own = [item_of(**group("PlanePositionSequence", ImagePositionPatient=[0, 0, z])) for z in places]
+        positions = [group("PlanePositionSequence", ImagePositionPatient=[0, 0, z]) for z in places]
+        contents = [group("FrameContentSequence", **content) for content in own or [{} for _ in places]]
+        items = [item_of(**one, **two) for one, two in zip(positions, contents, strict=True)]
         pixels = np.repeat(np.arange(len(places), dtype="<u2"), 20)
         fields = {
             "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1",
@@ -202,9 +219,9 @@ def write_frames() -> Callable[..., Path]:
             "Columns": 5,
             "NumberOfFrames": len(places),
             "SharedFunctionalGroupsSequence": [shared],
-            "PerFrameFunctionalGroupsSequence": own,
+            "PerFrameFunctionalGroupsSequence": items,
             "PixelData": pixels.tobytes(),
         }
-        return dicom_file(path, fields | PIXELS)
+        return dicom_file(path, fields | PIXELS | changed)
 
     return write

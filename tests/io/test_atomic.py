@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path, refuse_existing
+from lmk3d.io.atomic import clear_parts, part_folder
 
 
 def test_file_appears_when_the_block_ends(tmp_path):
@@ -95,3 +101,37 @@ def test_what_exists_is_refused_before_anything_is_computed(tmp_path):
         refuse_existing([tmp_path / "new.csv", there], overwrite=False)
     refuse_existing([there], overwrite=True)
     refuse_existing([tmp_path / "new.csv"], overwrite=False)
+
+
+def left_by(folder, host, process, *, age_s=0.0):
+    path = folder / f".{host}-{process}-abcd1234.part"
+    path.mkdir()
+    (path / "half.json").write_text("{", encoding="utf-8")
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere no process can be asked for by its number")
+def test_what_a_killed_run_left_is_cleared(tmp_path):
+    code = "import sys, os, signal; from pathlib import Path; from lmk3d.io.atomic import part_folder\n"
+    code += "print(part_folder(Path(sys.argv[1]))); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    left = Path(run.stdout.strip())
+    assert run.returncode == -9
+    assert left.is_dir()
+    mine = part_folder(tmp_path)
+    clear_parts(tmp_path)
+    assert not left.exists()
+    assert mine.is_dir()
+
+
+def test_what_may_belong_to_a_run_that_is_alive_stays_for_a_day(tmp_path):
+    elsewhere, old = left_by(tmp_path, "elsewhere", 1), left_by(tmp_path, "elsewhere", 2, age_s=100_000)
+    alive = part_folder(tmp_path)
+    users = tmp_path / ".mine.part"
+    users.mkdir()
+    clear_parts(tmp_path)
+    assert elsewhere.is_dir()
+    assert not old.exists()
+    assert alive.is_dir()
+    assert users.is_dir()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import check_dataset, read_image, write_image, write_points
+from lmk3d.io import check_dataset, few_cases, read_image, write_image, write_points
 from lmk3d.landmarks import Landmarks
 
 NAMES = ("nose", "left ear", "right ear")
@@ -51,12 +51,22 @@ def test_all_slips_of_the_file_itself_are_found_beside_those_of_the_images(make,
 
 def notes(result):
     """All but the one on the few cases that tests have."""
-    return [note for note in result.notes if not note.startswith("training has ")]
+    return [note for note in result.notes if "fewer than ten" not in note]
 
 
 def only(result):
     (problem,) = result.problems
     return problem
+
+
+def test_few_training_cases_are_noted(make, tmp_path):
+    (note,) = [note for note in make().notes if "fewer" in note]
+    assert note == (
+        "1 training case with points, fewer than ten: expect large errors on new patients, and figures that are "
+        "chance; mark more"
+    )
+    assert few_cases(9).startswith("9 training cases with points, fewer than ten")
+    assert few_cases(10) is None
 
 
 def test_good_data_set_has_no_problems_and_a_fingerprint(make):
@@ -289,11 +299,6 @@ def many(tmp_path):
 def test_cases_that_differ_as_cases_do_give_no_note(many):
     result = many()
     assert (result.problems, result.notes) == ([], [])
-
-
-def test_few_training_cases_are_noted(make):
-    (note,) = [note for note in make().notes if note.startswith("training has")]
-    assert note == "training has 1 case with points; with fewer than 10 expect large errors in new images"
 
 
 def test_one_mistake_made_in_every_case_is_one_line(many, tmp_path):

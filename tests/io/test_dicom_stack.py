@@ -89,6 +89,17 @@ def test_file_that_comes_twice_counts_once(tmp_path, write_slice):
     assert read_image(tmp_path).data.shape == (5, 4, 3)
 
 
+def test_what_has_the_uid_and_the_place_of_another_and_other_pixels_is_no_copy(tmp_path, write_slice):
+    for number in range(3):
+        write_slice(tmp_path / f"{number}.dcm", z=number, SOPInstanceUID=f"1.2.{number}")
+    write_slice(tmp_path / "9.dcm", z=1, pixels=np.ones((4, 5)), SOPInstanceUID="1.2.1")
+    with pytest.raises(InputError, match=r"9\.dcm: has the UID and the place of .*1\.dcm and other pixels; give one"):
+        read_image(tmp_path)
+    write_slice(tmp_path / "9.dcm", z=1, RescaleIntercept=5, SOPInstanceUID="1.2.1")
+    with pytest.raises(InputError, match="other pixels"):
+        read_image(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("frames", "match"),
     [
@@ -97,7 +108,10 @@ def test_file_that_comes_twice_counts_once(tmp_path, write_slice):
         ([frame(0), frame(1, spacing=(0.5, 0.3))], "mixes slices of different spacing"),
         ([frame(0), frame(1), frame(3), frame(4)], "1 to 2 mm apart"),
         ([frame(0), frame(1, position=[3, 0, 1]), frame(2)], "are some missing"),
-        ([frame(0), frame(1), frame(0, uid="b"), frame(1, uid="b")], "has 4 slices at 2 places"),
+        (
+            [frame(0), frame(1), frame(0, uid="b"), frame(1, uid="b")],
+            "has 4 slices at 2 places, and their headers do not say",
+        ),
         ([frame(0, axes=((2, 0, 0), (0, 1, 0)))] * 2, "no unit vectors at right angles"),
         ([frame(0, shape=(1, 1))], "has a single voxel"),
     ],
@@ -118,31 +132,3 @@ def test_slices_of_different_types_are_refused(tmp_path, write_slice):
     write_slice(tmp_path / "1.dcm", z=1, PixelRepresentation=1)
     with pytest.raises(InputError, match="mixes uint16 and int16 pixels"):
         read_image(tmp_path)
-
-
-FILM = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "Modality": "DX"}
-
-
-def test_film_is_rows_by_columns_where_itk_puts_it(tmp_path, write_slice):
-    pixels = np.arange(20).reshape(4, 5)
-    volume = read_image(write_slice(tmp_path / "a.dcm", pixels=pixels, **FILM | {"PixelSpacing": [0.5, 0.25]}))
-    np.testing.assert_array_equal(volume.data[..., 0], pixels)
-    assert volume.unit == "mm"
-    assert volume.grid.to_mm([2, 4, 0]).tolist() == [-1, -1, 0]
-
-
-def test_spacing_of_a_film_is_the_argument_then_the_detectors_then_none(tmp_path, write_slice):
-    path = write_slice(tmp_path / "a.dcm", **FILM, PixelSpacing=None, ImagerPixelSpacing=[0.2, 0.2])
-    assert read_image(path).grid.spacing_mm.tolist() == [0.2, 0.2, 1.0]
-    assert read_image(path, spacing_mm=0.3).grid.spacing_mm.tolist() == [0.3, 0.3, 1.0]
-    assert read_image(write_slice(tmp_path / "b.dcm", **FILM, PixelSpacing=None)).unit == "px"
-
-
-def test_film_that_shows_high_values_dark_is_turned_round(tmp_path, write_slice):
-    pixels = np.arange(20).reshape(4, 5)
-    path = write_slice(tmp_path / "a.dcm", pixels=pixels, PhotometricInterpretation="MONOCHROME1", **FILM)
-    np.testing.assert_array_equal(read_image(path).data[..., 0], 19 - pixels)
-    pixels = np.full((4, 5), 65535)
-    pixels[0] = 10  # the sum of both does not fit their type
-    path = write_slice(tmp_path / "b.dcm", pixels=pixels, PhotometricInterpretation="MONOCHROME1", **FILM)
-    np.testing.assert_array_equal(read_image(path).data[..., 0], 65545 - pixels)

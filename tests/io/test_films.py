@@ -33,48 +33,107 @@ def test_rows_and_columns_lie_where_itk_says(tmp_path, ending):
 
 def test_simpleitk_agrees_on_pixels_and_places(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
-    path = save(tmp_path / "a.tif", dpi=(254, 127))
-    volume, image = read_image(path), sitk.ReadImage(str(path))
+    path = save(tmp_path / "a.tif", dpi=(254, 254))
+    volume, image = read_image(path, spacing_mm=0.1), sitk.ReadImage(str(path))
     np.testing.assert_array_equal(volume.data[..., 0], sitk.GetArrayFromImage(image))
     expected = [*(-np.array(image.TransformIndexToPhysicalPoint([6, 4]))), 0]
     np.testing.assert_allclose(volume.grid.to_mm([4, 6, 0]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("ending", "dpi", "spacing"),
+    ("ending", "dpi", "said"),
     [
-        ("png", (254, 254), 0.1),
-        ("tif", (127, 127), 0.2),
-        ("jpg", (254, 254), 0.1),
-        ("bmp", (254, 254), 0.1),
-        ("png", (72, 72), None),
-        ("bmp", (96, 96), None),
-        ("jpg", (1, 1), None),
-        ("tif", (10, 10), None),
-        ("tif", (5000, 5000), None),
-        ("png", None, None),
+        ("png", 300, "300 dpi, 0.0847 mm"),
+        ("jpg", 150, "150 dpi, 0.169 mm"),
+        ("tif", 100, "100 dpi, 0.254 mm"),
+        ("bmp", 254, "254 dpi, 0.1 mm"),
+        ("tif", 10, "10 dpi, 2.54 mm"),
     ],
 )
-def test_resolution_is_believed_where_it_can_be_meant(tmp_path, ending, dpi, spacing):
-    path = save(tmp_path / f"a.{ending}", **({} if dpi is None else {"dpi": dpi}))
+def test_resolution_of_a_picture_is_no_spacing_but_a_note(tmp_path, ending, dpi, said):
+    path = save(tmp_path / f"a.{ending}", dpi=(dpi, dpi))
     volume = read_image(path)
-    assert volume.unit == ("px" if spacing is None else "mm")
-    np.testing.assert_allclose(volume.grid.spacing_mm[:2], spacing or 1.0, rtol=1e-4)
+    assert volume.unit == "px"
+    assert volume.grid.spacing_mm.tolist() == [1, 1, 1]
+    step = said.split()[-2]
+    assert volume.notes == (
+        f"the file says {said} a pixel, which is seldom the detector's; if it is, give --spacing {step}",
+    )
+    told = read_image(path, spacing_mm=0.3)
+    assert (told.unit, told.notes) == ("mm", ())
+    assert told.grid.spacing_mm.tolist() == [0.3, 0.3, 1]
 
 
-def test_argument_goes_before_the_resolution(tmp_path):
-    assert read_image(save(tmp_path / "a.png", dpi=(254, 254)), spacing_mm=0.3).grid.spacing_mm[0] == 0.3
+@pytest.mark.parametrize(("ending", "dpi"), [("png", 72), ("bmp", 96), ("jpg", 1), ("png", None)])
+def test_resolution_that_programs_write_by_default_is_no_news(tmp_path, ending, dpi):
+    volume = read_image(save(tmp_path / f"a.{ending}", **({} if dpi is None else {"dpi": (dpi, dpi)})))
+    assert (volume.unit, volume.notes) == ("px", ())
 
 
-def test_resolution_of_a_camera_is_not_believed(tmp_path):
+def test_pixels_that_are_not_square_are_told(tmp_path):
+    (note,) = read_image(save(tmp_path / "a.tif", dpi=(254, 127))).notes
+    assert note.startswith("the file says 254 x 127 dpi, 0.1 x 0.2 mm a pixel; --spacing takes square")
+
+
+def save_tiff(path, pixels, **tags):
+    """A TIFF with tags that Pillow does not write by itself; t262 is photometric."""
+    directory = pytest.importorskip("PIL.TiffImagePlugin").ImageFileDirectory_v2()
+    for name, value in tags.items():
+        directory[int(name[1:])] = value
+    Image.fromarray(pixels).save(path, tiffinfo=directory)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit", "step"),
+    [("mm", 10.0, "0.1"), ("cm", 50.0, "0.2"), ("\\u00B5m", 0.01, "0.1"), ("inch", 254.0, "0.1")],
+)
+def test_scale_of_imagej_is_a_note(tmp_path, unit, per_unit, step):
+    path = save_tiff(tmp_path / "a.tif", GREY, t270=f"ImageJ=1.53\nunit={unit}\n", t282=per_unit, t283=per_unit, t296=1)
+    volume = read_image(path)
+    assert volume.unit == "px"
+    assert volume.notes[0].startswith(f"the file says a scale in {unit} (ImageJ), {step} mm a pixel")
+    plain = save_tiff(tmp_path / "b.tif", GREY, t270="ImageJ=1.53\nunit=pixel\n", t282=10.0, t283=10.0, t296=1)
+    assert read_image(plain).notes == ()
+
+
+def test_zero_that_is_white_is_inverted_at_any_depth(tmp_path):
+    for name, pixels, most in (("8.tif", GREY, 255), ("16.tif", GREY * np.uint16(1000), 65535)):
+        path = save_tiff(tmp_path / name, pixels)
+        blob = path.read_bytes()
+        tag = (262).to_bytes(2, "little") + (3).to_bytes(2, "little") + (1).to_bytes(4, "little")
+        assert blob.count(tag + b"\1\0") == 1
+        path.write_bytes(blob.replace(tag + b"\1\0", tag + b"\0\0"))
+        found = read_image(path).data[..., 0]
+        np.testing.assert_array_equal(found, most - pixels)
+        assert found.dtype == pixels.dtype
+    path = save_tiff(tmp_path / "f.tif", GREY.astype(np.float32))
+    path.write_bytes(path.read_bytes().replace(tag + b"\1\0", tag + b"\0\0"))
+    with pytest.raises(InputError, match=r"f\.tif: its zero is white, in float32 voxels; save it with black as zero"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_exif_turns_nothing_and_a_note_says_so(tmp_path, ending):
+    sitk = pytest.importorskip("SimpleITK")
     exif = Image.Exif()
-    exif[0x010F] = "Camera maker"
-    assert read_image(save(tmp_path / "a.jpg", dpi=(300, 300), exif=exif)).unit == "px"
+    exif[0x0112] = 6
+    path = save(tmp_path / f"a.{ending}", GREY, exif=exif)
+    volume = read_image(path)
+    np.testing.assert_array_equal(volume.data[..., 0], sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert volume.notes == (
+        "viewers turn or mirror it (EXIF orientation 6); rows and columns are those stored, as in 3D Slicer",
+    )
 
 
-def test_rows_and_columns_may_differ_in_spacing(tmp_path):
-    volume = read_image(save(tmp_path / "a.tif", dpi=(254, 127)))
-    np.testing.assert_allclose(volume.grid.spacing_mm, [0.2, 0.1, 1.0])
+def test_tiff_is_mirrored_by_its_tag_or_refused_where_it_lies_on_its_side(tmp_path):
+    for code, expected in ((2, GREY[:, ::-1]), (3, GREY[::-1, ::-1]), (4, GREY[::-1])):
+        volume = read_image(save_tiff(tmp_path / "a.tif", GREY, t274=code))
+        np.testing.assert_array_equal(volume.data[..., 0], expected)
+        assert volume.notes == (f"it is mirrored as its orientation tag ({code}) says, as in 3D Slicer",)
+    for code in (5, 6, 7, 8):
+        with pytest.raises(InputError, match=rf"a\.tif: its orientation tag \({code}\) turns it on its side"):
+            read_image(save_tiff(tmp_path / "a.tif", GREY, t274=code))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import find_images, read_image, write_image
+from lmk3d.io.dicom import is_dicom
 
 VOLUME = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), Grid((2, 3, 4), np.diag([1.0, 2, 3, 1])))
 
@@ -41,7 +43,7 @@ def test_format_follows_the_name(tmp_path, name):
     write_image(VOLUME, tmp_path / name)
     found = read_image(str(tmp_path / name))
     np.testing.assert_array_equal(found.data, VOLUME.data)
-    np.testing.assert_array_equal(found.grid.affine, VOLUME.grid.affine)
+    np.testing.assert_allclose(found.grid.affine, VOLUME.grid.affine, rtol=1e-14)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -125,15 +127,45 @@ def test_volumes_of_subfolders_are_scans_and_so_are_links_that_lead_nowhere(tmp_
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="there every name is Unicode")
 def test_a_name_that_is_not_utf_8_is_told(tmp_path):
-    touch(tmp_path / os.fsdecode(b"n\xf6n.nii.gz"))
+    path = tmp_path / os.fsdecode(b"n\xf6n.nii.gz")
+    touch(path, tmp_path / "whole.nii.gz")
+    assert find_images([tmp_path]) == sorted([path, tmp_path / "whole.nii.gz"])  # it does not stop the others
     with pytest.raises(InputError, match=r"n\\udcf6n\.nii\.gz': is no name in UTF-8"):
-        find_images([tmp_path])
+        read_image(path)
 
 
 def test_pictures_beside_volumes_are_previews_and_alone_are_films(tmp_path):
     touch(tmp_path / "f" / "a.nii", tmp_path / "f" / "a.png", tmp_path / "g" / "a.PNG", tmp_path / "g" / "b.jpg")
     assert [path.name for path in find_images([tmp_path / "f"])] == ["a.nii"]
     assert [path.name for path in find_images([tmp_path / "g"])] == ["a.PNG", "b.jpg"]
+
+
+def test_pair_is_one_scan_by_either_name_and_named_by_its_header(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    (tmp_path / "f").mkdir()
+    for name in ("a", "b"):
+        nibabel.save(nibabel.Nifti1Pair(VOLUME.data, VOLUME.grid.affine), tmp_path / "f" / f"{name}.hdr")
+    names = [path.name for path in find_images([tmp_path / "f"])]
+    assert names == ["a.hdr", "b.hdr"]
+    both = [tmp_path / "f" / "a.img", tmp_path / "f" / "a.hdr"]
+    assert find_images(both) == [tmp_path / "f" / "a.hdr"]
+    for path in both:
+        found = read_image(path)
+        np.testing.assert_array_equal(found.data, VOLUME.data)
+        np.testing.assert_array_equal(found.grid.affine, VOLUME.grid.affine)
+    (tmp_path / "f" / "b.hdr").unlink()
+    assert [path.name for path in find_images([tmp_path / "f"])] == ["a.hdr", "b.img"]
+    with pytest.raises(InputError, match=r"b\.img: is one file of a pair; copy b\.hdr beside it, too"):
+        read_image(tmp_path / "f" / "b.img")
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path, make_pipe):
+    for name in ("a.nii", "b", "c.png", "d.zip"):
+        make_pipe(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name}: is a pipe or a device, no file"):
+            read_image(tmp_path / name)
+    assert [path.name for path in find_images([tmp_path])] == ["a.nii"]
+    assert not is_dicom(tmp_path / "b")
 
 
 def test_nothing_to_find_is_an_error(tmp_path):
@@ -189,5 +221,72 @@ def test_damaged_dicom_file_is_a_scan_of_its_own_and_the_others_are_found(tmp_pa
     found = find_images([tmp_path / "cohort"])
     assert [path.relative_to(tmp_path / "cohort").as_posix() for path in found] == ["a", "b", "c.dcm"]
     assert find_images([damaged]) == [damaged]
-    with pytest.raises(InputError, match=r"c\.dcm: holds no DICOM images"):
+    with pytest.raises(InputError, match=r"c\.dcm: is no DICOM file, or a damaged one"):
         read_image(damaged)
+
+
+def test_scans_are_found_beside_what_is_none(tmp_path, write_series, write_slice):
+    folder = write_series(tmp_path / "ct")
+    dose = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2", "Modality": "RTDOSE", "SeriesInstanceUID": "1.9"}
+    alone = write_slice(folder / "dose.dcm", NumberOfFrames=2, PixelData=bytes(80), **dose)
+    assert find_images([folder]) == [folder]
+    assert find_images(sorted(folder.iterdir())) == [folder]
+    assert find_images([alone]) == [alone]  # reading it says what it is
+    with pytest.raises(InputError, match=r"is a radiotherapy dose \(RTDOSE\), which is no scan"):
+        read_image(alone)
+    for path in folder.glob("[0-9].dcm"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"ct: holds only a radiotherapy dose \(RTDOSE\) \(dose\.dcm\)"):
+        find_images([folder])
+
+
+def test_series_that_is_asked_for_leaves_out_the_others_of_its_study(tmp_path, write_slice):
+    for study, numbers in (("1", (4, 5)), ("2", (5, 6)), ("3", (7,))):
+        for number in numbers:
+            uids = {"StudyInstanceUID": f"1.{study}", "SeriesInstanceUID": f"1.{study}.{number}"}
+            (tmp_path / study).mkdir(exist_ok=True)
+            for z in range(2):
+                write_slice(tmp_path / study / f"{number}{z}.dcm", z=z, SeriesNumber=number, **uids)
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path], series="5")]
+    assert found == ["1/50.dcm", "2/50.dcm", "3"]
+    with pytest.raises(InputError, match="has no single series '5'"):
+        read_image(tmp_path / "3", series="5")
+
+
+def test_copies_of_a_series_in_several_folders_are_scans_of_their_own(tmp_path, write_slice):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for z in range(3):
+            write_slice(tmp_path / name / f"{z}.dcm", z=z, pixels=np.full((4, 5), ord(name)))
+    found = find_images([tmp_path])
+    assert found == [tmp_path / "a", tmp_path / "b"]
+    assert [read_image(path).data.max() for path in found] == [97, 98]
+
+
+def test_series_that_is_spread_over_folders_is_one_scan(tmp_path, write_slice):
+    for z in range(4):
+        folder = tmp_path / f"{z // 2}"
+        folder.mkdir(exist_ok=True)
+        write_slice(folder / f"{z}.dcm", z=z)
+    assert find_images([tmp_path]) == [tmp_path]
+    assert read_image(tmp_path).data.shape == (5, 4, 4)
+
+
+def test_file_under_the_name_of_another_format_is_one_line(tmp_path, write_slice):
+    write_slice(tmp_path / "a.nii")
+    write_image(VOLUME, tmp_path / "b.nii")
+    (tmp_path / "b.nii").rename(tmp_path / "b.dcm")
+    assert [path.name for path in find_images([tmp_path])] == ["a.nii", "b.dcm"]
+    with pytest.raises(InputError, match=r"a\.nii: "):
+        read_image(tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"b\.dcm: is no DICOM file, or a damaged one"):
+        read_image(tmp_path / "b.dcm")
+
+
+def test_many_files_that_are_no_images_take_no_time(tmp_path, write_series):
+    write_series(tmp_path / "ct")
+    for number in range(3000):
+        (tmp_path / "ct" / f"{number}.txt").write_bytes(b"no image")
+    begin = time.monotonic()
+    assert find_images([tmp_path / "ct"]) == [tmp_path / "ct"]
+    assert time.monotonic() - begin < 5

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,7 +121,15 @@ def test_without_a_spacing_the_image_is_in_px_or_as_told(tmp_path):
         ({"ElementType": "MET_ASCII_CHAR"}, "'MET_ASCII_CHAR' is no plain number"),
         ({"BinaryData": "False"}, "its voxels are text"),
         ({"ElementDataFile": "LIST"}, "lie in many files"),
-        ({"ElementDataFile": "nowhere.raw"}, r"nowhere\.raw: no such file"),
+        ({"ElementDataFile": "nowhere.raw"}, r"its voxels lie in 'nowhere\.raw', which is no file"),
+        ({"ElementDataFile": "../a.raw"}, "its voxels lie outside its folder"),
+        ({"ElementDataFile": "a\0b"}, "which is no file"),
+        ({"DimSize": "1.9 3 4"}, r"DimSize is '1\.9 3 4'; give whole numbers"),
+        ({"DimSize": "2 3 1e300"}, "give whole numbers"),
+        ({"DimSize": "2 3"}, "dimsize is '2 3'; it must be 3 numbers"),
+        ({"NDims": "2.5", "DimSize": "2 3"}, "give whole numbers"),
+        ({"HeaderSize": "1e300"}, r"HeaderSize is 1e\+300"),
+        ({"HeaderSize": "1.5"}, r"HeaderSize is 1\.5"),
         ({"voxels": VOXELS[:-2]}, "holds less than the 48 bytes"),
         ({"CompressedData": "True"}, "compressed data is damaged"),
     ],
@@ -127,6 +137,20 @@ def test_without_a_spacing_the_image_is_in_px_or_as_told(tmp_path):
 def test_header_that_makes_no_volume_is_refused(tmp_path, fields, match):
     with pytest.raises(InputError, match=match):
         read_image(save(tmp_path / "a.mha", **fields))
+
+
+def test_units_that_are_no_mm_are_noted(tmp_path):
+    note = "its header says units of 'um'; they are read as mm, as by 3D Slicer"
+    assert read_image(save(tmp_path / "a.mha", DistanceUnits="um")).notes == (note,)
+    assert read_image(save(tmp_path / "b.mha", DistanceUnits="mm")).notes == ()
+
+
+def test_damaged_packed_voxels_are_found_where_itk_finds_nothing(tmp_path):
+    packed = bytearray(zlib.compress(np.random.default_rng(0).bytes(48)))
+    packed[-1] ^= 1
+    size = str(len(packed))
+    with pytest.raises(InputError, match="compressed data is damaged"):
+        read_image(save(tmp_path / "a.mha", bytes(packed), CompressedData="True", CompressedDataSize=size))
 
 
 def test_text_is_no_metaimage(tmp_path):

@@ -111,6 +111,43 @@ def test_nifti_2_is_read(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.nii").grid.affine, affine)
 
 
+@pytest.mark.parametrize(
+    "names", [("p.hdr", "p.img"), ("P.HDR", "P.IMG"), ("p.hdr.gz", "p.img.gz"), ("p.hdr", "p.img.gz")]
+)
+def test_pair_is_read_by_either_of_its_names(tmp_path, names):
+    data = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    header = nibabel.nifti1.Nifti1PairHeader(endianness=">")
+    header.set_data_dtype(">i2")
+    image = nibabel.Nifti1Pair(data, np.diag([-2.0, 3, 4, 1]), header)
+    image.header["vox_offset"] = 16
+    for name, content in zip(names, (image.header.binaryblock, bytes(16) + data.tobytes("F")), strict=True):
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for name in names:
+        volume = read_image(tmp_path / name)
+        np.testing.assert_array_equal(volume.data, data)
+        assert volume.grid.to_mm([1, 1, 1]).tolist() == [-2, 3, 4]
+
+
+def test_analyze_and_pairs_under_another_name_are_refused(tmp_path):
+    nibabel.save(nibabel.AnalyzeImage(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path / "a.hdr")
+    for name in ("a.hdr", "a.img"):
+        with pytest.raises(InputError, match=r"a\.hdr: is an Analyze 7\.5 image, which tells no left from right"):
+            read_image(tmp_path / name)
+    save(tmp_path / "b.nii").rename(tmp_path / "b.hdr")
+    (tmp_path / "b.img").touch()
+    with pytest.raises(InputError, match=r"b\.hdr: its name and its header differ on whether it is a pair"):
+        read_image(tmp_path / "b.hdr")
+
+
+def test_damaged_offset_is_passed_over_without_memory(tmp_path):
+    path = save(tmp_path / "a.nii.gz", vox_offset=9e7)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"holds 0 of 48 bytes|holds less"):
+        read_image(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
 def test_gzip_inside_a_plain_name_and_plain_inside_gz_are_read(tmp_path):
     plain = save(tmp_path / "a.nii").read_bytes()
     (tmp_path / "b.nii").write_bytes(gzip.compress(plain))
@@ -169,10 +206,10 @@ def damaged(name, path):
     ("name", "match"),
     [
         ("cut off", r"a\.nii\.gz: (ends in the middle|its compressed data)"),
-        ("flipped bits", r"a\.nii\.gz: (its compressed data is damaged|is no NIfTI|ends in the middle)"),
+        ("flipped bits", r"a\.nii\.gz: (its compressed data is damaged|is not a NIfTI|ends in the middle)"),
         ("no checksum", r"a\.nii\.gz: ends in the middle of its compressed data"),
-        ("text", r"a\.nii\.gz: is no NIfTI image"),
-        ("nothing", r"a\.nii\.gz: is no NIfTI image"),
+        ("text", r"a\.nii\.gz: is not a NIfTI image"),
+        ("nothing", r"a\.nii\.gz: is not a NIfTI image"),
     ],
 )
 def test_damaged_gzip_is_named(tmp_path, name, match):
@@ -207,15 +244,16 @@ def test_wild_size_is_refused_before_memory_is_asked_for(tmp_path):
         ({"pixdim": [1, 1, -1, 1, 1, 1, 1, 1]}, r"spacing is \[1.0, -1.0, 1.0\]"),
         ({"srow_x": [0, 0, 0, 0]}, "affine is singular"),
         ({"srow_x": [np.nan, 0, 0, 0]}, "affine must be a finite"),
-        ({"sform_code": 0, "qform_code": 1, "quatern_b": 2.0}, "its orientation cannot be used"),
+        ({"sform_code": 0, "qform_code": 1, "quatern_b": 2.0}, "affine must be a finite"),
         ({"datatype": 128, "bitpix": 24}, r"is in colour \(RGB\)"),
         ({"datatype": 32}, "its voxels are complex64"),
         ({"datatype": 77}, "voxels of unknown type 77"),
         ({"intent_code": 1007}, "several values a voxel"),
         ({"scl_slope": 1.0, "scl_inter": np.inf}, "its intensity scale cannot be used"),
+        ({"vox_offset": 2e8}, "voxels begin at byte 2e\\+08"),
         ({"vox_offset": -7.0}, "voxels begin at byte -7"),
-        ({"magic": b"ni1"}, "a pair .hdr/.img"),
-        ({"magic": b"xyz"}, "is no NIfTI image"),
+        ({"magic": b"ni1"}, "whether it is a pair .hdr/.img"),
+        ({"magic": b"xyz"}, "is not a NIfTI image"),
     ],
 )
 def test_header_that_makes_no_volume_is_refused(tmp_path, fields, match):
@@ -226,7 +264,7 @@ def test_header_that_makes_no_volume_is_refused(tmp_path, fields, match):
 def test_wrong_header_size_is_no_nifti(tmp_path):
     path = save(tmp_path / "a.nii")
     path.write_bytes(struct.pack("<i", 349) + path.read_bytes()[4:])
-    with pytest.raises(InputError, match="is no NIfTI image"):
+    with pytest.raises(InputError, match="is not a NIfTI image"):
         read_image(path)
 
 

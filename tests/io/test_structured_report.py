@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import builtins
+import random
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -110,6 +112,9 @@ def test_what_no_report_can_refer_to_is_refused(series, write_series, tmp_path, 
     refused(r"0\.dcm: has no StudyInstanceUID", image=emptied)
     lost = write_series(tmp_path / "lost", FrameOfReferenceUID=None)
     refused(r"0\.dcm: has no FrameOfReferenceUID", image=lost)
+    place = {"ImagePositionPatient": None, "ImageOrientationPatient": None}  # as radiographs are, frame or not
+    flat = write_series(tmp_path / "flat", slices=1, **place)
+    refused(r"flat: is a radiograph without a place in space, .* choose another format", image=flat)
     real = builtins.__import__
 
     def without_highdicom(name, *rest):
@@ -119,6 +124,21 @@ def test_what_no_report_can_refer_to_is_refused(series, write_series, tmp_path, 
 
     monkeypatch.setattr(builtins, "__import__", without_highdicom)
     refused(r"install it with `pip install 'lmk3d\[sr\]'`")
+
+
+def test_damaged_reports_are_one_line(series, tmp_path):
+    path = tmp_path / "points.dcm"
+    write_points(POINTS, path, image=series)
+    whole, chance, readable = path.read_bytes(), random.Random(1), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(8):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+        with suppress(InputError):
+            read_points(path)
+            readable += 1
+    assert 0 < readable < 150
 
 
 def test_what_is_no_report_is_said(series, tmp_path):

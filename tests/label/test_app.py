@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import email
 import json
-import os
 import shutil
-import socket
-import subprocess
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import nibabel as nib
@@ -26,51 +21,9 @@ from lmk3d.io import read_image, read_points, write_image
 from lmk3d.prediction import predict_files
 from lmk3d.synthetic import cta_phantom
 
+from .conftest import PATIENCE_S, free_port, running
+
 pytestmark = pytest.mark.slow
-
-PATIENCE_S = 900  # of a busy machine; on an idle one nothing here takes more than half a minute
-
-
-class Server:
-    """What a client sees of it."""
-
-    def __init__(self, address, images):
-        self.address, self.images = address, images
-
-    def ask(self, method, path, body=b"", kind="application/json"):
-        """The body and the content type of an answer."""
-        request = urllib.request.Request(self.address + path, data=body or None, method=method)
-        request.add_header("Content-Type", kind)
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return answer.read(), answer.headers["Content-Type"]
-
-    def json(self, method, path, content=None):
-        return json.loads(self.ask(method, path, b"" if content is None else json.dumps(content).encode())[0])
-
-    def put_label(self, image, file):
-        body = b'--x\r\nContent-Disposition: form-data; name="label"; filename="%s"\r\n\r\n' % file.name.encode()
-        body += file.read_bytes() + b"\r\n--x--\r\n"
-        return json.loads(
-            self.ask("PUT", f"/datastore/label?image={image}", body, "multipart/form-data; boundary=x")[0]
-        )
-
-    def infer(self, model, image):
-        """The markups and the bytes of the label map."""
-        body, kind = self.ask("POST", f"/infer/{model}?image={image}")
-        message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
-        parts = {part.get_param("name", header="content-disposition"): part for part in message.get_payload()}
-        return json.loads(parts["params"].get_payload(decode=True)), parts["image"].get_payload(decode=True)
-
-    def wait(self, path, status):
-        """The task of that path once it has that status."""
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            task = self.json("GET", path)
-            if task["status"] == status:
-                return task
-            assert task["status"] != "ERROR", task["details"]
-            time.sleep(0.2)
-        pytest.fail(f"{path} was never {status}: {task}")
 
 
 def tiny_bundle(folder):
@@ -105,34 +58,13 @@ def server(label_python, tmp_path_factory, tiny_dataset):
         shutil.copy(tiny_dataset.parent / f"{number}.nii.gz", images / f"tiny{number}.nii.gz")
     write_image(cta_phantom(900_001, spacing_mm=1.5, shape=(96, 96, 96)).volume, images / "heart.nii.gz")
     tiny = tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["label", str(images), "--port", str(port)]
     for bundle in (tiny, *(plan.name for plan in SHIPPED)):
         words += ["--bundle", str(bundle)]
     code = f"import sys; from lmk3d.cli import main; sys.exit(main({words!r}))"
-    log = images.parent / "server.log"
-    own = {**os.environ, "HOME": str(images.parent), "OMP_NUM_THREADS": "1"}
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [label_python, "-c", code], stdout=stream, stderr=subprocess.STDOUT, env=own, cwd=images.parent
-        )
-    started = Server(f"http://127.0.0.1:{port}", images)
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                started.json("GET", "/info/")
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end, log.read_text()
-                time.sleep(0.5)
+    with running([label_python, "-c", code], port, images) as started:
         yield started
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def test_every_bundle_of_the_project_loads(server):
@@ -217,6 +149,29 @@ def test_the_next_sample_is_the_one_with_the_largest_expected_error(server):
         pytest.approx(max(errors.values()), rel=1e-3) if max(errors.values()) < np.inf else None
     )
     assert Path(sample["path"]) == files[sample["id"]].resolve()
+
+
+def test_pages_of_other_sites_are_refused_and_those_of_this_machine_are_not(server):
+    assert json.loads(server.ask("GET", "/info/", Origin="http://localhost:3000")[0])["name"] == "lmk3d"
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            server.ask("GET", "/info/", **headers)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            server.ask("POST", "/train/tiny", b"{}", "text/plain", **headers)
+
+
+def test_a_bundle_with_code_of_others_is_not_trained(server, tiny_dataset):
+    path = server.images / "lmk3d_label" / "model" / "tiny" / "train.json"
+    kept = path.read_text(encoding="utf-8")
+    path.write_text(json.dumps({**json.loads(kept), "_desc_": "$print('ran')"}), encoding="utf-8")
+    server.put_label("tiny0", tiny_dataset.parent / "0.mrk.json")
+    server.json("POST", "/train/tiny", {"max_epochs": 1})
+    end = time.monotonic() + PATIENCE_S
+    while (task := server.json("GET", "/train/"))["status"] not in ("ERROR", "DONE") and time.monotonic() < end:
+        time.sleep(0.2)
+    path.write_text(kept, encoding="utf-8")
+    assert task["status"] == "ERROR"
+    assert "is code that lmk3d did not write" in "\n".join(task["details"])
 
 
 def test_what_cannot_be_done_is_said_in_one_line(server):

@@ -82,11 +82,13 @@ def test_monai_labels_own_launcher_gets_the_folders(images, monkeypatch):
     serve(images, [default_bundle("denseseg")], port=port)
     words = seen["words"]
     assert words[:2] == ["monailabel", "start_server"]
-    assert dict(zip(words[2::2], words[3::2], strict=True)) == {
+    assert words[-3:] == ["--conf", "trust", "false"]
+    assert dict(zip(words[2:-3:2], words[3:-3:2], strict=True)) == {
         "--app": str(images / "lmk3d_label"),
         "--studies": str(images),
         "--host": "127.0.0.1",
         "--port": str(port),
+        "--uvicorn_app": "lmk3d.label.gate:app",
     }
     assert "*.nii.gz" in json.loads(server.os.environ["MONAI_LABEL_DATASTORE_FILE_EXT"])
     assert Path(words[3]).is_dir()

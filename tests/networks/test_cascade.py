@@ -39,3 +39,16 @@ def test_one_checkpoint_holds_both_stages_and_what_was_learnt_beside():
     patches, numbers = torch.rand(2, 1, 8, 8, 8), torch.tensor([0, 2])
     for one, two in zip(network.refiners, other.refiners, strict=True):
         assert_close(one(patches, numbers), two(patches, numbers))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"num_landmarks": 0}, r"num_landmarks must lie in \[1, 1000\], got 0"),
+        ({"num_landmarks": 10**6}, r"num_landmarks must lie in \[1, 1000\], got 1000000"),
+        ({"num_landmarks": 2, "template_shape": [2**20, 2**20, 1]}, "template_shape must have 1 to 67108864 voxels"),
+    ],
+)
+def test_sizes_that_no_memory_is_good_for_are_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        Cascade(HeatmapUNet(2, channels=(4, 8)), [], **options)

@@ -87,7 +87,7 @@ def test_a_peak_of_the_heatmap_says_its_place_in_patch_voxels():
     ("make", "options", "text"),
     [
         (regression, {"patch_size": 24}, "patch_size must be a multiple of 16, got 24"),
-        (heatmap, {"patch_size": 20}, "patch_size must be a multiple of 8, got 20"),
+        (heatmap, {"patch_size": 20}, "patch_size must be a multiple of 8 from 8 to 512, got 20"),
         (heatmap, {"max_move_vox": 9.0}, r"max_move_vox must lie in \[1, 8\], got 9.0"),
         (heatmap, {"max_move_vox": 0.5}, r"max_move_vox must lie in \[1, 8\], got 0.5"),
     ],

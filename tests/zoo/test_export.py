@@ -134,6 +134,18 @@ def test_where_the_data_lie_stays_at_home(tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*.json") if "doe_jane" in path.read_text(encoding="utf-8")]
 
 
+def test_links_out_of_the_bundle_are_not_followed(tmp_path):
+    source = shutil.copytree(BUNDLES / "cascade", tmp_path / "cascade")
+    (tmp_path / "secret").write_text("key", encoding="utf-8")
+    (source / "docs" / "folder").mkdir()
+    (source / "docs" / "notes.md").symlink_to(source / "docs" / "README.md")
+    assert export_bundle(source, tmp_path / "out")
+    (source / "docs" / "more.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match=r"more\.md: is a link to a file outside the bundle"):
+        export_bundle(source, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_wrong_input_is_named_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match=r"inference\.json: no such file"):
         export_bundle(tmp_path, tmp_path / "out")

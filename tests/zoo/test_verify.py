@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
 
+from lmk3d.components import read_config
 from lmk3d.configure.shipped import SHIPPED
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
@@ -62,8 +64,9 @@ def test_a_listed_file_needs_a_place_to_be_fetched_from(bundle):
 @pytest.mark.parametrize(
     ("entry", "value", "problem"),
     [
-        ("num_channels", 13, "output channel number `14` doesn't match: `13`"),
-        ("dtype", "float16", "dtype of output data"),
+        ("num_channels", 13, "num_channels is 13, the network's 14"),
+        ("dtype", "float16", "dtype is float16, the network's float32"),
+        ("channel_def", {"0": "right_coronary_ostium"}, "channel_def must be 0: background and the names from 1 on"),
         ("spatial_shape", [16, 16, 16], "spatial_shape is [16, 16, 16], the network's [32, 32, 48]"),
     ],
 )
@@ -81,6 +84,79 @@ def test_a_network_beyond_torchscript_is_named(bundle, monkeypatch):
     assert "does not go into TorchScript" in found
 
 
+def test_a_script_is_never_loaded(bundle, monkeypatch):
+    class Dangerous(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    torch.jit.save(torch.jit.script(Dangerous()), str(bundle / "models" / "model.ts"))
+    monkeypatch.setattr(torch.jit, "load", lambda *words: pytest.fail("loaded"))
+    assert verify_bundle(bundle) == []
+
+
+def with_config(bundle, **entries):
+    path = bundle / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **entries}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"network_def": {"_target_": "lmk3d.networks.Cascade", "_desc_": "$__import__('os').mkdir({path!r})"}},
+        {"imports": ["$__import__('os').mkdir({path!r})"]},
+        {"names": {"_desc_": "$__import__('os').mkdir({path!r})", "0": "a"}},
+        {"device": "$__import__('os').mkdir({path!r})"},
+    ],
+)
+def test_no_expression_of_the_bundle_is_run(bundle, tmp_path, entries):
+    hostile = json.loads(json.dumps(entries).replace("{path!r}", f"'{tmp_path / 'ran'}'"))
+    if "network_def" in hostile:
+        hostile["network_def"] |= read_config(bundle, "inference.json")[1]["network_def"]
+    with_config(bundle, **hostile)
+    for action in (
+        lambda: verify_bundle(bundle),
+        lambda: LandmarkDetector.from_bundle(bundle),
+        lambda: export_bundle(bundle, tmp_path / "out", torchscript=True),
+    ):
+        with suppress(InputError):
+            action()
+        assert not (tmp_path / "ran").exists()
+    from monai.bundle import verify_net_in_out  # which does
+
+    metadata, config = (str(bundle / "configs" / name) for name in ("metadata.json", "inference.json"))
+    if "network_def" in entries:
+        with suppress(Exception):
+            verify_net_in_out(net_id="network_def", meta_file=metadata, config_file=config, device="cpu")
+        assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("sides", "text"),
+    [([4096, 4096, 4096], "4194304 voxels at most"), (["*", 32, 32], "must be whole numbers"), ([33, 32, 32], "32")],
+)
+def test_sides_that_cannot_be_tried_are_named(bundle, sides, text):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = sides
+    change(bundle, **metadata)
+    (found,) = verify_bundle(bundle)
+    assert text in found
+
+
+def test_a_network_without_measure_is_named_before_it_takes_memory(bundle):
+    wide = {"_target_": "lmk3d.networks.HeatmapUNet", "num_outputs": 14, "channels": [8, 5_000_000]}
+    network = {"_target_": "lmk3d.networks.Cascade", "heatmap": wide, "refiners": [], "num_landmarks": 14}
+    with_config(bundle, network_def=network, levels=[])
+    (found,) = verify_bundle(bundle)
+    assert "the network is too large at 'weight'" in found
+    (bundle / "models" / "model.pt").unlink()
+    with_config(bundle, network_def={**network, "heatmap": {**wide, "channels": [400, 8], "stride": 1}})
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [128, 128, 128]
+    change(bundle, **metadata)
+    found = "\n".join(verify_bundle(bundle))
+    assert "maps take more memory" in found
+
+
 def test_weights_with_code_are_not_run(bundle):
     torch.save({"network": torch.nn.Linear(2, 2)}, bundle / "models" / "model.pt")
     (found,) = verify_bundle(bundle)
@@ -91,7 +167,7 @@ def test_broken_exports_are_named(bundle):
     (bundle / "models" / "model.ts").write_bytes(b"no archive")
     (bundle / "models" / "model.onnx").write_bytes(b"no network")
     script, onnx = verify_bundle(bundle)
-    assert script.startswith("models/model.ts: does not load")
+    assert script == "models/model.ts: is no TorchScript; export the bundle again"
     assert onnx.startswith("models/model.onnx: ")
 
 

@@ -1,9 +1,7 @@
-"""Training both stages in one run: the objective, the evaluator in mm, and handlers that make a run resume exactly."""
+"""What a training computes: the objective of both stages, the evaluator in mm, the lists of its cases."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +11,18 @@ import torch
 from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
-from monai.utils import set_determinism
 from torch import nn
 from torch.nn import functional
 
 from lmk3d.codecs import DenseCodec, HeatmapCodec
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import atomic_path, read_dataset
+from lmk3d.io import few_cases, read_dataset
 from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy, spatial_cross_entropy
 from lmk3d.metrics import compare
+from lmk3d.terminal import counted, say
+from lmk3d.training.checkpoints import rank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,17 +44,10 @@ __all__ = [
     "CascadeObjective",
     "ClipGradients",
     "DetectorEvaluator",
-    "KeepWithin",
-    "ProgressLine",
-    "Resume",
-    "bundle_root",
     "datalist",
     "prepare_batch",
     "total_loss",
 ]
-
-# Seconds of work that a run which is killed may lose.
-_MOST_LOST_S = 60.0
 
 
 class CascadeObjective(nn.Module):
@@ -190,35 +182,20 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
             each.
     """
     if not dataset:
-        print(
-            f"no data set given: {section} on {len(phantoms)} phantoms; set --dataset to train on your own", flush=True
-        )
+        drawn = counted(len(phantoms), "phantom")
+        say(f"no data set given: {section} on {drawn}; set --dataset to train on your own")
         return [{"image": dict(phantom), "label": ""} for phantom in phantoms]
     known = read_dataset(Path(dataset)).with_validation()
     cases = [case for case in known.cases(section) if case.points is not None]
+    if not rank():
+        say(f"loading {counted(len(cases), f'{section} case')}")
+        if section == "training" and (note := few_cases(len(cases))):
+            say(f"note: {note}")
     hints = [{"series": case.series, "spacing_mm": case.spacing_mm} for case in cases]
     return [
         {"image": str(case.image), "label": str(case.points), **{key: value for key, value in hint.items() if value}}
         for case, hint in zip(cases, hints, strict=True)
     ]
-
-
-def bundle_root() -> str:
-    """The folder of the bundle that ``python -m monai.bundle run --config_file ...`` runs, else the current one."""
-    for index, argument in enumerate(sys.argv):
-        name, _, value = argument.partition("=")
-        value = value or "".join(sys.argv[index + 1 : index + 2])
-        if name in ("--config_file", "--config-file") and value:
-            first = value.strip("[]()").split(",")[0].strip("'\" ")
-            folder = Path(first).resolve().parent
-            return str(folder.parent if folder.name == "configs" else folder)
-    return str(Path.cwd())
-
-
-def _rank() -> int:
-    """Which process of a distributed training this is; 0 where there is one alone."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0
 
 
 class DetectorEvaluator(Evaluator):
@@ -227,7 +204,8 @@ class DetectorEvaluator(Evaluator):
     After a run ``state.metrics`` holds "mean_error_mm" (a missed landmark counts with the miss penalty, so that silence
     is never the best answer), "median_error_mm", "within_2mm" and, for each stage, "mean_error_mm <stage>", all NaN
     where no case has a point, and "mean_dice" where the detector outlines structures. It also sets the network's
-    ``error_ratio``, which turns claimed into expected errors.
+    ``error_ratio``, which turns claimed into expected errors; NaN, and none are expected, where most landmarks were
+    missed.
 
     Args:
         val_data_loader: batches of one case: "image" (1, 1, I, J, K) of the stored type with its affine, "label"
@@ -252,13 +230,29 @@ class DetectorEvaluator(Evaluator):
         self.errors: dict[str, list[FloatArray]] = {}
         self.scales: list[FloatArray] = []
         self.overlaps: list[float] = []
+        self._known: dict[str, Any] | None = None
         self.add_event_handler(Events.EPOCH_STARTED, self._forget)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._summarize)
+        self.add_event_handler(Events.TERMINATE, self._summarize)  # of the cases so far
 
     def _forget(self) -> None:
-        self.errors, self.scales, self.overlaps = {}, [], []
+        known, self._known = self._known or {"errors": {}, "scales": [], "overlaps": []}, None
+        self.errors = {stage: [case.numpy() for case in cases] for stage, cases in known["errors"].items()}
+        self.scales, self.overlaps = [case.numpy() for case in known["scales"]], list(known["overlaps"])
+
+    def partial(self) -> dict[str, Any]:
+        """What is known of the cases so far, as tensors and numbers for a checkpoint."""
+        errors = {stage: [torch.as_tensor(case) for case in cases] for stage, cases in self.errors.items()}
+        scales = [torch.as_tensor(case) for case in self.scales]
+        return {"errors": errors, "scales": scales, "overlaps": [float(one) for one in self.overlaps]}
+
+    def recall(self, known: dict[str, Any]) -> None:
+        """Let the next run begin with what ``partial`` knew; it detects in the other cases alone."""
+        self._known = known
 
     def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
+        if engine.state.iteration <= len(self.scales):
+            return {}  # an earlier run has measured this case
         image = batch["image"]
         grid = Grid(tuple(image.shape[2:]), np.asarray(image.affine.reshape(-1, 4, 4)[0]))
         points = np.asarray(batch["label"])[0]
@@ -266,7 +260,11 @@ class DetectorEvaluator(Evaluator):
         names = self.detector.names
         truth = Landmarks(tuple(name for name in names for _ in range(each)), points.reshape(-1, 3))
         volume = Volume(image[0, 0].numpy(), grid)
-        for stage, found in self.detector.detect_stages(volume).items():
+        ratio = self.detector.network.error_ratio
+        calibrated = ratio.clone()
+        stages = (ratio.fill_(1.0), self.detector.detect_stages(volume))[1]  # with what the network itself claims
+        ratio.copy_(calibrated)
+        for stage, found in stages.items():
             rows = compare(truth, found, names)
             self.errors.setdefault(stage, []).append(np.array([self._error(row, grid, each) for row in rows]))
         self.scales.append(np.array([row.expected_mm for row in rows]))
@@ -299,8 +297,8 @@ class DetectorEvaluator(Evaluator):
             network.mistakes.copy_(torch.as_tensor(known_far.mean(0).filled(0.0)))
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
-        if both.any():
-            network.error_ratio *= float(errors[last][both].sum() / claimed[both].sum())
+        enough = both.any() and 2 * both.sum() >= len(known[last])  # the few that were met say nothing of the others
+        network.error_ratio.fill_(errors[last][both].sum() / claimed[both].sum() if enough else torch.nan)
 
 
 class ClipGradients:
@@ -320,176 +318,3 @@ class ClipGradients:
         if getattr(engine, "scaler", None) is None and not norm.isfinite():
             epoch = f"epoch {engine.state.epoch}"
             raise InputError(f"{epoch}: a gradient is NaN or infinite; lower learning_rate, or set bfloat16 to false")
-
-
-class Resume:
-    """Makes a run that was killed and started again end with the weights of one that was not.
-
-    Every epoch begins with seeds made of ``seed`` and its number, and ends with a checkpoint written whole or not at
-    all; a run that finds one goes on behind it. ``model.pt`` holds the network alone, from the best validation so far,
-    or from the end where no validation has said anything.
-
-    Args:
-        folder: for last.pt and model.pt.
-        save: what must come back exactly: name to object with ``state_dict`` (network, optimizer, schedule).
-        network: whose weights model.pt holds; its key in ``save``.
-        transform: the training transforms, whose random state follows the epoch.
-        evaluator: whose "mean_error_mm" says which weights are best; None keeps the newest.
-        interval: epochs between those whose weights may be the best; match it with the validation's.
-        seed: of everything random.
-    """
-
-    def __init__(  # noqa: PLR0913 - each is a setting of the bundle
-        self,
-        folder: str | Path,
-        save: Mapping[str, Any],
-        *,
-        network: str = "network",
-        transform: Any = None,
-        evaluator: Evaluator | None = None,
-        interval: int = 1,
-        seed: int = 0,
-    ) -> None:
-        self.folder, self.save, self.network, self.transform = Path(folder), dict(save), network, transform
-        self.evaluator, self.interval, self.seed, self.best = evaluator, interval, seed, float("inf")
-        self.stored, self.written = 0, time.monotonic()
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.load)
-        engine.add_event_handler(Events.EPOCH_STARTED, self.sow)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
-        engine.add_event_handler(Events.COMPLETED, self.finish)
-
-    def load(self, engine: Engine) -> None:
-        """Go on from last.pt if there is one.
-
-        Raises:
-            InputError: if it is corrupt or from another network.
-        """
-        path = self.folder / "last.pt"
-        if not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            for name, target in self.save.items():
-                target.load_state_dict(state[name])
-            self.best, self.stored = state["best"], state["epoch"]
-        except Exception as error:  # of many kinds: see lmk3d.weights.load_weights
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: no training can go on from it; remove it to begin anew ({reason})") from error
-        if getattr(engine, "scaler", None) is not None and "scaler" in state:
-            engine.scaler.load_state_dict(state["scaler"])
-        engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["epoch"] * engine.state.epoch_length
-        print(f"resumed after epoch {state['epoch']} from {path}", flush=True)
-
-    def sow(self, engine: Engine) -> None:
-        """Seed everything random from the epoch's number."""
-        seed = self.seed * 100_003 + engine.state.epoch + 1_000_003 * _rank()
-        set_determinism(seed=seed, use_deterministic_algorithms=None)
-        if self.transform is not None:
-            self.transform.set_random_state(seed=seed)
-
-    def store(self, engine: Engine) -> None:
-        """At the end of an interval write model.pt, if the validation was the best so far, and last.pt.
-
-        Between two intervals last.pt is written where a minute's work would be lost otherwise.
-        """
-        if _rank():
-            return
-        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
-            if time.monotonic() - self.written > _MOST_LOST_S:
-                self._write(engine, model=False)
-            return
-        error = self.best if self.evaluator is None else self.evaluator.state.metrics.get("mean_error_mm", self.best)
-        better = self.evaluator is None or error < self.best
-        self.best = error if better else self.best
-        self._write(engine, model=better)
-
-    def finish(self, engine: Engine) -> None:
-        """Write what an end between two intervals would lose."""
-        lacking = not (self.folder / "model.pt").is_file()
-        if not _rank() and engine.state.epoch and (engine.state.epoch != self.stored or lacking):
-            self._write(engine, model=lacking)
-
-    def _write(self, engine: Engine, *, model: bool) -> None:
-        """The model first: a run killed between the two writes it again."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {name: source.state_dict() for name, source in self.save.items()}
-        if model:
-            _save(state[self.network], self.folder / "model.pt")
-        if getattr(engine, "scaler", None) is not None:
-            state["scaler"] = engine.scaler.state_dict()
-        _save({**state, "epoch": engine.state.epoch, "best": self.best}, self.folder / "last.pt")
-        self.stored, self.written = engine.state.epoch, time.monotonic()
-
-
-def _save(content: Any, path: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    try:
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
-    except RuntimeError as error:  # so torch calls a disk that is full
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be written ({reason}); free some space or train elsewhere") from error
-
-
-class KeepWithin:
-    """Stop a training in good order when its time is used up.
-
-    Args:
-        seconds: from the first epoch on.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.begun = time.monotonic()
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, lambda: setattr(self, "begun", time.monotonic()))
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        if time.monotonic() - self.begun > self.seconds:
-            engine.terminate()
-
-
-class ProgressLine:
-    """One line an epoch: losses, seconds, and the validation error when there is a new one.
-
-    Args:
-        evaluator: whose metrics to show.
-        unit: of the points: "mm", or "px" of films without a spacing.
-    """
-
-    def __init__(self, evaluator: Evaluator | None = None, *, unit: str = "mm") -> None:
-        self.evaluator, self.unit = evaluator, unit
-        self.sums: dict[str, list[float]] = {}
-        self.begun, self.fresh = time.monotonic(), False
-        if evaluator is not None:
-            evaluator.add_event_handler(Events.COMPLETED, lambda: setattr(self, "fresh", True))
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def _begin(self) -> None:
-        self.sums, self.begun = {}, time.monotonic()
-
-    def _add(self, engine: Engine) -> None:
-        for name, loss in engine.state.output["pred"].items():
-            self.sums.setdefault(name, []).append(loss.item())
-
-    def __call__(self, engine: Engine) -> None:
-        losses = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in self.sums.items())
-        line = f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {losses}"
-        if self.evaluator is not None and self.fresh:
-            self.fresh = False
-            line += ", validation error " + ", ".join(
-                f"{name.removeprefix('mean_error_mm ')} {value:.3f} {self.unit}"
-                for name, value in self.evaluator.state.metrics.items()
-                if name.startswith("mean_error_mm ")
-            )
-        if not _rank():
-            print(f"{line} ({time.monotonic() - self.begun:.0f} s)", flush=True)

@@ -1,0 +1,36 @@
+"""Training both stages in one run: objective, evaluator in mm, checkpoints, schedule, and the folder of a run."""
+
+from lmk3d.training.checkpoints import Resume, is_finished
+from lmk3d.training.folders import agreed_inference, begin_run, bundle_root, load_run, one_line_errors, run_folder
+from lmk3d.training.loop import (
+    CascadeObjective,
+    ClipGradients,
+    DetectorEvaluator,
+    datalist,
+    prepare_batch,
+    total_loss,
+)
+from lmk3d.training.progress import ProgressLine, note_undertrained, run_training
+from lmk3d.training.schedule import TimeLimit, cosine_decay
+
+__all__ = [
+    "CascadeObjective",
+    "ClipGradients",
+    "DetectorEvaluator",
+    "ProgressLine",
+    "Resume",
+    "TimeLimit",
+    "agreed_inference",
+    "begin_run",
+    "bundle_root",
+    "cosine_decay",
+    "datalist",
+    "is_finished",
+    "load_run",
+    "note_undertrained",
+    "one_line_errors",
+    "prepare_batch",
+    "run_folder",
+    "run_training",
+    "total_loss",
+]
