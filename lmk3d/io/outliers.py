@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["find_outliers"]
 
 # With fewer images nobody can say what is usual.
-_FEWEST = 5
+_FEWEST = 4
 # Scanners, protocols and patients differ by less than this factor from the median; a wrong unit is a factor of ten.
 _FACTOR = 5.0
 # Nor is it told where so many of the others come half as far: the set is then a mixed one.
 _MOST = 0.1
 # A median of the intensities is elsewhere beyond this part of the usual span and this multiple of the usual distance.
-_SHIFT, _USUAL = 0.5, 8.0
+_SHIFT, _USUAL = 0.7, 8.0
 # Of few images the usual distance is not known well enough.
 _FEWEST_SHIFTED = 10
 
@@ -33,9 +33,9 @@ def find_outliers(facts: Sequence[ImageFacts]) -> list[list[str]]:
     """What is unlike the others about each image.
 
     Args:
-        facts: of all images of a data set; films and volumes, mm and px are compared among themselves.
+        facts: of all images of a data set; radiographs and volumes, mm and px are compared among themselves.
     Returns:
-        For each image some lines, mostly none; none at all for fewer than five alike.
+        For each image some lines, mostly none; none at all for fewer than four alike.
     """
     lines: list[list[str]] = [[] for _ in facts]
     kinds = [(fact.unit, fact.shape[2] == 1) for fact in facts]
@@ -52,7 +52,7 @@ def _sizes(facts: Sequence[ImageFacts]) -> list[list[str]]:
     unit = facts[0].unit
     longest = np.array([max(fact.size_mm) for fact in facts])
     count = np.array([max(fact.shape) for fact in facts], float)
-    sides = 2 if facts[0].shape[2] == 1 else 3  # the depth of a film says nothing
+    sides = 2 if facts[0].shape[2] == 1 else 3  # the depth of a radiograph says nothing
     finest, widest = (np.array([pick(fact.spacing_mm[:sides]) for fact in facts]) for pick in (min, max))
     lines = []
     for row in range(len(facts)):

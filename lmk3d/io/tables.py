@@ -173,7 +173,7 @@ class _Columns:
     coordinates: tuple[str, ...]
     frame: str | None
     stated: bool
-    film: Volume | None = None
+    radiograph: Volume | None = None
 
     @classmethod
     def of(cls, header: list[str], frame: str | None, where: str, image: Callable[[], Volume] | None) -> _Columns:
@@ -186,7 +186,9 @@ class _Columns:
         name = next((name for name in _NAMES if name in index), None)
         coordinates = next((axes for axes in _COORDINATES if set(axes) <= index.keys()), None)
         if name is not None and coordinates is None and {"column", "row"} <= index.keys():
-            return cls(index, name, ("column", "row"), "RAS", stated=True, film=_film_of(image, index, where))
+            return cls(
+                index, name, ("column", "row"), "RAS", stated=True, radiograph=_radiograph_of(image, index, where)
+            )
         if name is None or coordinates is None:
             raise InputError(f"{where}: the header is {brief(','.join(header))}; write name,x,y,z,frame")
         own = _COORDINATES[coordinates]
@@ -212,24 +214,27 @@ class _Columns:
         # Slicer writes defined = 0 for a point without a position.
         gone = self._cell(cells, "defined") == "0"
         point: object = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
-        if self.film is not None:
-            point, unit = None if gone else self._on_film(self.film, cells, name, where), self.film.unit
+        if self.radiograph is not None:
+            point, unit = (
+                None if gone else self._in_radiograph(self.radiograph, cells, name, where),
+                self.radiograph.unit,
+            )
         measures = self._cell(cells, "confidence"), self._cell(cells, "error_mm")
         rows.add(name, point, frame, measures, where)
         return unit
 
-    def _on_film(self, film: Volume, cells: list[str], name: str, where: str) -> list[float]:
+    def _in_radiograph(self, radiograph: Volume, cells: list[str], name: str, where: str) -> list[float]:
         """World RAS of a pixel of a radiograph."""
         column, row = (_number(self._cell(cells, axis), axis, name, where) for axis in self.coordinates)
         if math.isnan(column) != math.isnan(row):
             raise InputError(f"{where}: the position of {brief(name)} has only one of column and row; write both")
-        return list(film.grid.to_mm([row, column, np.nan if math.isnan(row) else 0.0]).tolist())
+        return list(radiograph.grid.to_mm([row, column, np.nan if math.isnan(row) else 0.0]).tolist())
 
     def _cell(self, cells: list[str], column: str) -> str:
         return cells[self.index[column]].strip() if column in self.index else ""
 
 
-def _film_of(image: Callable[[], Volume] | None, index: dict[str, int], where: str) -> Volume:
+def _radiograph_of(image: Callable[[], Volume] | None, index: dict[str, int], where: str) -> Volume:
     """The radiograph whose pixels a table of column,row counts."""
     if image is None:
         raise InputError(
@@ -237,10 +242,10 @@ def _film_of(image: Callable[[], Volume] | None, index: dict[str, int], where: s
         )
     if beside := index.keys() & {"slice", "frame", "unit"}:
         raise InputError(f"{where}: column,row with {', '.join(sorted(beside))} is unclear; write x,y,z in mm")
-    film = image()
-    if film.grid.shape[2] > 1:
+    radiograph = image()
+    if radiograph.grid.shape[2] > 1:
         raise InputError(f"{where}: column,row are of a radiograph, the image is a volume; write x,y,z in mm")
-    return film
+    return radiograph
 
 
 def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") -> None:

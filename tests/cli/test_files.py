@@ -43,7 +43,7 @@ def test_convert_notes_what_is_doubtful(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "a.csv"), str(tmp_path / "b.json")]) == 0
     note, wrote = capsys.readouterr().out.splitlines()
     assert note == "note: the table does not say its frame, RAS is assumed; add a column frame with RAS or LPS"
-    assert wrote.endswith("b.json: 1 points")
+    assert wrote.endswith("b.json: 1 point")
 
 
 def test_convert_reads_pixels_with_their_image(tmp_path, capsys, monkeypatch):

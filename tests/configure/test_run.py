@@ -17,7 +17,7 @@ from lmk3d.components import read_config
 from lmk3d.configure import LevelPlan, Plan, run, train_dataset, write_bundle
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
-from lmk3d.io import write_points
+from lmk3d.io import read_dataset, write_points
 from lmk3d.metrics import Breakdown, MissingScore, Summary, statistics
 from lmk3d.synthetic import SKULL_LANDMARKS, film_phantom
 from lmk3d.training import TimeLimit
@@ -53,10 +53,15 @@ def bundle(tmp_path, tiny_dataset):
 def test_a_bundle_that_is_there_is_trained_as_it_stands_and_measured(bundle, tiny_dataset, capsys, monkeypatch):
     measured = []
     monkeypatch.setattr(run, "evaluate", lambda *paths, **options: measured.append((*paths, options)) or GOOD)
+    about = read_config(bundle, "metadata.json")[1] | {"data_source": "phantoms", "warning": "phantoms alone"}
+    (bundle / "metadata.json").write_text(json.dumps(about), encoding="utf-8")
     train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 3})
     assert torch.load(bundle / "models" / "last.pt", weights_only=True)["epoch"] == 3
     assert read_config(bundle, "train.json")[1]["epochs"] == 3
     assert LandmarkDetector.from_bundle(bundle).names == ("left", "right", "top")
+    assert LandmarkDetector.from_bundle(bundle).notes == ()  # the weights have seen the data set now
+    known = read_dataset(tiny_dataset).name
+    assert read_config(bundle, "metadata.json")[1]["data_source"] == f"the data set {known}"
     assert measured == [
         (bundle, tiny_dataset, bundle / "evaluation", {"section": "validation", "device": "cpu", "until": None})
     ]

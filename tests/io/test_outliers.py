@@ -27,7 +27,8 @@ def changed(own, **fields):
 
 def test_alike_images_and_too_few_give_nothing():
     assert find_outliers(facts()) == [[]] * 10
-    assert changed(facts(4), size_mm=(2000.0, 18.0, 16.0)) == [[]] * 4
+    assert changed(facts(3), size_mm=(2000.0, 18.0, 16.0)) == [[]] * 3
+    assert [len(lines) for lines in changed(facts(4), size_mm=(2000.0, 18.0, 16.0))] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

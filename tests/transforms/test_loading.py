@@ -41,6 +41,16 @@ def test_a_film_gets_the_spacing_of_its_case(tmp_path, case):
     assert_allclose(Grid.of(out["image"]).spacing_mm[:2], 0.25)
 
 
+def test_pixels_of_a_radiograph_are_found_in_its_image(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text("name,column,row\nb,3,2\n", encoding="utf-8")
+    case = {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a.csv"), "spacing_mm": 0.5}
+    loaded = LoadCased(["b"])(case)
+    assert_allclose(Grid.of(loaded["image"]).to_vox(loaded["label"]), [[2, 3, 0]], atol=1e-6)  # row 2, column 3
+    assert_array_equal(points_of(case).points_mm, loaded["label"])
+
+
 def test_a_mapping_is_a_phantom_made_on_the_spot():
     from lmk3d.synthetic import CARDIAC_LANDMARKS, cta_phantom
 
