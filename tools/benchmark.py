@@ -9,7 +9,7 @@ stage1       the cascade's first stage on a volume in memory
 refinement   patches cut from a volume in memory and refined, per second
 sliding      a U-Net over a whole volume window by window
 predict      ``lmk3d predict`` from a .nii.gz in a new process, against a MONAI script that does the same
-floor        ``lmk3d predict`` from a .nii.gz like a CT, against torch and nibabel imported and the file unpacked by isal
+floor        ``lmk3d predict`` from a .nii.gz like a CT, against importing torch and nibabel and unpacking the file
 training     steps of the cascade's training, against MONAI's U-Net with GenerateHeatmap
 
 Each contestant runs in a process of its own on ``--threads`` processors, one after another. Seconds are the best of

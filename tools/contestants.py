@@ -327,7 +327,7 @@ def training_monai(job: Job) -> Result:
 
 
 def floor_lmk3d(job: Job) -> Result:
-    """The command a user types, with the shipped weights, on a scan that looks like a CT and holds none of its organs."""
+    """The command a user types, with the shipped weights, on a scan that looks like a CT and has no organs."""
     from lmk3d.cli import main
 
     code = main(["predict", str(job.image), "--output", str(Path(job.folder) / "out"), "--overwrite"])

@@ -75,6 +75,8 @@ def _read_fields(path: Path) -> dict[str, str]:
                 raise InputError(f"{path}, line {number}: is no line of an NRRD header; the file is damaged")
             if not line.startswith("#") and not value.startswith("="):  # := belongs to comments of programs
                 fields["".join(key.lower().split())] = value.strip()
+            if value.strip().startswith("LIST"):  # of files, whose names follow
+                break
     return fields
 
 

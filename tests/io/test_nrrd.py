@@ -257,7 +257,7 @@ def test_axis_without_a_place_in_space_is_refused_if_it_is_long(tmp_path):
         ({"line_skip": "99999999999"}, "line skip 99999999999 or byte skip 0 leads out"),
         ({"byte_skip": "-2"}, "byte skip -2 leads out"),
         ({"byte_skip": "-1", "encoding": "gzip"}, "byte skip -1 leads out"),
-        ({"data_file": "LIST"}, "lie in many files"),
+        ({"data_file": "LIST\na.raw\nb.raw"}, "lie in many files"),
         ({"data_file": "a%03d.raw 1 4 1"}, "lie in many files"),
         ({"data_file": "nowhere.raw"}, r"its voxels lie in 'nowhere\.raw', which is no file"),
         ({"voxels": VOXELS[:-2]}, "fread got only 23 2-sized things"),
