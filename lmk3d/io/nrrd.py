@@ -117,7 +117,7 @@ def _most(fields: dict[str, str], path: Path) -> int:
 
 def _whole(fields: dict[str, str], name: str, path: Path) -> int:
     try:
-        return int(fields.get(name, "0"))
+        return int(fields.get(name, "0").replace("_", "x"))  # Python's 1_000 is no number
     except ValueError:
         raise InputError(f"{path}: {name} is {fields[name][:80]!r}, no whole number; correct its header") from None
 

@@ -253,6 +253,7 @@ def test_axis_without_a_place_in_space_is_refused_if_it_is_long(tmp_path):
         ({"axis_mins": "0 0 0", "axis_maxs": "1 1 8", **BARE}, "says its extent but no spacing"),
         ({"spacings": "1 1 1", "axis_mins": "1 nan 1", **BARE}, "affine must be a finite"),
         ({"byte_skip": "x"}, "byteskip is 'x', no whole number"),
+        ({"byte_skip": "1_0"}, "byteskip is '1_0', no whole number"),
         ({"byte_skip": "99999999999"}, "line skip 0 or byte skip 99999999999 leads out of the file"),
         ({"line_skip": "99999999999"}, "line skip 99999999999 or byte skip 0 leads out"),
         ({"byte_skip": "-2"}, "byte skip -2 leads out"),
