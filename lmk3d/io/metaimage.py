@@ -81,7 +81,7 @@ def _read_fields(file: IO[bytes], path: Path) -> dict[str, str]:
         line = file.readline(1 << 16)
         key, sign, value = line.decode("utf-8", errors="replace").partition("=")
         if not sign or "\0" in key:
-            raise InputError(f"{path}, line {number}: is no MetaImage header; give a .mha or .mhd file")
+            raise InputError(f"{path}, line {number}: is not a MetaImage header; give a .mha or .mhd file")
         fields[key.strip().lower()] = value.strip()
         if key.strip().lower() == "elementdatafile":
             break

@@ -273,10 +273,10 @@ def test_header_that_makes_no_volume_is_refused(tmp_path, fields, match):
 
 def test_text_and_broken_lines_are_no_nrrd(tmp_path):
     (tmp_path / "a.nrrd").write_text("hello\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a\.nrrd: is no NRRD image"):
+    with pytest.raises(InputError, match=r"a\.nrrd: is not an NRRD image"):
         read_image(tmp_path / "a.nrrd")
     (tmp_path / "b.nrrd").write_text("NRRD0004\ntype short\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"b\.nrrd, line 2: is no line of an NRRD header"):
+    with pytest.raises(InputError, match=r"b\.nrrd, line 2: is not a line of an NRRD header"):
         read_image(tmp_path / "b.nrrd")
 
 
