@@ -9,11 +9,14 @@ stage1       the cascade's first stage on a volume in memory
 refinement   patches cut from a volume in memory and refined, per second
 sliding      a U-Net over a whole volume window by window
 predict      ``lmk3d predict`` from a .nii.gz in a new process, against a MONAI script that does the same
+floor        ``lmk3d predict`` from a .nii.gz like a CT, against importing torch and nibabel and unpacking the file
 training     steps of the cascade's training, against MONAI's U-Net with GenerateHeatmap
 
 Each contestant runs in a process of its own on ``--threads`` processors, one after another. Seconds are the best of
-``--repeat`` runs within that process, except for predict, where they are those of the whole process, imports included.
-Peak memory is that of the process. Networks have random weights, which take as long as trained ones.
+``--repeat`` runs within that process, except for predict and floor, where they are those of the whole process, imports
+included; ``cpu_s`` are the process's seconds of all processors. The contestants of floor run ``--repeat`` times in
+turn, and the median by ``cpu_s`` counts. Peak memory is that of the process. Networks have random weights, which take
+as long as trained ones.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ def run_child(job: Job, given: argparse.Namespace) -> Result:
         )
         clock = threading.Timer(given.timeout, child.kill)
         clock.start()
-        code, peak_mb = finished(child)
+        code, peak_mb, cpu_s = finished(child)
         seconds = time.perf_counter() - start
         clock.cancel()
         texts = []
@@ -61,7 +64,7 @@ def run_child(job: Job, given: argparse.Namespace) -> Result:
         return {"failed": last or f"exit code {code}", "after_s": round(seconds, 1)}
     result = json.loads(texts[0][-1])
     taken = seconds if CASES[job.case].whole_process or "seconds" not in result else result["seconds"]
-    return {**result, "seconds": float(f"{taken:.4g}"), "peak_mb": peak_mb}
+    return {**result, "seconds": float(f"{taken:.4g}"), "cpu_s": cpu_s, "peak_mb": peak_mb}
 
 
 def bound(threads: int, memory_gb: float) -> None:
@@ -74,14 +77,14 @@ def bound(threads: int, memory_gb: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30),) * 2)
 
 
-def finished(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:
-    """Exit code and peak memory in MB; None where the system does not tell."""
+def finished(child: subprocess.Popen[bytes]) -> tuple[int, int | None, float | None]:
+    """Exit code, peak memory in MB and seconds of all processors; None where the system does not tell."""
     if not hasattr(os, "wait4"):
-        return child.wait(), None
+        return child.wait(), None, None
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if sys.platform == "darwin" else 1024
-    return child.returncode, round(usage.ru_maxrss * unit / 1e6)
+    return child.returncode, round(usage.ru_maxrss * unit / 1e6), round(usage.ru_utime + usage.ru_stime, 2)
 
 
 def measure(given: argparse.Namespace, folder: str) -> None:
@@ -96,18 +99,34 @@ def measure(given: argparse.Namespace, folder: str) -> None:
                 compare(job, given)
 
 
+def in_turn(job: Job, tools: list[str], given: argparse.Namespace) -> dict[str, Result]:
+    """The median run of each by its processor seconds, round and round, since a busy machine disturbs all alike."""
+    runs: dict[str, list[Result]] = {tool: [] for tool in tools}
+    for _ in range(given.repeat):
+        for tool in tools:
+            runs[tool].append(run_child(replace(job, tool=tool), given))
+    medians = {}
+    for tool, some in runs.items():
+        failed = [run for run in some if "failed" in run]
+        medians[tool] = failed[0] if failed else sorted(some, key=lambda run: run["cpu_s"] or 0)[len(some) // 2]
+    return medians
+
+
 def compare(job: Job, given: argparse.Namespace) -> None:
     """One case at one size: a line for each contestant."""
     first: Result = {}
-    for tool in CASES[job.case].tools:
-        if (given.tools and tool not in given.tools) or (tool == "landmarker" and not find_spec(tool)):
-            continue
-        result = run_child(replace(job, tool=tool), given)
+    tools = [tool for tool in CASES[job.case].tools if not given.tools or tool in given.tools]
+    tools = [tool for tool in tools if tool != "landmarker" or find_spec(tool)]
+    medians = in_turn(job, tools, given) if job.case == "floor" else {}
+    for tool in tools:
+        result = medians.get(tool) or run_child(replace(job, tool=tool), given)
         points = result.pop("points_vox", None)
         if "seconds" in first and "seconds" in result:
             result["times_as_long"] = float(f"{result['seconds'] / first['seconds']:.3g}")
             if result["peak_mb"]:
                 result["times_the_memory"] = float(f"{result['peak_mb'] / first['peak_mb']:.3g}")
+            if result.get("cpu_s"):
+                result["times_the_cpu"] = float(f"{result['cpu_s'] / first['cpu_s']:.3g}")
         if points and first.get("points"):
             result["points_apart_vox"] = [
                 round(sum((a - b) ** 2 for a, b in zip(*pair, strict=True)) ** 0.5, 3)

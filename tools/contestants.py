@@ -25,7 +25,7 @@ class Job:
         case, tool: what is measured, and by whom.
         size: voxels along each side.
         landmarks: how many.
-        repeat: runs to take the best of.
+        repeat: runs to take the best of; of the case floor the median.
         folder: for files that several processes use.
     """
 
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def image(self) -> Path:
-        return Path(self.folder) / f"cta_{self.size}.nii.gz"
+        return Path(self.folder) / f"{'ct_like' if self.case == 'floor' else 'cta'}_{self.size}.nii.gz"
 
     @property
     def bundle(self) -> Path:
@@ -326,8 +326,56 @@ def training_monai(job: Job) -> Result:
     return {"seconds": seconds, "steps_per_s": round(1 / seconds, 3)}
 
 
+def floor_lmk3d(job: Job) -> Result:
+    """The command a user types, with the shipped weights, on a scan that looks like a CT and has no organs."""
+    from lmk3d.cli import main
+
+    code = main(["predict", str(job.image), "--output", str(Path(job.folder) / "out"), "--overwrite"])
+    if code:
+        raise SystemExit(code)
+    return {}
+
+
+def floor_imports(job: Job) -> Result:
+    """What no prediction can do without: torch and nibabel imported, the file unpacked into memory."""
+    import nibabel  # noqa: F401 - the import is the point
+    import torch  # noqa: F401
+    from isal import isal_zlib
+
+    isal_zlib.decompress(job.image.read_bytes(), wbits=31)
+    return {}
+
+
+def write_ct_like(job: Job) -> None:
+    """A cylinder of smooth tissue under noise, in air: packed, 0.74 byte a voxel."""
+    import gzip
+
+    import numpy as np
+    from scipy.ndimage import gaussian_filter, zoom
+
+    from lmk3d.geometry import Grid, Volume
+    from lmk3d.io.nifti import nifti_image
+
+    rng, size = np.random.default_rng(0), job.size
+    coarse = gaussian_filter(rng.normal(size=(64, 64, 64)), 3)
+    coarse = (coarse - coarse.min()) / np.ptp(coarse)
+    places = np.linspace(-1, 1, size)
+    inside = (places[:, None] ** 2 + places**2) < 0.72
+    data = np.empty((size,) * 3, np.int16)
+    for plane, rows in enumerate(np.linspace(0, 63, size)):
+        tissue = zoom(coarse[:, :, round(rows)], size / 64, order=1) * 400 - 200
+        data[:, :, plane] = np.where(inside, tissue + rng.normal(0, 14, (size, size)), -1000).round()
+    step = 0.7 * 512 / size
+    volume = Volume(data, Grid(data.shape, np.diag([-step, -step, step, 1.0])))
+    with gzip.open(job.image, "wb", compresslevel=6) as file:
+        file.write(nifti_image(volume).to_bytes())
+
+
 def prepare(job: Job) -> Result:
     """Write what the others read: a phantom's scan, and a bundle shaped as the shipped one with random weights."""
+    if job.case == "floor":
+        write_ct_like(job)
+        return {}
     import torch
     from monai.bundle import ConfigParser
 
@@ -381,6 +429,7 @@ CASES = {
     "refinement": Case({"lmk3d": refinement_lmk3d}, (512,), (100,)),
     "sliding": Case({"lmk3d": sliding_lmk3d, "monai": sliding_monai}, (256,), (5, 32)),
     "predict": Case({"lmk3d": predict_lmk3d, "monai": predict_monai}, (256, 512), (5, 32, 100), whole_process=True),
+    "floor": Case({"lmk3d": floor_lmk3d, "floor": floor_imports}, (512,), (14,), whole_process=True),
     "training": Case({"lmk3d": training_lmk3d, "monai": training_monai}, (96,), (5,)),
 }
-NEED_FILES = ("stage1", "refinement", "predict")
+NEED_FILES = ("stage1", "refinement", "predict", "floor")

@@ -105,6 +105,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     # Torch's threads wait for each other asleep, not spinning: on a busy machine that takes half the time. Read when
     # torch is imported, which has not happened yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _import_nibabel()
     from lmk3d.cli.shell import WRONG_INPUT
     from lmk3d.prediction import PredictOptions, predict_files
     from lmk3d.predictor import predict_here
@@ -137,6 +138,21 @@ def _predict(arguments: argparse.Namespace) -> int:
     printer.sum_up(results)
     gc.freeze()  # or the interpreter looks through a million of torch's objects before it ends
     return WRONG_INPUT if any(result.error is not None for result in results) else 0
+
+
+def _import_nibabel() -> None:
+    """Import it without pydicom and, by that, half of the web: nobody here reads the DICOM that NIfTI may carry.
+
+    Measured: 0.06 instead of 0.17 s of 2.0 s for a scan of 512^3 voxels. Only in a process of our own, since others
+    may want what nibabel makes of DICOM.
+    """
+    if {"nibabel", "pydicom"} & sys.modules.keys():
+        return
+    sys.modules["pydicom"] = None  # type: ignore[assignment]  # the language's way to say that there is none
+    try:
+        import nibabel.nifti2  # noqa: F401
+    finally:
+        del sys.modules["pydicom"]
 
 
 def _device(arguments: argparse.Namespace) -> str:

@@ -85,7 +85,7 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         text = str(error).replace(str(path), "the file").splitlines()
-        raise InputError(f"{path}: is no picture, or a damaged one ({text[0] if text else error!r})") from None
+        raise InputError(f"{path}: is not a picture, or is damaged ({text[0] if text else error!r})") from None
 
 
 def _pixels(picture: Any, path: Path) -> NDArray[Any]:

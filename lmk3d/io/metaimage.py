@@ -80,8 +80,8 @@ def _read_fields(file: IO[bytes], path: Path) -> dict[str, str]:
     for number in range(1, 10_000):
         line = file.readline(1 << 16)
         key, sign, value = line.decode("utf-8", errors="replace").partition("=")
-        if not sign:
-            raise InputError(f"{path}, line {number}: is no MetaImage header; give a .mha or .mhd file")
+        if not sign or "\0" in key:
+            raise InputError(f"{path}, line {number}: is not a MetaImage header; give a .mha or .mhd file")
         fields[key.strip().lower()] = value.strip()
         if key.strip().lower() == "elementdatafile":
             break
@@ -101,15 +101,20 @@ class _Header:
         if name is None:
             return None
         try:
-            values = [float(part) for part in self.fields[name].split()]
+            values = [
+                float(part.replace("_", "x")) for part in self.fields[name].split()
+            ]  # Python's 1_000 is no number
         except ValueError:
             values = []
         if len(values) != count or not np.isfinite(values).all():
             raise InputError(f"{self.path}: {name} is {self.fields[name][:80]!r}; it must be {count} numbers")
         return values
 
-    def says(self, name: str) -> bool:
-        return self.fields.get(name, "false").lower() in ("true", "1")
+    def says(self, name: str, default: str = "false") -> bool:
+        said = self.fields.get(name, default).lower()
+        if said not in ("true", "1", "false", "0"):
+            raise InputError(f"{self.path}: {name} is {said[:80]!r}; it must be True or False")
+        return said in ("true", "1")
 
     def shape(self) -> tuple[int, ...]:
         dims = self.numbers("ndims", count=1) or [0.0]
@@ -134,7 +139,7 @@ class _Header:
         return np.dtype((">" if big else "<") + _TYPES[name])
 
     def packing(self) -> str:
-        if self.fields.get("binarydata", "true").lower() in ("false", "0"):
+        if not self.says("binarydata", "true"):
             raise InputError(f"{self.path}: its voxels are text (BinaryData = False); save it as binary")
         return "zlib" if self.says("compresseddata") else "raw"
 

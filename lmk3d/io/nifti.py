@@ -91,7 +91,7 @@ def _read_header(source: Any, path: Path, *, pair: bool) -> tuple[Any, int]:
     if not size or len(block) < size:
         raise InputError(f"{path}: is not a NIfTI image, or is cut off; give a .nii, .nii.gz or .hdr file")
     header = (Nifti1Header if size == 348 else Nifti2Header)(block, check=False)
-    magic = bytes(header["magic"])[:3]
+    magic = bytes(header["magic"])[:4].rstrip(b"\0")  # the fourth byte must be 0, or others take it for Analyze
     known = magic in ((b"ni1", b"ni2") if pair else (b"n+1", b"n+2"))
     if not known and magic in (b"ni1", b"ni2", b"n+1", b"n+2"):
         raise InputError(f"{path}: its name and its header differ on whether it is a pair .hdr/.img; save it as .nii")

@@ -33,7 +33,7 @@ def read_nrrd(path: Path, *, spacing_mm: float | None = None) -> Volume:
         path: the .nrrd or .nhdr file.
         spacing_mm: spacing of a file that does not say its own; such a file is in px without it.
     Raises:
-        InputError: if it is no NRRD image, is damaged, is 4D or in colour, or has no usable geometry.
+        InputError: if it is not an NRRD image, is damaged, is 4D or in colour, or has no usable geometry.
     """
     fields = _read_fields(path)
     known = "spacedirections" in fields or "spacings" in fields
@@ -65,16 +65,18 @@ def _read_fields(path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         if not file.readline(64).startswith(b"NRRD"):
-            raise InputError(f"{path}: is no NRRD image; give a .nrrd or .nhdr file")
+            raise InputError(f"{path}: is not an NRRD image; give a .nrrd or .nhdr file")
         for number in range(2, 10_000):
             line = file.readline(1 << 16).decode("utf-8", errors="replace").rstrip("\r\n")
             if not line:
                 break
             key, sign, value = line.partition(":")
             if not line.startswith("#") and not sign:
-                raise InputError(f"{path}, line {number}: is no line of an NRRD header; the file is damaged")
+                raise InputError(f"{path}, line {number}: is not a line of an NRRD header; the file is damaged")
             if not line.startswith("#") and not value.startswith("="):  # := belongs to comments of programs
                 fields["".join(key.lower().split())] = value.strip()
+            if value.strip().startswith("LIST"):  # of files, whose names follow
+                break
     return fields
 
 
@@ -115,7 +117,7 @@ def _most(fields: dict[str, str], path: Path) -> int:
 
 def _whole(fields: dict[str, str], name: str, path: Path) -> int:
     try:
-        return int(fields.get(name, "0"))
+        return int(fields.get(name, "0").replace("_", "x"))  # Python's 1_000 is no number
     except ValueError:
         raise InputError(f"{path}: {name} is {fields[name][:80]!r}, no whole number; correct its header") from None
 

@@ -83,7 +83,7 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
         )
         linear, ends = json.loads(reader.stdout)
     except (subprocess.SubprocessError, ValueError):
-        raise InputError(f"{path}: is no transform that ITK can read; give a .tfm or .h5 file") from None
+        raise InputError(f"{path}: is not a transform that ITK can read; give a .tfm or .h5 file") from None
     if not linear:
         raise InputError(f"{path}: is not linear in three dimensions; give a rigid, similarity or affine transform")
     back = np.eye(4)

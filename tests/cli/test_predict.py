@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -224,3 +225,12 @@ def test_a_dicom_report_of_what_is_no_dicom_is_one_line(scan, capsys, tmp_path):
     line = "scan.nii.gz: is no DICOM, so a DICOM report has nothing to refer to; choose another --format"
     assert capsys.readouterr().err == f"lmk3d: error: {line}\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_nibabel_comes_without_pydicom_which_can_be_imported_afterwards():
+    code = (
+        "import sys; from lmk3d.cli.predict import _import_nibabel; _import_nibabel(); _import_nibabel();"
+        "print('nibabel.nifti2' in sys.modules, 'pydicom' in sys.modules); import pydicom; print(pydicom.__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True", "False", "pydicom"]

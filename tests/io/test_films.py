@@ -189,7 +189,7 @@ def test_damaged_pictures_are_named_in_one_line(tmp_path, ending):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"this is text\n" * 30, b""):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=rf"a\.{ending}: is no picture, or a damaged one") as caught:
+        with pytest.raises(InputError, match=rf"a\.{ending}: is not a picture, or is damaged") as caught:
             read_image(path)
         assert "\n" not in str(caught.value)
 

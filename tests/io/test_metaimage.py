@@ -129,6 +129,10 @@ def test_without_a_spacing_the_image_is_in_px_or_as_told(tmp_path):
         ({"DimSize": "2 3"}, "dimsize is '2 3'; it must be 3 numbers"),
         ({"NDims": "2.5", "DimSize": "2 3"}, "give whole numbers"),
         ({"HeaderSize": "1e300"}, r"HeaderSize is 1e\+300"),
+        ({"Offset": "1_0 2 3"}, "offset is '1_0 2 3'; it must be 3 numbers"),
+        ({"BinaryDataByteOrderMSB": "1e308"}, "binarydatabyteordermsb is '1e308'; it must be True or False"),
+        ({"BinaryData": "OTrue"}, "binarydata is 'otrue'"),
+        ({"Transform\0": "1"}, r"a\.mha, line \d+: is not a MetaImage header"),
         ({"HeaderSize": "1.5"}, r"HeaderSize is 1\.5"),
         ({"voxels": VOXELS[:-2]}, "holds less than the 48 bytes"),
         ({"CompressedData": "True"}, "compressed data is damaged"),
@@ -155,7 +159,7 @@ def test_damaged_packed_voxels_are_found_where_itk_finds_nothing(tmp_path):
 
 def test_text_is_no_metaimage(tmp_path):
     (tmp_path / "a.mha").write_text("hello\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a\.mha, line 1: is no MetaImage header"):
+    with pytest.raises(InputError, match=r"a\.mha, line 1: is not a MetaImage header"):
         read_image(tmp_path / "a.mha")
 
 

@@ -253,6 +253,7 @@ def test_wild_size_is_refused_before_memory_is_asked_for(tmp_path):
         ({"vox_offset": 2e8}, "voxels begin at byte 2e\\+08"),
         ({"vox_offset": -7.0}, "voxels begin at byte -7"),
         ({"magic": b"ni1"}, "whether it is a pair .hdr/.img"),
+        ({"magic": b"n+1x"}, "is not a NIfTI image"),
         ({"magic": b"xyz"}, "is not a NIfTI image"),
     ],
 )

@@ -253,11 +253,12 @@ def test_axis_without_a_place_in_space_is_refused_if_it_is_long(tmp_path):
         ({"axis_mins": "0 0 0", "axis_maxs": "1 1 8", **BARE}, "says its extent but no spacing"),
         ({"spacings": "1 1 1", "axis_mins": "1 nan 1", **BARE}, "affine must be a finite"),
         ({"byte_skip": "x"}, "byteskip is 'x', no whole number"),
+        ({"byte_skip": "1_0"}, "byteskip is '1_0', no whole number"),
         ({"byte_skip": "99999999999"}, "line skip 0 or byte skip 99999999999 leads out of the file"),
         ({"line_skip": "99999999999"}, "line skip 99999999999 or byte skip 0 leads out"),
         ({"byte_skip": "-2"}, "byte skip -2 leads out"),
         ({"byte_skip": "-1", "encoding": "gzip"}, "byte skip -1 leads out"),
-        ({"data_file": "LIST"}, "lie in many files"),
+        ({"data_file": "LIST\na.raw\nb.raw"}, "lie in many files"),
         ({"data_file": "a%03d.raw 1 4 1"}, "lie in many files"),
         ({"data_file": "nowhere.raw"}, r"its voxels lie in 'nowhere\.raw', which is no file"),
         ({"voxels": VOXELS[:-2]}, "fread got only 23 2-sized things"),
@@ -272,10 +273,10 @@ def test_header_that_makes_no_volume_is_refused(tmp_path, fields, match):
 
 def test_text_and_broken_lines_are_no_nrrd(tmp_path):
     (tmp_path / "a.nrrd").write_text("hello\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a\.nrrd: is no NRRD image"):
+    with pytest.raises(InputError, match=r"a\.nrrd: is not an NRRD image"):
         read_image(tmp_path / "a.nrrd")
     (tmp_path / "b.nrrd").write_text("NRRD0004\ntype short\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"b\.nrrd, line 2: is no line of an NRRD header"):
+    with pytest.raises(InputError, match=r"b\.nrrd, line 2: is not a line of an NRRD header"):
         read_image(tmp_path / "b.nrrd")
 
 

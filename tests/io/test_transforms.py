@@ -63,7 +63,7 @@ def test_what_is_no_transform_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.tfm: no such file"):
         read_transform(tmp_path / "none.tfm")
     (tmp_path / "a.tfm").write_text("not a transform", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a\.tfm: is no transform that ITK can read"):
+    with pytest.raises(InputError, match=r"a\.tfm: is not a transform that ITK can read"):
         read_transform(tmp_path / "a.tfm")
 
 
@@ -77,24 +77,30 @@ AFFINE = HEAD + "Transform: {}\nParameters: {}\nFixedParameters: 0 0 0\n"
     [
         (EULER.format("0.1 0.2 0.3 1 1e308 3", "0 0 0 0"), "leads nowhere or folds space flat"),
         (EULER.format("0.1 0.2 0.3 1 2 3", "99999999999999999999 0 0 0"), "leads nowhere or folds space flat"),
-        (EULER.format("a\0b 0.2 0.3 1 2 3", "0 0 0 0"), "is no transform that ITK can read"),
-        (EULER.format("0.1 0.2 0.3 1 2", "0 0 0 0"), "is no transform that ITK can read"),
+        (EULER.format("a\0b 0.2 0.3 1 2 3", "0 0 0 0"), "is not a transform that ITK can read"),
+        (EULER.format("0.1 0.2 0.3 1 2", "0 0 0 0"), "is not a transform that ITK can read"),
         (AFFINE.format("AffineTransform_double_3_3", "0 " * 12), "leads nowhere or folds space flat"),
         (AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 1 1 0 0 0 0"), "leads nowhere or folds space flat"),
-        (AFFINE.format("AffineTransform_double_3_3", "nan 0 0 0 1 0 0 0 1 0 0 0"), "leads nowhere|is no transform"),
+        (AFFINE.format("AffineTransform_double_3_3", "nan 0 0 0 1 0 0 0 1 0 0 0"), "leads nowhere|is not a transform"),
         (
             AFFINE.format("AffineTr\udcc4nsform_double_3_3", "1 0 0 0 1 0 0 0 1 0 0 0"),
-            "is no transform that ITK can read",
+            "is not a transform that ITK can read",
         ),
-        (EULER.format("0.1 0.2 0.3x 1 2 3", "0 0 0 0"), "is no transform that ITK can read"),
-        (EULER.format("0.1 0.2 1.2.3 1 2 3", "0 0 0 0"), "is no transform that ITK can read"),
-        (AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3 4"), "is no transform that ITK can read"),
+        (EULER.format("0.1 0.2 0.3x 1 2 3", "0 0 0 0"), "is not a transform that ITK can read"),
+        (EULER.format("0.1 0.2 1.2.3 1 2 3", "0 0 0 0"), "is not a transform that ITK can read"),
+        (
+            AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3 4"),
+            "is not a transform that ITK can read",
+        ),
         (
             2 * AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3"),
-            "is no transform that ITK can read",
+            "is not a transform that ITK can read",
         ),
-        (AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3")[:-23], "is no transform that ITK can"),
-        (HEAD, "is no transform that ITK can read"),
+        (
+            AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3")[:-23],
+            "is not a transform that ITK can",
+        ),
+        (HEAD, "is not a transform that ITK can read"),
     ],
 )
 def test_damaged_text_is_named_and_kills_nobody(tmp_path, content, match):
@@ -138,14 +144,14 @@ def test_damaged_hdf5_is_named_and_kills_nobody(tmp_path):
     whole = (tmp_path / "t.h5").read_bytes()
     for content in (whole[: len(whole) // 2], whole[:2000], b""):
         (tmp_path / "t.h5").write_bytes(content)
-        with pytest.raises(InputError, match=r"t\.h5: is no transform that ITK can read"):
+        with pytest.raises(InputError, match=r"t\.h5: is not a transform that ITK can read"):
             read_transform(tmp_path / "t.h5")
 
 
 def test_reader_that_does_not_end_is_stopped(tmp_path, monkeypatch):
     write_transform(linear(), tmp_path / "t.tfm")
     monkeypatch.setattr("lmk3d.io.transforms._SECONDS", 0.001)
-    with pytest.raises(InputError, match=r"t\.tfm: is no transform that ITK can read"):
+    with pytest.raises(InputError, match=r"t\.tfm: is not a transform that ITK can read"):
         read_transform(tmp_path / "t.tfm")
 
 

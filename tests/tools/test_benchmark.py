@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lmk3d.io import read_image
+
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
@@ -106,6 +108,36 @@ def test_a_failing_contestant_leaves_the_others_alone(tools, job, capsys, monkey
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["failed"] == "MemoryError"
     assert "times_as_long" not in second
+
+
+def test_floor_is_measured_in_turn_and_the_median_of_processor_seconds_counts(tools, capsys, monkeypatch):
+    _, benchmark = tools
+    taken = {"lmk3d": iter([3.0, 9.0, 2.4]), "floor": iter([2.0, 1.9, 8.0]), "prepare": iter([0.0])}
+    turns = []
+
+    def run(one, given):
+        turns.append(one.tool)
+        return {"seconds": 1.0, "peak_mb": 100, "cpu_s": next(taken[one.tool])}
+
+    monkeypatch.setattr(benchmark, "run_child", run)
+    benchmark.measure(benchmark.arguments(["floor", "--repeat", "3"]), "")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert turns == ["prepare", *["lmk3d", "floor"] * 3]
+    assert (first["cpu_s"], second["cpu_s"]) == (3.0, 2.0)
+    assert second["times_the_cpu"] == 0.667
+
+
+def test_scan_like_a_ct_is_read_and_predicted_on(tools, tmp_path, capsys):
+    contestants, _ = tools
+    job = contestants.Job("floor", "", 32, 14, 1, str(tmp_path))
+    contestants.prepare(job)
+    volume = read_image(job.image)
+    assert volume.grid.shape == (32, 32, 32)
+    assert volume.data.min() == -1000
+    assert volume.notes == ()
+    contestants.floor_lmk3d(job)
+    assert "of 14 landmarks" in capsys.readouterr().out
+    contestants.floor_imports(job)
 
 
 def test_unknown_case_is_named(tools, capsys):
