@@ -48,15 +48,15 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         raise InputError(f"{target}: a bundle was named twice; name each once")
     for folder in folders:
         _check_agreement(folder, folders[0])
-    config = read_config(folders[0], "inference.json")[1]
-    network = config["network_def"]
+    states = [LandmarkDetector.from_bundle(folder).network.state_dict() for folder in folders]
+    path, config = read_config(folders[0], "inference.json")
+    network = _network_of(config, path)
     sides = np.max([read_config(folder, "inference.json")[1].get("sides", [1, 1, 1]) for folder in folders], axis=0)
     joined = {
         **network,
         "heatmap": _mean_of("MeanMaps", network["heatmap"], len(folders)),
         "refiners": [_mean_of("MeanMoves", refiner, len(folders)) for refiner in network["refiners"]],
     }
-    state = _joined_state([LandmarkDetector.from_bundle(folder).network.state_dict() for folder in folders])
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as staging:
         folder = Path(staging) / target.name
         (folder / "models").mkdir(parents=True)
@@ -65,7 +65,7 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
             ("metadata.json", _described(folders)),
         ):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        torch.save(state, folder / "models" / "model.pt")
+        torch.save(_joined_state(states), folder / "models" / "model.pt")
         LandmarkDetector.from_bundle(folder)  # it must load before it may stand
         folder.rename(target)
 
@@ -92,10 +92,23 @@ def _joined_state(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return joined
 
 
+def _network_of(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The network's part of a configuration, seen to be one that can be joined."""
+    network = config.get("network_def")
+    parts = [network.get("heatmap"), *_listed(network.get("refiners"))] if isinstance(network, dict) else [None]
+    if not isinstance(network, dict) or not all(isinstance(part, dict) for part in parts):
+        raise InputError(f"{path}: network_def holds no networks to join; export or train the bundle again")
+    return network
+
+
+def _listed(refiners: Any) -> list[Any]:
+    return refiners if isinstance(refiners, list) else [None]
+
+
 def _check_agreement(folder: Path, first: Path) -> None:
     """That a bundle is a single one of the same plan as the first."""
     (path, config), other = read_config(folder, "inference.json"), read_config(first, "inference.json")[1]
-    if config.get("network_def", {}).get("heatmap", {}).get("_target_") == "lmk3d.networks.MeanMaps":
+    if _network_of(config, path)["heatmap"].get("_target_") == "lmk3d.networks.MeanMaps":
         raise InputError(f"{path}: holds several networks already; join single bundles")
     for name in _SHARED:
         if config.get(name) != other.get(name):

@@ -159,16 +159,28 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command or of a traini
     Raises:
         InputError: if the bundle, the data set, one of its files or the output cannot be used.
     """
-    report = read_config(bundle, "inference.json")[1].get("report") or {}
-    distances = tuple(report.get("sdr_mm", SDR_MM)) if sdr_mm is None else tuple(sdr_mm)
-    task = _Task(
-        read_dataset(dataset_path).with_validation(), section, output, distances, float(report.get("limit_mm", np.inf))
-    )
+    own_mm, limit_mm = _reported(bundle)
+    distances = own_mm if sdr_mm is None else tuple(sdr_mm)
+    task = _Task(read_dataset(dataset_path).with_validation(), section, output, distances, limit_mm)
     cases = task.cases()  # before the network is loaded, which takes seconds
     from lmk3d.inference import LandmarkDetector
 
     detector = LandmarkDetector.from_bundle(bundle, device=device)
     return _run(detector, task, cases, bundle.resolve().name, until=until)
+
+
+def _reported(bundle: Path) -> tuple[tuple[float, ...], float]:
+    """The distances of the success rates that a bundle wants shown, and its longest one of a match."""
+    path, config = read_config(bundle, "inference.json")
+    report = config.get("report") or {}
+    try:
+        distances = tuple(float(one) for one in report.get("sdr_mm", SDR_MM))
+        limit = float(report.get("limit_mm", np.inf))
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: report must be numbers: sdr_mm, a list, and limit_mm ({error})") from error
+    if not all(0 < one < np.inf for one in distances) or not limit > 0:
+        raise InputError(f"{path}: report: distances must be above 0")
+    return distances, limit
 
 
 def evaluate_detector(

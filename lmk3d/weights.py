@@ -122,7 +122,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file you may read") from error
     except Exception as error:  # torch.load raises many kinds: pickle, zip, key, end of file
-        code = re.search(r"\bGLOBAL\b( torch)?", str(error))
+        code = re.search(r"\bGLOBAL\b( torch(\._utils|\.storage)? )?", str(error))
         reason = "is corrupt, or no checkpoint at all"
         if code:
             reason = "holds more than plain tensors" if code[1] else "holds pickled code, which is never run"

@@ -115,6 +115,10 @@ def test_what_cannot_be_joined_is_told_in_one_line_and_leaves_nothing(bundles, t
     (other / "inference.json").write_text(json.dumps({**config, "spacing_mm": 3.0}), encoding="utf-8")
     with pytest.raises(InputError, match=r"other.*inference.json: its 'spacing_mm' differs from that of .*seed0"):
         join_bundles([bundles[0], other], target)
+    for spoilt in (3, {"heatmap": 1, "refiners": []}, {"heatmap": {}, "refiners": 2}, {"heatmap": {}, "refiners": [3]}):
+        (other / "inference.json").write_text(json.dumps({**config, "network_def": spoilt}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"inference\.json: network_def holds no networks to join"):
+            join_bundles([bundles[0], other], target)
     (other / "inference.json").write_text(json.dumps(config), encoding="utf-8")
     (other / "models" / "model.pt").unlink()
     with pytest.raises(InputError, match=r"model.pt: no such file; train the bundle first"):

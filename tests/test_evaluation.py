@@ -153,6 +153,17 @@ def test_evaluate_loads_the_bundle(dataset, tmp_path, monkeypatch, capsys):
     assert found.result.overall.mean == pytest.approx(0.5)
     assert list(found.result.overall.sdr) == [0.25, 8.0]  # as its method's paper has them
     assert list(evaluate(tmp_path / "my_bundle", dataset, sdr_mm=(3,)).result.overall.sdr) == [3.0]
+    for report in (
+        '"wide"',
+        '{"sdr_mm": 3}',
+        '{"sdr_mm": ["x"]}',
+        '{"sdr_mm": [1, -2]}',
+        '{"limit_mm": "far"}',
+        '{"limit_mm": 0}',
+    ):
+        (tmp_path / "my_bundle" / "inference.json").write_text(f'{{"report": {report}}}', encoding="utf-8")
+        with pytest.raises(InputError, match=r"inference\.json: report"):
+            evaluate(tmp_path / "my_bundle", dataset)
     said = {key: found.about[key] for key in ("detector", "dataset", "section")}
     assert said == {"detector": "my_bundle 7", "dataset": "boxes", "section": "validation"}
     assert f"numpy {np.__version__}" in found.about["versions"]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckReadingd", "LandmarkInferer", "LandmarksToLabelMapd", "SavePoints", "image_list"]
 
 _CLOSE_MM = 5e-3  # NIfTI keeps its affine in float32, and ITK turns its axes until they are at right angles
+_CLOSE = 0.1  # of a voxel, for images of a microscope
 
 
 def image_list(image: str) -> list[dict[str, str]]:
@@ -94,6 +95,8 @@ def _checked(image: MetaTensor) -> MetaTensor:
     loaded = _turned(data.reshape(grid.shape).numpy(), turn)
     if not np.allclose(loaded, volume.data, rtol=1e-5, atol=1e-3, equal_nan=True):
         raise InputError(f"MONAI's reader gives other grey values than the file means; {use}")
+    for note in volume.notes:
+        print(f"{path}: {note}", flush=True)
     # The detector gets the file's own affine: ITK's differs in the ninth digit, and a grid that is turned by as much is
     # sampled another way.
     own = torch.as_tensor(volume.grid.affine.copy())
@@ -112,7 +115,7 @@ def _turn(given: Grid, wanted: Grid) -> NDArray[np.float64] | None:
     ends = np.c_[corners, np.ones(8)] @ exact.T[:, :3]
     same = (ends.min(0) == 0).all() and (ends.max(0) == np.array(wanted.shape) - 1).all()
     permutes = (np.abs(exact[:3, :3]).sum(0) == 1).all() and (np.abs(exact[:3, :3]).sum(1) == 1).all()
-    return exact if same and permutes and apart < _CLOSE_MM else None
+    return exact if same and permutes and apart < min(_CLOSE_MM, _CLOSE * wanted.spacing_mm.min()) else None
 
 
 def _turned(data: NDArray[Any], turn: NDArray[np.float64]) -> NDArray[Any]:

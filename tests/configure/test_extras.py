@@ -16,7 +16,7 @@ def test_metadata_say_what_goes_in_and_what_comes_out():
     formats = data["network_data_format"]
     assert formats["inputs"]["image"]["spatial_shape"] == [16, 24, 32]
     assert formats["outputs"]["pred"]["spatial_shape"] == [8, 12, 16]  # half as fine
-    assert formats["outputs"]["pred"]["channel_def"] == {"0": "a", "1": "b"}
+    assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "a", "2": "b"}
     assert "not a medical device" in data["intended_use"]
 
 

@@ -32,7 +32,8 @@ def test_every_method_makes_a_bundle_of_films(name, tmp_path):
     assert files["inference.json"]["report"]["sdr_mm"]
     outputs = files["metadata.json"]["network_data_format"]["outputs"]["pred"]
     shape = detector.network(torch.zeros(1, 1, 64, 64, 1)).shape
-    assert outputs["num_channels"] == len(outputs["channel_def"]) == shape[1]
+    assert outputs["num_channels"] == shape[1]
+    assert list(outputs["channel_def"].values()) == ["background", *detector.names]  # of the label map, not of the maps
 
 
 def test_peaks_are_chosen_by_a_tree_where_a_name_has_one_point_and_a_map():

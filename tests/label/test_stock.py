@@ -150,6 +150,26 @@ def test_where_the_two_readers_disagree_the_image_is_refused(tmp_path, monkeypat
         CheckReadingd()({"image": MetaTensor(torch.zeros(1, 2, 2, 2))})
 
 
+def test_what_a_user_should_know_of_a_file_is_printed(tmp_path, monkeypatch, capsys):
+    grid = Grid((4, 5, 6), np.eye(4))
+    write_image(Volume(numbers(grid.shape), grid), tmp_path / "a.nrrd")
+    noted = Volume(numbers(grid.shape), grid, notes=("its header is doubtful",))
+    monkeypatch.setattr("lmk3d.label.stock.read_image", lambda path: noted)
+    loaded(tmp_path / "a.nrrd")
+    assert "a.nrrd: its header is doubtful" in capsys.readouterr().out
+
+
+def test_voxels_of_a_microscope_are_held_to_a_tenth_of_theirs(tmp_path, monkeypatch):
+    grid = Grid((4, 5, 6), np.diag([0.01, 0.01, 0.01, 1.0]))
+    affine = np.array(grid.affine)
+    affine[0, 3] = 0.002
+    shifted = Volume(numbers(grid.shape), Grid(grid.shape, affine))
+    write_image(Volume(numbers(grid.shape), grid), tmp_path / "a.nrrd")
+    monkeypatch.setattr("lmk3d.label.stock.read_image", lambda path: shifted)
+    with pytest.raises(InputError, match="places the voxels elsewhere"):
+        loaded(tmp_path / "a.nrrd")
+
+
 def test_the_inferer_takes_what_preprocessing_leaves():
     for wrong in (torch.zeros(1, 1, 2, 2, 2), MetaTensor(torch.zeros(1, 1, 2, 2, 2))):
         with pytest.raises(InputError, match="one image at a time, as preprocessing leaves it"):
