@@ -21,7 +21,7 @@ from lmk3d.evaluation import evaluate, undertrained
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, check_dataset, read_dataset
 from lmk3d.terminal import duration
-from lmk3d.training import TimeLimit, agreed_inference, is_finished, run_training
+from lmk3d.training import OWN_ENTRIES, TimeLimit, agreed_inference, is_finished, run_training
 from lmk3d.weights import find_device
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["parsed", "train_dataset"]
 
 _ABOVE_ZERO = {"epochs", "validate_every", "spacing_mm", "learning_rate", "batch_size", "max_epochs"}
-_OWN = ("imports", "bundle_root", "device", "run")  # of train.json and inference.json each
 _NEVER = 1_000_000  # epochs that no training reaches
 # Of a budget what is planned, so that it holds on a machine that gets busier.
 _SURE = 0.95
@@ -272,7 +271,7 @@ def _hand_on(folder: Path, changes: Mapping[str, Any]) -> None:
     """Write those of the changes that are prediction's, too, into inference.json, whose other entries stay."""
     path, inference = read_config(folder, "inference.json")
     shared = {name: value for name, value in changes.items() if name.replace("::", "#").split("#")[0] in inference}
-    if shared := {name: value for name, value in shared.items() if name not in _OWN}:
+    if shared := {name: value for name, value in shared.items() if name not in OWN_ENTRIES}:
         _write_json(path, _changed(inference, path, shared).get())
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-__all__ = ["agreed_inference", "begin_run", "bundle_root", "load_run", "one_line_errors", "run_folder"]
+__all__ = ["OWN_ENTRIES", "agreed_inference", "begin_run", "bundle_root", "load_run", "one_line_errors", "run_folder"]
 
 # Of a run these must stay as they are: weights of other settings are none to resume from.
 _SAME = ("dataset", "phantoms", "names", "spacing_mm", "sides", "window", "codec", "levels", "network_def")
@@ -31,8 +31,8 @@ _SAME = ("dataset", "phantoms", "names", "spacing_mm", "sides", "window", "codec
 _FOR_A_COMMAND = ("evaluate.json", "multi_gpu_train.json")
 # Arguments of MONAI's command itself.
 _MONAIS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
-# Entries that train.json and inference.json each have of their own.
-_OWN = ("imports", "bundle_root", "device", "run", "initialize")
+OWN_ENTRIES = ("imports", "bundle_root", "device", "run", "initialize")
+"""What train.json and inference.json each have of their own."""
 
 
 def _command() -> tuple[list[Path], dict[str, str]]:
@@ -203,7 +203,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
 def agreed_inference(train: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
     """inference.json with what prediction shares with train.json."""
-    shared = {name: train[name] for name in inference if name in train and name not in _OWN}
+    shared = {name: train[name] for name in inference if name in train and name not in OWN_ENTRIES}
     detector = {name: value for name, value in train["detector"].items() if name != "device"}
     return {**inference, **shared, "detector": {**detector, "network": "@network_def"}}
 
