@@ -183,7 +183,8 @@ class _Check:
         else:
             there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
             reason = _some([name for name, ok in zip(there, inside, strict=True) if not ok])
-        self.problems.append(f"{at}: {outside} of {counted(len(points), 'point')} lie outside the image; {reason}")
+        lie = f"{counted(len(points), 'point')} {'lies' if len(points) == 1 else 'lie'}"
+        self.problems.append(f"{at}: {outside} of {lie} outside the image; {reason}")
 
     def check_sides(self, landmarks: Landmarks, volume: Volume, at: str) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""
