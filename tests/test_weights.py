@@ -171,9 +171,9 @@ def test_what_training_learns_anew_need_not_fit(tmp_path, before, after):
     [
         ("coda", 0, "unknown device 'coda'; use cpu, cuda, cuda:1 or mps"),
         ("xla", 0, "unknown device 'xla'; use cpu, cuda, cuda:1 or mps"),
-        ("cuda", 0, r"device 'cuda' is not there \(0 CUDA devices are\); use cpu"),
-        ("cuda:2", 2, r"device 'cuda:2' is not there \(2 CUDA devices are\); use cpu"),
-        ("mps", 0, r"device 'mps' is not there \(0 CUDA devices are\); use cpu"),
+        ("cuda", 0, r"device 'cuda' is not there \(0 CUDA devices found\); use cpu"),
+        ("cuda:2", 2, r"device 'cuda:2' is not there \(2 CUDA devices found\); use cpu"),
+        ("mps", 0, r"device 'mps' is not there \(0 CUDA devices found\); use cpu"),
     ],
 )
 def test_devices_that_are_not_there_are_named(monkeypatch, name, count, text):

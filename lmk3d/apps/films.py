@@ -81,7 +81,7 @@ def check_film(film: Volume, landmarks: Landmarks) -> None:
     if outside.any():
         first = landmarks.names[int(np.flatnonzero(outside)[0])]
         raise InputError(
-            f"{int(outside.sum())} of {counted(len(landmarks), 'point')}, {first!r} first, lie outside the film; "
+            f"outside the film: {int(outside.sum())} of {counted(len(landmarks), 'point')}, {first!r} first; "
             "give the film they were placed on, in the same unit"
         )
 

@@ -21,8 +21,7 @@ from lmk3d.evaluation import evaluate, undertrained
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, check_dataset, read_dataset
 from lmk3d.terminal import duration, say
-from lmk3d.training import TimeLimit, agreed_inference, is_finished, run_training
-from lmk3d.training.folders import OWN_ENTRIES
+from lmk3d.training import OWN_ENTRIES, TimeLimit, agreed_inference, is_finished, run_training
 from lmk3d.weights import find_device
 
 if TYPE_CHECKING:

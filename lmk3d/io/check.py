@@ -254,8 +254,8 @@ class _Check:
         if not reason:
             there = [name for name, present in zip(landmarks.names, landmarks.present, strict=True) if present]
             reason = some([name for name, ok in zip(there, inside, strict=True) if not ok])
-        text = f"{path}: {outside} of {counted(len(points), 'point')} lie outside the image; {reason}"
-        self.problem(at, text, path, kind)
+        lie = f"{counted(len(points), 'point')} {'lies' if len(points) == 1 else 'lie'}"
+        self.problem(at, f"{path}: {outside} of {lie} outside the image; {reason}", path, kind)
 
     def check_sides(self, landmarks: Landmarks, volume: Volume, at: _Place) -> None:
         """Remember the shape, and which left points lie right of their partners; of films what lies within them."""

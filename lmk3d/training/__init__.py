@@ -1,7 +1,15 @@
 """Training both stages in one run: objective, evaluator in mm, checkpoints, schedule, and the folder of a run."""
 
 from lmk3d.training.checkpoints import Resume, is_finished
-from lmk3d.training.folders import agreed_inference, begin_run, bundle_root, load_run, one_line_errors, run_folder
+from lmk3d.training.folders import (
+    OWN_ENTRIES,
+    agreed_inference,
+    begin_run,
+    bundle_root,
+    load_run,
+    one_line_errors,
+    run_folder,
+)
 from lmk3d.training.loop import (
     CascadeObjective,
     ClipGradients,
@@ -14,6 +22,7 @@ from lmk3d.training.progress import ProgressLine, note_undertrained, run_trainin
 from lmk3d.training.schedule import TimeLimit, cosine_decay
 
 __all__ = [
+    "OWN_ENTRIES",
     "CascadeObjective",
     "ClipGradients",
     "DetectorEvaluator",

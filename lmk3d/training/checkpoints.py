@@ -141,7 +141,7 @@ class Resume:
         state, path = engine.state, self.folder / "last.pt"
         if self.finished:
             say(
-                f"finished: {counted(state.epoch, 'epoch')} of {state.max_epochs} done in {self.folder.parent}; "
+                f"finished: {counted(state.epoch, 'epoch')} of {state.max_epochs} done in {self.folder}; "
                 f"for more, set epochs above {state.epoch}; for another training, choose another folder"
             )
             return

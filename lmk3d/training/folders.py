@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-__all__ = ["agreed_inference", "begin_run", "bundle_root", "load_run", "one_line_errors", "run_folder"]
+__all__ = ["OWN_ENTRIES", "agreed_inference", "begin_run", "bundle_root", "load_run", "one_line_errors", "run_folder"]
 
 # Of a run these must stay as they are: weights of other settings are none to resume from.
 _SAME = ("dataset", "phantoms", "names", "spacing_mm", "sides", "window", "codec", "levels", "network_def")
@@ -32,8 +32,8 @@ _SAME = ("dataset", "phantoms", "names", "spacing_mm", "sides", "window", "codec
 _FOR_A_COMMAND = ("evaluate.json", "multi_gpu_train.json")
 # Arguments of MONAI's command itself.
 _MONAIS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
-# Entries that train.json and inference.json each have of their own.
 OWN_ENTRIES = ("imports", "bundle_root", "device", "network", "dataset", "run", "initialize")
+"""What train.json and inference.json each have of their own."""
 
 
 def _command() -> tuple[list[Path], dict[str, str]]:

@@ -28,6 +28,8 @@ _MOST_VALIDATIONS, _VALIDATING = 12, 0.2
 _SPARE = 1.1
 # Steps whose median says how busy the machine is.
 _RECENT = 10
+# Of the time, what is worth going on for where the end came too early.
+_GO_ON = 0.1
 
 
 def cosine_decay(steps: int, *, floor: float = 0.01) -> Callable[[int], float]:
@@ -89,7 +91,7 @@ class TimeLimit:
 
     @property
     def slowdown(self) -> float:
-        """How much longer the last steps took than the first ones; 1 at least."""
+        """How much longer the last steps took than those behind the last validation; 1 at least."""
         return max(1.0, median(self._last) / max(median(self._first), 1e-9)) if self._last else 1.0
 
     def done(self, engine: Engine) -> float:
@@ -111,13 +113,22 @@ class TimeLimit:
         last = engine.state.iteration == (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
         if last or left_s < _SPARE * (step_s + validation_s):
             # Half of what is left at least is for what follows.
-            self._validate(engine, until=max(self.end - closing_s, (now + self.end) / 2))
+            whole = self._validate(engine, until=max(self.end - closing_s, (now + self.end) / 2))
+            left_s = self.end - time.monotonic() - self.slowdown * self.closing_s
+            if whole and not last and left_s > max(self._least_s(step_s), _GO_ON * self.seconds):
+                self.resume.keep(engine, within=True)  # it was quicker than the last steps let expect
+                self._plan()
+                return
             self.resume.keep(engine, finished=True)
             engine.terminate()
-        elif now > self._next and left_s > 2 * _SPARE * (step_s + validation_s):
+        elif now > self._next and left_s > self._least_s(step_s):
             if self._validate(engine, until=now + max(2 * validation_s, _VALIDATING * left_s)):
                 self.resume.keep(engine, within=True)
             self._plan()
+
+    def _least_s(self, step_s: float) -> float:
+        """What is worth going on for after a validation: a step and another validation, twice as long as planned."""
+        return 2 * _SPARE * (step_s + self.slowdown * self.validation_s)
 
     def _validate(self, engine: Engine, *, until: float) -> bool:
         """Validate, until a time at most; whether it came to its end."""
@@ -128,7 +139,11 @@ class TimeLimit:
         evaluator.run(engine.state.epoch)
         self._at = time.monotonic()
         cases, total = evaluator.state.iteration, evaluator.state.epoch_length
-        self.validation_s = (self._at - begun) * total / max(cases, 1) / self.slowdown
+        measured_s = (self._at - begun) * total / max(cases, 1)
+        self.closing_s *= measured_s / max(self.validation_s, 1e-9)  # most of it detects in the same images
+        self.validation_s, self._first = measured_s, []
+        self._last.clear()
+        engine.state.deadline = self.end - self.closing_s
         if cases < total:
             say(f"validation stopped by the time limit after {cases} of {counted(total, 'case')}")
         return bool(cases == total)

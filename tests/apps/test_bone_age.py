@@ -96,7 +96,7 @@ def test_hands_unlike_the_training_are_refused(spoil, match, model, hands):
 def test_film_of_another_hand_is_refused(model, hands):
     film = blank_film(hands[5])
     assert model.read(hands[5], film=film).months == model.read(hands[5]).months
-    with pytest.raises(InputError, match="lie outside the film"):
+    with pytest.raises(InputError, match="outside the film: "):
         model.read(changed(hands[5], hands[5].points_mm - [200.0, 0, 0]), film=film)
 
 

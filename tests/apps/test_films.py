@@ -44,7 +44,7 @@ def test_points_that_are_not_there_or_on_no_film_are_refused(points, match):
         (film((60, 80, 2)), "has 2 slices"),
         (film(affine=np.eye(4)), "rows do not run down"),
         (film(unit="px"), "the film is in px, the points in mm; give --spacing"),
-        (film((30, 80, 1)), "1 of 3 points, 'a' first, lie outside"),
+        (film((30, 80, 1)), "outside the film: 1 of 3 points, 'a' first"),
     ],
 )
 def test_films_of_other_points_are_refused(image, match):

@@ -74,7 +74,7 @@ def test_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert use_device("auto") == "cuda"
     assert use_device("cuda:0") == "cuda:0"
-    with pytest.raises(InputError, match=r"device 'cuda:1' is not there \(1 CUDA devices are\); use cpu"):
+    with pytest.raises(InputError, match=r"device 'cuda:1' is not there \(1 CUDA device found\); use cpu"):
         use_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

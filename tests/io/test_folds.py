@@ -76,7 +76,7 @@ def test_images_of_one_patient_stay_together(source, tmp_path):
 def test_a_single_patient_cannot_be_split(source, tmp_path):
     content = json.loads(source.read_text(encoding="utf-8"))
     source.write_text(json.dumps(content | {"training": [], "test": content["training"]}), encoding="utf-8")
-    with pytest.raises(InputError, match="1 patients with points, not enough for 2 folds; at least two are needed"):
+    with pytest.raises(InputError, match="1 patient with points, not enough for 2 folds; at least two are needed"):
         write_folds(source, tmp_path, 2)
 
 

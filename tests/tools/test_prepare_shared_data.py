@@ -81,7 +81,7 @@ def test_set_becomes_a_data_set_without_problems(tool, tmp_path, monkeypatch, ca
     assert [case.patient for case in dataset.cases("training")] == [None, "b", None, "b"]
     assert dataset.cases("training")[0].second_points is not None
     (second,) = check_dataset(path).problems  # the other rater's point is made up
-    assert "1 of 1 points lie outside" in second
+    assert "1 of 1 point lies outside" in second
     assert not list((tmp_path / "out").rglob("*.nii.gz"))
 
 

@@ -155,7 +155,7 @@ def test_a_finished_run_says_so_and_how_to_go_on(tmp_path, tiny_dataset, trainer
     assert is_finished(tmp_path / "models" / "last.pt")
     capsys.readouterr()
     trainer_of(tmp_path, plan)[0].run()
-    said = f"finished: 1 epoch of 1 done in {tmp_path}; for more, set epochs above 1; for another training, choose"
+    said = f"finished: 1 epoch of 1 done in {tmp_path / 'models'}; for more, set epochs above 1; for another"
     assert said in capsys.readouterr().out
     trainer_of(tmp_path, plan, epochs=2)[0].run()
     assert "resumed after epoch 1 from" in capsys.readouterr().out

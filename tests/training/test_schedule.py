@@ -131,9 +131,22 @@ def test_a_validation_that_takes_far_longer_than_planned_is_stopped_and_says_so(
 def test_time_is_kept_for_what_follows_more_on_a_machine_that_gets_busier(clock):
     run = Run(clock).train(300, lambda _: 1.0, closing_s=50.0)
     assert 230 < run.validated[-1] <= 250
-    clock.s = 1000.0
-    run = Run(clock).train(300, lambda step: 1.0 if step < 100 else 2.0, closing_s=50.0)
-    assert 180 < run.validated[-1] <= 210
+    clock.s, run = 1000.0, Run(clock)
+
+    def step_s(step):
+        if step > 100:
+            run.evaluator.validation_s = 10.0
+        return 2.0 if step > 100 else 1.0
+
+    run.train(300, step_s, closing_s=50.0)
+    assert 180 < run.validated[-1] <= 200
+
+
+def test_a_training_goes_on_where_a_busy_while_made_its_end_come_too_early(clock):
+    run = Run(clock).train(300, lambda step: 4.0 if 60 <= step < 80 else 1.0, closing_s=50.0)
+    assert 230 < run.validated[-1] <= 250
+    assert run.kept[-1] == (False, True)
+    assert run.rates[-1] < 0.02
 
 
 def test_a_training_within_a_time_ends_in_good_order(tmp_path, tiny_dataset, trainer_of, tiny_plan):
