@@ -18,7 +18,16 @@ from lmk3d.io.datasets import bare_name, case_points
 from lmk3d.io.findings import Finding, summed_up
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
-from lmk3d.report import RESULT, heading, summary_lines, write_errors, write_points_table, write_summary
+from lmk3d.report import (
+    ALIGNED,
+    RESULT,
+    heading,
+    summary_lines,
+    undertrained,
+    write_errors,
+    write_points_table,
+    write_summary,
+)
 from lmk3d.terminal import say
 
 if TYPE_CHECKING:
@@ -42,14 +51,12 @@ __all__ = [
     "evaluate",
     "evaluate_detector",
     "evaluate_points",
-    "undertrained",
 ]
 
 SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Distances of the success rates where none are given; pixels where the images have no spacing."""
 
 _PICTURES = 6
-_ALIGNED = "mean shape, aligned"  # a set that the result is compared with
 
 
 class Detector(Protocol):
@@ -361,22 +368,6 @@ def _about(task: _Task, detector: str) -> dict[str, str]:
     }
 
 
-def undertrained(summary: Summary) -> str | None:
-    """What to say of a detector that knows no more than where the mean shape lies once its pose is known.
-
-    Returns:
-        None where it is better than the training shapes' mean, aligned with the ground truth, or there is no such mean.
-    """
-    result, aligned, unit = summary.result.overall, summary.beside.get(_ALIGNED), summary.unit
-    if aligned is None or not aligned.overall.n or (result.n and result.mean < aligned.overall.mean):
-        return None
-    said = f"mean error {result.mean:.2f} {unit}" if result.n else "no point found"
-    return (
-        f"Undertrained: {said}, no better than the aligned mean shape ({aligned.overall.mean:.2f} {unit}). Train "
-        "longer or on more cases; on images unlike those of the training, use another bundle."
-    )
-
-
 def _structures(results: Sequence[_Compared]) -> dict[str, dict[str, float]]:
     """Mean Dice and surface distance of each structure over the cases that have it."""
     found: dict[str, dict[str, float]] = {}
@@ -409,7 +400,7 @@ def _shape_errors(
     shapes = np.array([metrics.unique_points(points, names) for points in training])
     truths = np.array([metrics.unique_points(own.truth, names) for own in results])
     found = {}
-    for name, align in (("mean shape", False), (_ALIGNED, True)):
+    for name, align in (("mean shape", False), (ALIGNED, True)):
         distances = metrics.mean_shape_errors(shapes, truths, align=align)
         if np.isfinite(distances).any():
             found[name] = {own: column[np.isfinite(column)] for own, column in zip(names, distances.T, strict=True)}

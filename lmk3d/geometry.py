@@ -151,6 +151,10 @@ class Grid:
         i, j, k = (side // int(step) for side, step in zip(self.shape, factors, strict=True))
         return Grid((i, j, k), affine)
 
+    def coarsened_to(self, shape: Sequence[int]) -> Grid:
+        """The grid of a map of this shape that covers this one in whole blocks, such as a network's output."""
+        return self.coarsened([side // size for side, size in zip(self.shape, shape, strict=True)])
+
     def scaled(self, factor: float) -> Grid:
         """The same voxels in a world that is ``factor`` times as large."""
         return Grid(self.shape, np.diag([factor, factor, factor, 1.0]) @ self.affine)

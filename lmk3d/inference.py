@@ -197,8 +197,9 @@ class LandmarkDetector:
             lay_out_for_cpu(detector.network)
         with suppress(InputError):  # which a bundle may lack
             about = read_config(folder, "metadata.json")[1]
-            detector.version, warning = str(about.get("version", "")), about.get("warning")
-            detector.notes = (warning,) if isinstance(warning, str) else ()
+            detector.version = str(about.get("version", ""))
+            said = (about.get("warning"), about.get("limitations"))
+            detector.notes = tuple(note for note in said if isinstance(note, str))
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -345,7 +346,7 @@ class LandmarkDetector:
             peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
         elif self.sliding is None:
             logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
-            peaks, grid = self.codec.decode(logits), _grid_of(logits, grid)
+            peaks, grid = self.codec.decode(logits), grid.coarsened_to(logits.shape[1:])
         else:
             roi = self._roi(grid)
             peaks = peaks_by_windows(
@@ -364,7 +365,7 @@ class LandmarkDetector:
             logits = maps_by_windows(
                 self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, roi=roi
             )
-        return logits, _grid_of(logits, grid)
+        return logits, grid.coarsened_to(logits.shape[1:])
 
     def _read(self, scan: Scan, part: Grid) -> Tensor:
         """The network's input on a grid."""
@@ -497,8 +498,3 @@ class LandmarkDetector:
         presence = np.clip(guess.presence, 0, 1)
         outside = ~there & (presence >= self.min_presence)  # a point that was moved out of the image is not in it
         return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit)
-
-
-def _grid_of(maps: Tensor, grid: Grid) -> Grid:
-    """The grid of maps that a network gave of an image on ``grid``, which they cover in whole blocks."""
-    return grid.coarsened([side // size for side, size in zip(grid.shape, maps.shape[1:], strict=True)])

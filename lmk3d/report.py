@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lmk3d.metrics import PointError
 
 __all__ = [
+    "ALIGNED",
     "RESULT",
     "aligned",
     "heading",
@@ -32,6 +33,7 @@ __all__ = [
     "remarks",
     "summary_lines",
     "summary_table",
+    "undertrained",
     "write_errors",
     "write_points_table",
     "write_summary",
@@ -39,6 +41,9 @@ __all__ = [
 
 RESULT = "result"
 """What tables call the predictions, beside the stages, the mean shape and the second rater."""
+
+ALIGNED = "mean shape, aligned"
+"""What tables call the training shapes' mean, laid over each case's ground truth."""
 
 
 def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "mm") -> None:
@@ -237,3 +242,19 @@ def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:
 def _field(value: Any) -> str:
     """Shortest text that reads back as the same number; empty for NaN."""
     return "" if math.isnan(value) else repr(float(value))
+
+
+def undertrained(summary: Summary) -> str | None:
+    """What to say of a detector that knows no more than where the mean shape lies once its pose is known.
+
+    Returns:
+        None where it is better than the training shapes' mean, aligned with the ground truth, or there is no such mean.
+    """
+    result, aligned, unit = summary.result.overall, summary.beside.get(ALIGNED), summary.unit
+    if aligned is None or not aligned.overall.n or (result.n and result.mean < aligned.overall.mean):
+        return None
+    said = f"mean error {result.mean:.2f} {unit}" if result.n else "no point found"
+    return (
+        f"Undertrained: {said}, no better than the aligned mean shape ({aligned.overall.mean:.2f} {unit}). Train "
+        "longer or on more cases; on images unlike those of the training, use another bundle."
+    )

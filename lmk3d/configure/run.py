@@ -17,9 +17,10 @@ from lmk3d.configure.files import bundle_files, write_bundle
 from lmk3d.configure.methods import with_method
 from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
-from lmk3d.evaluation import evaluate, undertrained
+from lmk3d.evaluation import evaluate
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, check_dataset, read_dataset
+from lmk3d.report import undertrained
 from lmk3d.terminal import duration, say
 from lmk3d.training import OWN_ENTRIES, TimeLimit, agreed_inference, is_finished, run_training
 from lmk3d.weights import find_device

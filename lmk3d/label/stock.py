@@ -96,7 +96,7 @@ def _checked(image: MetaTensor) -> MetaTensor:
     if not np.allclose(loaded, volume.data, rtol=1e-5, atol=1e-3, equal_nan=True):
         raise InputError(f"MONAI's reader gives other grey values than the file means; {use}")
     for note in volume.notes:
-        print(f"{path}: {note}", flush=True)
+        say(f"{path}: {note}")
     # The detector gets the file's own affine: ITK's differs in the ninth digit, and a grid that is turned by as much is
     # sampled another way.
     own = torch.as_tensor(volume.grid.affine.copy())
