@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]
 
-__all__ = ["build", "check", "default_bundle", "hint", "read_config"]
+__all__ = ["about_bundle", "build", "check", "default_bundle", "hint", "read_config"]
 
 # What MONAI itself, or a command, reads of a configuration: nothing in the file need refer to it.
 _ROOTS = {
@@ -88,6 +88,16 @@ def read_config(folder: Path, name: str) -> tuple[Path, Config]:
     if not isinstance(config, dict):
         raise InputError(f"{path}: is no configuration; it must be an object of names and values")
     return path, config
+
+
+def about_bundle(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """A bundle's version, and what its metadata.json warns of; nothing of either where there is no such file."""
+    try:
+        about = read_config(folder, "metadata.json")[1]
+    except InputError:
+        return "", ()
+    said = (about.get("warning"), about.get("limitations"))
+    return str(about.get("version", "")), tuple(note for note in said if isinstance(note, str))
 
 
 def build(config: Config, name: str, path: Path) -> Any:

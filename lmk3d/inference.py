@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from lmk3d.codecs import DenseCodec, ShapeModel
-from lmk3d.components import build, default_bundle, read_config
+from lmk3d.components import about_bundle, build, default_bundle, read_config
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 
+_UNMEASURED = "no validation has measured its errors: none are expected, and its confidences mean little"
 _LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
@@ -195,11 +195,8 @@ class LandmarkDetector:
         detector.network.to(detector.device).eval()
         if detector.device.type == "cpu":
             lay_out_for_cpu(detector.network)
-        with suppress(InputError):  # which a bundle may lack
-            about = read_config(folder, "metadata.json")[1]
-            detector.version = str(about.get("version", ""))
-            said = (about.get("warning"), about.get("limitations"))
-            detector.notes = tuple(note for note in said if isinstance(note, str))
+        detector.version, notes = about_bundle(folder)
+        detector.notes = (*notes, *[_UNMEASURED] * bool(detector.network.error_ratio.isnan()))
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:

@@ -447,10 +447,20 @@ def test_a_bundle_is_loaded_with_its_weights_and_version(bundle):
 @pytest.mark.parametrize(("warning", "notes"), [("phantoms alone", ("phantoms alone",)), (3, ()), (None, ())])
 def test_a_bundles_warning_goes_with_its_points(bundle, warning, notes):
     (bundle / "metadata.json").write_text(json.dumps({"version": "1", "warning": warning}), encoding="utf-8")
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save(weights | {"error_ratio": torch.tensor(1.5, dtype=torch.float64)}, bundle / "models" / "model.pt")
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
     assert finder.notes == notes
     assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == notes
+
+
+def test_weights_that_no_validation_has_measured_say_so_with_their_points(bundle):
+    finder = LandmarkDetector.from_bundle(bundle)
+    data = np.random.default_rng(0).random((20, 18, 16))
+    found = finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4))))
+    assert found.notes == ("no validation has measured its errors: none are expected, and its confidences mean little",)
+    assert found.error_mm is None or np.isnan(found.error_mm).all()
 
 
 def test_a_bundle_may_keep_its_files_under_configs_and_lack_metadata(bundle):

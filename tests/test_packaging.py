@@ -32,7 +32,6 @@ def run(*command: str | Path, **options) -> str:
 # What only an extra brings: which modules of the package may import it, each where it is used.
 ONLY_WITH = {
     "docs": (),
-    "itk": (),
     "label": ("monailabel", "fastapi"),
     "onnx": ("onnx", "onnxruntime"),
     "ray": ("ray",),

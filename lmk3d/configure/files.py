@@ -22,6 +22,8 @@ __all__ = ["bundle_files", "write_bundle"]
 
 Config = dict[str, Any]
 
+# A training of fewer epochs than lie between two validations is validated at its end.
+_EVERY = "$min(@validate_every, @train#trainer#max_epochs)"
 _SEEDS = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"
 
 _EVALUATE: Config = {
@@ -414,7 +416,7 @@ def _steps() -> Config:
             "save": {"network": "@network", "optimizer": "@train#optimizer", "lr_scheduler": "@train#lr_scheduler"},
             "transform": "@train#preprocessing",
             "evaluator": "@validate#evaluator",
-            "interval": "@validate_every",
+            "interval": _EVERY,
             "seed": "@seed",
         },
     }
@@ -429,7 +431,7 @@ def _handlers(plan: Plan) -> list[Config]:
             "print_lr": False,
             "epoch_level": False,
         },
-        {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": "@validate_every"},
+        {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": _EVERY},
         # The bare reference would do, but MONAI Label's monaibundle app asks every entry here for its _target_.
         {"_target_": "typing.cast", "typ": "a handler", "val": "@train#resume"},
         {"_target_": "lmk3d.training.ProgressLine", "evaluator": "@validate#evaluator", "unit": plan.unit},

@@ -15,6 +15,7 @@ STOCK_INFERENCE: dict[str, Any] = {
         "$import lmk3d.training",
         "$import lmk3d.weights",
     ],
+    "initialize": ["$lmk3d.training.one_line_errors()"],
     "bundle_root": "$lmk3d.training.bundle_root()",
     "image": "",
     "output_dir": ".",

@@ -144,7 +144,9 @@ def _write_bundle(folder: Path, files: Sequence[Path], given: Mapping[str, str])
     inference, metadata = agreed_inference(train, before[1]), read_config(source, "metadata.json")[1]
     if any(inference[name] != before[1].get(name) for name in ("sides", "network_def")):
         _describe(metadata["network_data_format"], inference, before[0])
-    metadata |= {"data_source": "a data set of one's own"} if config["dataset"] else {}
+    if config["dataset"]:  # a warning of phantoms is then no longer true
+        metadata = {**metadata, "data_source": "a data set of one's own"}
+        metadata.pop("warning", None)
     written = {"train.json": train, "inference.json": inference, "metadata.json": metadata}
     for name, content in written.items():
         with atomic_path(folder / name) as path:
@@ -162,15 +164,11 @@ def _describe(formats: dict[str, Any], inference: dict[str, Any], path: Path) ->
     given = [2 * block if side > 1 else 1 for side in sides]  # small: only channels and stride are of interest
     with torch.inference_mode():
         maps = network(torch.zeros(1, 1, *given))
-    stride, names = given[0] // maps.shape[2], list(inference["names"])
-    names += [f"other {number}" for number in range(maps.shape[1] - len(names))]
-    if len(names) == len(inference["names"]) + 1:
-        names[-1] = "background"
+    stride = given[0] // maps.shape[2]
     formats["inputs"]["image"]["spatial_shape"] = list(sides)
     formats["outputs"]["pred"] |= {
         "num_channels": maps.shape[1],
         "spatial_shape": [max(1, side // stride) for side in sides],
-        "channel_def": {str(number): name for number, name in enumerate(names[: maps.shape[1]])},
     }
 
 

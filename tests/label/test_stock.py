@@ -29,7 +29,6 @@ from lmk3d.zoo import export_bundle
 
 from .conftest import free_port, running
 
-pytest.importorskip("itk", reason="the extra itk is not installed")
 sitk = pytest.importorskip("SimpleITK")
 
 

@@ -88,7 +88,9 @@ def test_a_run_gets_a_bundle_of_its_settings(bundle, tmp_path, tiny_dataset, mon
     assert train["dataset"] == str(tiny_dataset)
     assert train["bundle_root"] == "$lmk3d.training.bundle_root()"  # it is trained on in place
     assert inference["detector"]["tolerance_mm"] == 3.5
-    assert read_config(tmp_path / "out", "metadata.json")[1]["data_source"] == "a data set of one's own"
+    about = read_config(tmp_path / "out", "metadata.json")[1]
+    assert about["data_source"] == "a data set of one's own"
+    assert "warning" not in about
     assert {"evaluate.json", "multi_gpu_train.json", "logging.conf"} <= {path.name for path in Path("out").iterdir()}
     assert lock is not None
 
@@ -100,7 +102,9 @@ def test_a_run_with_the_papers_settings_says_what_its_network_gives(bundle, monk
     run = bundle / "runs" / "paper"
     formats = read_config(run, "metadata.json")[1]["network_data_format"]
     assert formats["inputs"]["image"]["spatial_shape"] == [128, 128, 128]
-    assert formats["outputs"]["pred"]["channel_def"] == {"0": "left", "1": "right", "2": "top", "3": "background"}
+    assert formats["outputs"]["pred"]["num_channels"] == 4
+    # What the numbers of the label map mean, whatever the maps of the network are.
+    assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "left", "2": "right", "3": "top"}
     assert formats["outputs"]["pred"]["spatial_shape"] == [128, 128, 128]  # maps as fine as the image
     inference = read_config(run, "inference.json")[1]
     assert inference["codec"]["background"] is True
