@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 
-_UNMEASURED = "no validation has measured its errors: none are expected, and its confidences mean little"
+_UNCALIBRATED = "no validation has calibrated its expected errors: none are given, and its confidences mean little"
 _LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
@@ -196,7 +196,7 @@ class LandmarkDetector:
         if detector.device.type == "cpu":
             lay_out_for_cpu(detector.network)
         detector.version, notes = about_bundle(folder)
-        detector.notes = (*notes, *[_UNMEASURED] * bool(detector.network.error_ratio.isnan()))
+        detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()))
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
