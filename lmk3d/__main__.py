@@ -1,10 +1,8 @@
 """``python -m lmk3d``: the shell, where no command of that name is on the path."""
 
-import sys
-
-from lmk3d.cli import main
+from lmk3d.cli import program
 
 __all__ = ()
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -459,7 +459,8 @@ def test_weights_that_no_validation_has_measured_say_so_with_their_points(bundle
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
     found = finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4))))
-    assert found.notes == ("no validation has calibrated its expected errors: none are given, and its confidences mean little",)
+    (note,) = found.notes
+    assert note.startswith("no validation has calibrated its expected errors: none are given")
     assert found.error_mm is None or np.isnan(found.error_mm).all()
 
 

@@ -62,7 +62,7 @@ def run_child(job: Job, given: argparse.Namespace) -> Result:
     if code:
         last = "took too long" if seconds >= given.timeout else texts[1][-1][:300]
         return {"failed": last or f"exit code {code}", "after_s": round(seconds, 1)}
-    result = json.loads(texts[0][-1])
+    result = json.loads(texts[0][-1]) if texts[0][-1].startswith("{") else {}  # of a command: its own words
     taken = seconds if CASES[job.case].whole_process or "seconds" not in result else result["seconds"]
     return {**result, "seconds": float(f"{taken:.4g}"), "cpu_s": cpu_s, "peak_mb": peak_mb}
 

@@ -1,5 +1,5 @@
 """The shell, ``lmk3d``, and its commands; nothing heavy is imported before a command needs it."""
 
-from lmk3d.cli.shell import main
+from lmk3d.cli.shell import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

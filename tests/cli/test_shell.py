@@ -158,3 +158,21 @@ def test_the_package_itself_is_a_command():
     )
     assert (done.returncode, done.stdout[:6]) == (0, "lmk3d ")
     assert "-m lmk3d" not in done.stderr
+
+
+def test_the_program_ends_at_once_and_yet_runs_what_asked_to_run_at_the_end(tmp_path):
+    code = (
+        "import atexit, sys\n"
+        "from lmk3d.cli import program\n"
+        "atexit.register(lambda: print('at the end'))\n"
+        "sys.argv = ['lmk3d', *{words}]\n"
+        "program()\n"
+        "print('never')\n"
+    )
+    for words, status, out in ((["--version"], 0, "lmk3d"), (["predict", str(tmp_path / "none.nii")], 2, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(words=words)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status
+        assert done.stdout.startswith(out)
+        assert done.stdout.endswith("at the end\n")
