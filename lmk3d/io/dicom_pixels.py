@@ -71,6 +71,9 @@ def read_pixels(entry: Entry) -> tuple[NDArray[Any], bool]:
         frames = pixels if int(dataset.get("NumberOfFrames") or 1) > 1 or packed else pixels[None]
         if int(dataset.get("SamplesPerPixel") or 1) > 1:
             frames = np.stack([grey(frame, entry.path) for frame in frames])
+        shape = int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns)
+        if frames.shape != shape:  # pydicom takes pixels beyond the last for more images
+            raise InputError(f"{entry}: holds other pixels than the {shape[0]} x {shape[1]} x {shape[2]} of its header")
         if dataset.get("ModalityLUTSequence"):
             frames = _through_table(frames, dataset)
         return frames, kind == "MONOCHROME1"

@@ -207,3 +207,12 @@ def test_packing_that_nothing_can_unpack_is_named(write_slice, tmp_path):
         match=r"packed as MPEG2 .*, which cannot be unpacked here, .* save it uncompressed",
     ):
         read_pixels(Entry(path))
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_more_pixels_than_the_header_says_are_no_further_images(times, write_slice, tmp_path):
+    dataset = pydicom.dcmread(write_slice(tmp_path / "a.dcm", pixels=np.arange(20).reshape(4, 5)))
+    dataset.PixelData = dataset.PixelData * times + bytes(4)
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"a\.dcm: holds other pixels than the 1 x 4 x 5 of its header"):
+        read_pixels(Entry(tmp_path / "a.dcm"))
