@@ -13,11 +13,11 @@ from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io.text import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     Config = dict[str, Any]
 
-__all__ = ["about_bundle", "build", "check", "default_bundle", "hint", "read_config"]
+__all__ = ["about_bundle", "build", "check", "default_bundle", "find_class", "hint", "read_config"]
 
 # What MONAI itself, or a command, reads of a configuration: nothing in the file need refer to it.
 _ROOTS = {
@@ -135,7 +135,7 @@ class _Builder:
             return [self.made(item, f"{where}#{row}", open_names) for row, item in enumerate(node)]
         if not isinstance(node, dict):
             return node
-        target = None if "_target_" not in node else _find_class(str(node["_target_"]), f"{self.path}: {where}")
+        target = None if "_target_" not in node else find_class(str(node["_target_"]), f"{self.path}: {where}")
         if target is not None:
             _check_arguments(target, node, f"{self.path}: {where}")
         values = {key: self.made(item, f"{where}#{key}", open_names) for key, item in node.items()}
@@ -190,17 +190,21 @@ def _shown(value: Any) -> str:
     return repr(value)[:60] if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
-def _find_class(target: str, where: str) -> type:
-    """The component of that dotted name.
+def find_class(target: str, where: str, rooms: Sequence[str] = _ROOMS) -> type:
+    """The component of that dotted name: a class that a module of this package makes public, nothing it has imported.
 
+    Args:
+        target: the name.
+        where: file and id, for errors.
+        rooms: the packages that it may stand in.
     Raises:
         InputError: if there is none.
     """
     room, _, name = target.rpartition(".")
     if not room.startswith("lmk3d."):
         raise InputError(f"{where}: {target[:80]!r} is not part of lmk3d; give lmk3d.<room>.<class>")
-    if not any(room == one or room.startswith(f"{one}.") for one in _ROOMS):
-        raise InputError(f"{where}: {target[:80]!r} is no component of a bundle; those are in {', '.join(_ROOMS)}")
+    if not any(room == one or room.startswith(f"{one}.") for one in rooms):
+        raise InputError(f"{where}: {target[:80]!r} is no component of a bundle; those are in {', '.join(rooms)}")
     try:
         module = import_module(room)
     except ImportError as error:

@@ -272,7 +272,8 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, u
         missed = f", {own.missed} missed" if own.missed else ""
         say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.monotonic() - begun:.1f} s")
     told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
-    return _summed_up(task, results, names, told, about_bundle=getattr(detector, "notes", ()), learnt=True)
+    notes = [note for note in getattr(detector, "notes", ()) if not note.startswith("Undertrained")]  # seen here anew
+    return _summed_up(task, results, names, told, about_bundle=notes, learnt=True)
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
@@ -344,7 +345,7 @@ def _summed_up(
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*(f"The bundle: {note}." for note in about_bundle), *_gaps(task, names, len(results)), *notes),
+        (*(f"The bundle: {note.rstrip('.')}." for note in about_bundle), *_gaps(task, names, len(results)), *notes),
         _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 
-_UNCALIBRATED = "no validation has calibrated its expected errors: none are given, and its confidences mean little"
+_UNCALIBRATED = (
+    "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
+)
 _LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 

@@ -142,7 +142,11 @@ class _Earlier:
         if not there:
             return job
         manifest = read_manifest(self.output / manifest_name)
-        if reason := self._foreign(manifest, job):
+        try:
+            reason = self._foreign(manifest, job)
+        except InputError as error:  # the scan, or the series asked for, is not there to be compared
+            return Prediction(job.image, error=error, patient=job.patient)
+        if reason:
             text = f"{job.image}: {self.output / there[0]} exists already, {reason}; give another --output, or"
             return Prediction(job.image, error=InputError(f"{text} --overwrite to replace it"), patient=job.patient)
         made = [str(name) for name in manifest["outputs"]]
@@ -156,14 +160,15 @@ class _Earlier:
         return [name for name in names if (self.output / name).exists()]
 
     def _foreign(self, manifest: dict[str, Any], job: Job) -> str:
-        """Why the outputs are not those that this run would make; "" where they are."""
+        """Why the outputs are not those that this run would make; "" where they are.
+
+        Raises:
+            InputError: if the scan cannot be read, or has no such series.
+        """
         if not manifest:
             return "and no manifest says what it was made from"
         image, bundle = manifest["input"], manifest["bundle"]
-        try:
-            digest = digest_input(job.image, series=self.options.series)
-        except InputError:  # reading it will say what is wrong with it
-            digest = 0, ""
+        digest = digest_input(job.image, series=self.options.series)
         if digest != (image["files"], image["sha256"]):
             other, own = Path(image["path"]).name, job.patient.hide(job.image.name)
             return "made before the scan was changed" if other == own else f"made from {other}"

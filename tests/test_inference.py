@@ -460,7 +460,7 @@ def test_weights_that_no_validation_has_measured_say_so_with_their_points(bundle
     data = np.random.default_rng(0).random((20, 18, 16))
     found = finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4))))
     (note,) = found.notes
-    assert note.startswith("no validation has calibrated its expected errors: none are given")
+    assert note.startswith("no validation that found most landmarks has calibrated it: no errors are expected")
     assert found.error_mm is None or np.isnan(found.error_mm).all()
 
 

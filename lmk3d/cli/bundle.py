@@ -61,6 +61,8 @@ def _export(arguments: argparse.Namespace) -> int:
     say(f"wrote {counted(len(files), 'file')} to {arguments.target}")
     if not (arguments.target / "models" / "model.pt").is_file():
         say("the bundle has no weights yet; the zoo takes none without: train it first")
+    if not (arguments.target / "LICENSE").is_file():
+        say("the bundle has no LICENSE; the zoo takes none without: write the terms of your weights into that file")
     return 0
 
 

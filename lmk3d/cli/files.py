@@ -61,7 +61,7 @@ def _add_convert(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="IMAGE",
         help="the image the points lie in: a table of column,row needs it, and a structured report its DICOM images",
     )
-    convert.add_argument("--series", metavar="UID", help="which series of --image, if it holds several")
+    convert.add_argument("--series", metavar="WHICH", help="UID, number or description of the series")
     convert.add_argument("--overwrite", action="store_true", help="replace TO if it exists (default: refuse to)")
     convert.set_defaults(run=_convert)
 

@@ -30,7 +30,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     view.add_argument("--output", type=Path, metavar="FILE", help="write the page as one .html file, serve nothing")
     view.add_argument("--port", type=int, default=0, metavar="N", help="serve on this port (default: a free one)")
     view.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
-    view.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    view.add_argument(
+        "--series",
+        metavar="WHICH",
+        help="UID, number or description of the series",
+    )
     view.add_argument("--spacing", type=positive, metavar="MM", help="pixel spacing, where the film does not say it")
     view.add_argument("--overwrite", action="store_true", help="replace FILE if it exists (default: refuse to)")
     view.set_defaults(run=_view)

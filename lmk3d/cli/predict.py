@@ -49,7 +49,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--preview", action="store_true", help="also write a picture of three planes through each point"
     )
-    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    parser.add_argument(
+        "--series", metavar="WHICH", help="UID, number or description of the series, if there are several"
+    )
     parser.add_argument(
         "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
     )

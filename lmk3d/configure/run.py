@@ -118,7 +118,8 @@ def _begin_bundle(dataset: Path, output: Path, method: str | None, changes: Mapp
     if result.problems:
         more = f" (and {len(result.problems) - 1} more)" if len(result.problems) > 1 else ""
         first = result.problems[0].removeprefix(f"{dataset}: ")
-        raise InputError(f"{dataset}: {first}" + (f"{more}; `lmk3d check {dataset}` lists them all" if more else ""))
+        named = first if first.startswith(str(dataset)) else f"{dataset}: {first}"
+        raise InputError(named + (f"{more}; `lmk3d check {dataset}` lists them all" if more else ""))
     say(*result.fingerprint.table().split("\n"), *(f"note        {note}" for note in result.notes))
     known = read_dataset(dataset).with_validation()
     plan = plan_for(known, dataset, result.fingerprint)

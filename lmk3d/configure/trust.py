@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.components import read_config
+from lmk3d.components import find_class, read_config
 from lmk3d.configure.files import bundle_files
 from lmk3d.configure.methods import METHODS
 from lmk3d.configure.plan import LevelPlan
@@ -24,10 +24,8 @@ __all__ = ["check_trusted"]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 # Beside what the templates name: components of this package, random transforms of MONAI's, optimizers.
-_COMPONENTS = re.compile(
-    r"(lmk3d\.(codecs|networks|transforms|inference|objectives|training)(\.\w+)*\.[A-Z]\w*"
-    r"|Rand(?!Lambda)\w+d|torch\.optim(\.lr_scheduler)?\.[A-Z]\w*)"
-)
+_COMPONENTS = re.compile(r"Rand(?!Lambda)\w+d|torch\.optim(\.lr_scheduler)?\.[A-Z]\w*")
+_ROOMS = tuple(f"lmk3d.{name}" for name in ("codecs", "networks", "transforms", "inference", "objectives", "training"))
 
 
 def check_trusted(folder: Path) -> None:
@@ -43,13 +41,23 @@ def check_trusted(folder: Path) -> None:
     path, config = read_config(folder, "train.json")
     known = _known()
     for where, kind, text in _runnable(config, ""):
-        if (kind, _NUMBER.sub("0", text)) in known or (kind == "component" and _COMPONENTS.fullmatch(text)):
+        if (kind, _NUMBER.sub("0", text)) in known or (kind == "component" and _is_component(text)):
             continue
         shown = text if len(text) <= 60 else f"{text[:60]}..."
         raise InputError(
             f"{path}: {where}: {shown!r} is code that lmk3d did not write; training would run it:"
             " if you know where the folder comes from, give --trust"
         )
+
+
+def _is_component(target: str) -> bool:
+    if _COMPONENTS.fullmatch(target):
+        return True
+    try:
+        find_class(target, "", _ROOMS)
+    except InputError:
+        return False
+    return True
 
 
 def _runnable(node: Any, where: str) -> Iterator[tuple[str, str, str]]:

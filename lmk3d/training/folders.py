@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmk3d.components import build, read_config
+from lmk3d.components import build, hint, read_config
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 from lmk3d.terminal import say
@@ -180,8 +180,11 @@ def _settings(files: Sequence[Path], given: Mapping[str, str]) -> dict[str, Any]
     parser = ConfigParser()
     parser.read_config([str(file) for file in files if file.name not in _FOR_A_COMMAND])
     for name, value in given.items():
-        if name not in _MONAIS:
-            parser[name] = DefaultParseValue(value)
+        if name in _MONAIS:
+            continue
+        if name.replace("::", "#").split("#")[0] not in parser.get():
+            raise InputError(f"--{name}: {files[0]} has no such entry; {hint(name, parser.get())}")
+        parser[name] = DefaultParseValue(value)
     config: dict[str, Any] = parser.get()
     config["dataset"] = str(Path(config["dataset"]).resolve()) if config["dataset"] else ""
     return config

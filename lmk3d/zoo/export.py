@@ -30,7 +30,7 @@ LARGE_BYTES = 25_000_000
 """The zoo keeps no larger file in its repository."""
 
 _MOST_VOXELS = 2**22  # of the images that an export is tried with
-_TOLERANCE = 1e-4  # of the largest number: far above the rounding of another library, far below what moves a point
+_TOLERANCE = 1e-3  # of the largest number: ten times the rounding of another library, far below what moves a point
 
 
 def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx: bool = False) -> list[Path]:
@@ -50,12 +50,14 @@ def export_bundle(source: Path, target: Path, *, torchscript: bool = False, onnx
     read_config(source, "inference.json")
     if target.exists():
         raise InputError(f"{target}: exists already; choose another folder, or remove it first")
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; make it first")
     if (torchscript or onnx) and not (source / "models" / "model.pt").is_file():
         raise InputError(f"{source / 'models' / 'model.pt'}: no such file; train the bundle before its export")
     if onnx and (lacking := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]):
         raise InputError(f"--onnx: the package {lacking[0]} is not installed; run pip install 'lmk3d[onnx]'")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{target.parent}: cannot be made ({error.strerror}); choose another folder") from None
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=target.parent) as staging:
         folder = Path(staging) / target.name
         _copy(source, folder)

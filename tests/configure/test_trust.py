@@ -73,6 +73,8 @@ def test_settings_and_components_may_be_changed(tmp_path, changes):
         ({"own": {"_target_": "os.system", "command": "ls"}}, "own#_target_: 'os.system' is code"),
         ({"own": {"_target_": "lmk3d.pages.server.PageServer", "page": ""}}, "PageServer' is code"),
         ({"own": {"_target_": "lmk3d.training.datalist"}}, "datalist' is code"),
+        ({"own": {"_target_": "lmk3d.codecs.dense.np.f2py.subprocess.Popen", "args": ["ls"]}}, "Popen' is code"),
+        ({"own": {"_target_": "lmk3d.training.loop.Path", "args": ["x"]}}, "Path' is code"),
         ({"own": {"_target_": "RandLambdad", "keys": "a"}}, "RandLambdad' is code"),
         ({"own": {"_target_": "$@run"}}, "own#_target_: '\\$@run' is code"),
         ({"own": {"_target_": "Compose", "_mode_": "debug"}}, "own#_mode_: 'debug' is code"),

@@ -287,3 +287,11 @@ def test_monais_command_that_is_stopped_ends_in_one_line_and_resumes(tmp_path, t
         text = process.communicate(timeout=300)[0]
     assert process.returncode == 0, text
     assert f"resumed after epoch {epoch}" in text
+
+
+def test_an_entry_that_train_json_does_not_have_is_named(bundle, monkeypatch):
+    command(monkeypatch, "--epoch", "1", files=["bundles/tiny/train.json"])
+    with pytest.raises(
+        InputError, match=r"--epoch: bundles/tiny/train\.json has no such entry; did you mean 'epochs'\?"
+    ):
+        begin_run(run_folder("training"))

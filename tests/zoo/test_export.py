@@ -152,9 +152,11 @@ def test_wrong_input_is_named_and_leaves_nothing(tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(InputError, match="there: exists already"):
         export_bundle(BUNDLES / "cascade", tmp_path / "there")
-    with pytest.raises(InputError, match="nowhere: no such folder"):
-        export_bundle(BUNDLES / "cascade", tmp_path / "nowhere" / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be made"):
+        export_bundle(BUNDLES / "cascade", tmp_path / "file" / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
+    assert (export_bundle(BUNDLES / "landmarknet", tmp_path / "new" / "out")[0]).is_file()
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
