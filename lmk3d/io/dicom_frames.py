@@ -46,17 +46,19 @@ class Entry:
         path: the file, or the archive.
         member: its name in the archive.
         archive: the open archive.
+        info: its place in the archive, where several members may have one name.
     """
 
     path: Path
     member: str = ""
     archive: zipfile.ZipFile | None = field(default=None, compare=False, repr=False)
+    info: zipfile.ZipInfo | None = field(default=None, repr=False)
 
     @contextmanager
     def open(self, *, most: int = -1) -> Iterator[IO[bytes]]:
         """The bytes of the file; of one in an archive no more than ``most``, if that is not negative."""
         if self.archive is not None:
-            with self.archive.open(self.member) as packed:
+            with self.archive.open(self.info or self.member) as packed:
                 content = packed.read() if most < 0 else packed.read(most)
             yield io.BytesIO(content)
         else:
