@@ -29,11 +29,13 @@ __all__ = ["Found", "Series", "choose_series", "dicom_files", "entries_in", "fin
 _TAGS = [
     *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SOPInstanceUID", "SOPClassUID"),
     *("Modality", "Rows", "Columns", "NumberOfFrames", "DirectoryRecordSequence", "ModalityLUTSequence"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID", "PatientID"),
     *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *MARKED,
 ]
+# Series of one UID which differ in these are several: numbers in mm of two frames of reference cannot be compared.
+_OWNERS = {"FrameOfReferenceUID": "space", "StudyInstanceUID": "study", "PatientID": "patient"}
 # A one-line error can list a few series.
 _LISTED = 8
 
@@ -48,6 +50,8 @@ class Series:
         frames: its images, in the order of their files.
         study: StudyInstanceUID.
         part: what tells this stack from the others of the series, such as "EchoTime=4.6"; "" where it is the only one.
+        patient: PatientID.
+        space: FrameOfReferenceUID.
     """
 
     uid: str
@@ -56,6 +60,13 @@ class Series:
     frames: list[Frame] = field(default_factory=list)
     study: str = ""
     part: str = ""
+    patient: str = ""
+    space: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for all images of one series."""
+        return self.uid, self.study, self.patient, self.space
 
     @property
     def is_volume(self) -> bool:
@@ -76,7 +87,10 @@ class Series:
         """The stacks that it consists of, one each; itself where it is one or cannot be told apart."""
         if not (self.is_volume and len(self.frames) > 1):
             return [self]
-        return [replace(self, frames=frames, part=part) for part, frames in split_frames(self.frames).items()]
+        found = split_frames(self.frames)
+        return [
+            replace(self, frames=own, part=",".join(filter(None, (self.part, part)))) for part, own in found.items()
+        ]
 
     def by_folder(self) -> list[Series]:
         """Itself where its folders hold different places of one stack; where they hold the same ones each is a series.
@@ -149,7 +163,7 @@ def is_dicom(path: Path) -> bool:
 
 def find_series(entries: Iterable[Entry]) -> Found:
     """The series among these files, and what else there is."""
-    series: dict[str, Series] = {}
+    series: dict[tuple[str, ...], Series] = {}
     found = Found()
     for entry in entries:
         try:
@@ -161,9 +175,22 @@ def find_series(entries: Iterable[Entry]) -> Found:
             found.others[entry] = kind
         else:
             # Anonymisers may empty the UIDs: then a folder is a series.
-            key = one.uid or str((entry.path / entry.member).parent)
+            key = one.key if one.uid else (str((entry.path / entry.member).parent), *one.key)
             series.setdefault(key, replace(one, frames=[])).frames.extend(one.frames)
-    found.series.extend(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid)))
+    found.series.extend(_told_apart(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid))))
+    return found
+
+
+def _told_apart(series: list[Series]) -> list[Series]:
+    """Those of one UID with what tells them apart as their part."""
+    found = []
+    for one in series:
+        same = [other for other in series if one.uid and other.uid == one.uid]
+        differ = {tag: len({getattr(other, name) for other in same}) for tag, name in _OWNERS.items()}
+        tags = [tag for tag, count in differ.items() if 1 < count == len(same)][:1]
+        tags = tags or [tag for tag, count in differ.items() if count > 1]
+        part = ",".join(f"{tag}={plain_text(getattr(one, _OWNERS[tag]))}" for tag in tags)
+        found.append(replace(one, part=part))
     return found
 
 
@@ -177,9 +204,10 @@ def _read_header(entry: Entry) -> tuple[str, Series]:
         if lacks_pixels(dataset) or not (frames or dataset.get("SOPClassUID") or dataset.file_meta):
             raise InputError(f"{entry}: is no DICOM file, or a damaged one (without rows and columns); copy it again")
         number = dataset.get("SeriesNumber")
-        uid, study = (str(dataset.get(tag) or "") for tag in ("SeriesInstanceUID", "StudyInstanceUID"))
+        uid = str(dataset.get("SeriesInstanceUID") or "")
         names = "" if number is None else str(number), str(dataset.get("SeriesDescription") or "")
-        return "" if frames else "a DICOM file without pixels", Series(uid, *names, frames, study)
+        owners = {name: str(dataset.get(tag) or "") for tag, name in _OWNERS.items()}
+        return "" if frames else "a DICOM file without pixels", Series(uid, *names, frames, **owners)
 
 
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:

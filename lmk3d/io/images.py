@@ -223,16 +223,16 @@ def _once_a_series(paths: list[Path], series: str | None) -> list[Path]:
     from lmk3d.io.dicom import find_series, is_dicom
     from lmk3d.io.dicom_frames import Entry
 
-    kept: dict[Path | tuple[Path, str], list[Path]] = {}
+    kept: dict[Path | tuple[Path | str, ...], list[Path]] = {}
     for path in paths:
-        key: Path | tuple[Path, str] = path
+        key: Path | tuple[Path | str, ...] = path
         if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
             found = find_series([Entry(path)])
             if found.others:
                 continue
             for one in found.series:
                 if one.is_volume and len(one.frames) == 1:
-                    key = path.parent, one.uid
+                    key = path.parent, *one.key
         kept.setdefault(key, []).append(path)
     homes = {path.parent for same in kept.values() if len(same) > 1 for path in same}
     alone = {home for home in homes if _in_folder(home, series) == [home]}

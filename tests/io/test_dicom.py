@@ -298,3 +298,12 @@ def test_damage_anywhere_raises_no_other_error(study):
                 read([path.parent] if read is find_images else path.parent)
                 readable += 1
     assert 0 < readable < 360
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_images_of_two_patients_studies_or_frames_of_reference_are_two_series(tmp_path, write_slice, tag):
+    for z in range(4):
+        write_slice(tmp_path / str(z), z=z, pixels=np.full((4, 5), z), **{tag: f"1.{z // 2}"})
+    with pytest.raises(InputError, match=f"holds 2 series; choose one .*'{tag}=1.0' .*'{tag}=1.1'"):
+        read_image(tmp_path)
+    assert read_image(tmp_path, series=f"{tag}=1.1").data[0, 0].tolist() == [2, 3]
