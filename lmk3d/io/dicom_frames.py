@@ -30,6 +30,8 @@ __all__ = ["Entry", "Frame", "find_numbers", "frames_of", "naming", "pydicom_dat
 _HEADER_BYTES = 64 << 20
 # A deflated data set may say anything of its size; real ones are single images.
 _MOST_DEFLATED = 1 << 30
+# Pixels shrink to a third or, where most is air, to a twentieth; small ones may be constant.
+_MOST_RATIO, _SMALL_BYTES = 300, 256 << 20
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _BLOCK = 1 << 20
 # Tags: of the pixels, behind which nothing counts, and of the first group that a data set has; zeros are none.
@@ -147,11 +149,14 @@ def _check_start(file: IO[bytes], entry: Entry) -> None:
         raise InputError(f"{entry}: is no DICOM file, or a damaged one (it begins with zeros); copy it again")
     if _DEFLATED in start and body[:4] == b"\2\0\0\0":
         file.seek(len(start) - len(body) + 12 + int.from_bytes(body[8:12], "little"))
+        here, packed = file.tell(), file.seek(0, io.SEEK_END)
+        file.seek(here)
+        most = min(_MOST_DEFLATED, max(_SMALL_BYTES, _MOST_RATIO * packed))
         unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while (block := unpacker.unconsumed_tail or file.read(_BLOCK)) and not unpacker.eof:
             total += len(unpacker.decompress(block, _BLOCK))
-            if total > _MOST_DEFLATED:
-                raise InputError(f"{entry}: unpacks to more than {_MOST_DEFLATED >> 30} GiB; give a file of one image")
+            if total > most:
+                raise InputError(f"{entry}: unpacks to more than {most >> 20} MiB; give a file of one image")
     file.seek(0)
 
 
