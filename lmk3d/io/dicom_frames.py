@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.dicom_kinds import is_projection
 from lmk3d.io.dicom_marks import first_item, marks_of
 from lmk3d.terminal import counted
 
@@ -86,6 +87,7 @@ class Frame:
         scale: rescale slope and intercept; 1 and 0 where a modality look-up table stands in their place.
         uid: SOPInstanceUID.
         marks: what else its header says that images at the same place may differ in, by the tag.
+        is_scaled: whether its header says a slope, an intercept or a table.
     """
 
     entry: Entry
@@ -98,6 +100,7 @@ class Frame:
     scale: tuple[float, float]
     uid: str
     marks: dict[str, str] = field(default_factory=dict)
+    is_scaled: bool = True
 
 
 @contextmanager
@@ -195,7 +198,8 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
         raise InputError(f"{entry}: its pixel spacing is {spacing.tolist()}; each must be above 0")
     slope = find_numbers(places, "PixelValueTransformationSequence", "RescaleSlope", 1)
     intercept = find_numbers(places, "PixelValueTransformationSequence", "RescaleIntercept", 1)
-    if places[-1].get("ModalityLUTSequence"):
+    has_table = bool(places[-1].get("ModalityLUTSequence"))
+    if has_table:
         slope = intercept = None
     scale = 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
     if not np.isfinite(scale).all() or scale[0] == 0:
@@ -203,6 +207,7 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
     between = find_numbers(places, "PixelMeasuresSequence", "SpacingBetweenSlices", 1)
     thickness = find_numbers(places, "PixelMeasuresSequence", "SliceThickness", 1) if between is None else between
     placed = position is not None and orientation is not None and spacing is not None
+    placed = placed and (len(places) > 1 or not is_projection(places[-1]))
     return Frame(
         entry=entry,
         index=index,
@@ -214,6 +219,7 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
         scale=scale,
         uid=uid,
         marks=marks_of(places),
+        is_scaled=has_table or slope is not None or intercept is not None,
     )
 
 
