@@ -32,6 +32,7 @@ _TAGS = [
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID", "PatientID"),
     *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
     *MARKED,
 ]
 # Series of one UID which differ in these are several: numbers in mm of two frames of reference cannot be compared.
@@ -220,8 +221,9 @@ def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
 def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | None = None) -> Volume:
     """Read a series as a volume (columns, rows, slices), or a radiograph as (rows, columns, 1).
 
-    One file of a series of slices stands for the whole series in its folder. Slices stacked at a slant (gantry tilt)
-    give a sheared affine, which is exact. Rescale slope and intercept, or the modality look-up table, are applied.
+    One file of a series of slices, or of a concatenation, stands for the whole of it in its folder. Slices stacked at a
+    slant (gantry tilt) give a sheared affine, which is exact. Rescale slope and intercept, or the modality look-up
+    table, are applied.
     Segmentations, doses, reports, clips and the like beside the images are left out.
 
     Args:
@@ -238,7 +240,7 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         if chosen.is_volume:
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; give none")
-            notes = found.notes()
+            notes = *found.notes(), *_check_whole(chosen, found.series, path)
             try:
                 return stack_slices(chosen.frames, path, notes=notes)
             except InputError as error:
@@ -282,10 +284,41 @@ def _find(path: Path, stack: ExitStack) -> tuple[Found, bool]:
         return found, False
     found = find_series([Entry(path)])
     found.check(path)
-    if not found.series[0].is_volume or len(found.series[0].frames) > 1:
+    first = found.series[0].frames[0]
+    if not found.series[0].is_volume or (len(found.series[0].frames) > 1 and first.concatenation is None):
         return found, True
     near = find_series(entries_in(path.parent, deep=False))
-    return replace(near, series=[series for series in near.series if path in series.paths]), True
+    series = [one for one in near.series if path in one.paths]
+    if first.concatenation is not None:
+        uid = first.concatenation[0]
+        series = [replace(one, frames=[own for own in one.frames if _uid_of(own) == uid]) for one in series]
+    return replace(near, series=series), True
+
+
+def _uid_of(frame: Frame) -> str:
+    return "" if frame.concatenation is None else frame.concatenation[0]
+
+
+def _check_whole(chosen: Series, found: list[Series], path: Path) -> tuple[str, ...]:
+    """See that every file of a concatenation is there; what should be known where its header doesn't say how many."""
+    parts: dict[str, set[tuple[int, int]]] = {}
+    uids = {_uid_of(frame) for frame in chosen.frames} - {""}
+    for frame in (frame for one in found for frame in one.frames):
+        if frame.concatenation is not None and frame.concatenation[0] in uids:
+            parts.setdefault(frame.concatenation[0], set()).add(frame.concatenation[1:])
+    notes = []
+    for known in parts.values():
+        numbers, total = {number for number, _ in known}, max(total for _, total in known)
+        if len(numbers) < max(total, *numbers, 1):
+            raise InputError(
+                f"{path}: holds {counted(len(numbers), 'file')} of the {max(total, *numbers)} of a concatenation; "
+                "give the folder with all of them"
+            )
+        if not total:
+            notes.append(
+                f"it is a concatenation of {counted(len(numbers), 'file')}, and its header does not say of how many"
+            )
+    return tuple(notes)
 
 
 def _choose(found: list[Series], series: str | None, path: Path) -> Series:

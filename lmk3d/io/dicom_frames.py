@@ -88,6 +88,7 @@ class Frame:
         uid: SOPInstanceUID.
         marks: what else its header says that images at the same place may differ in, by the tag.
         is_scaled: whether its header says a slope, an intercept or a table.
+        concatenation: of a scan in several files its UID, the number of this file and how many there are (0: unknown).
     """
 
     entry: Entry
@@ -101,6 +102,7 @@ class Frame:
     uid: str
     marks: dict[str, str] = field(default_factory=dict)
     is_scaled: bool = True
+    concatenation: tuple[str, int, int] | None = None
 
 
 @contextmanager
@@ -220,7 +222,14 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
         uid=uid,
         marks=marks_of(places),
         is_scaled=has_table or slope is not None or intercept is not None,
+        concatenation=_concatenation(places[-1]),
     )
+
+
+def _concatenation(dataset: Any) -> tuple[str, int, int] | None:
+    uid = str(dataset.get("ConcatenationUID") or "")
+    number, total = (int(dataset.get(f"InConcatenation{name}") or 0) for name in ("Number", "TotalNumber"))
+    return (uid, number, total) if uid and total != 1 else None
 
 
 def find_numbers(places: list[Any], sequence: str, tag: str, count: int) -> FloatArray | None:

@@ -231,7 +231,7 @@ def _once_a_series(paths: list[Path], series: str | None) -> list[Path]:
             if found.others:
                 continue
             for one in found.series:
-                if one.is_volume and len(one.frames) == 1:
+                if one.is_volume and (len(one.frames) == 1 or one.frames[0].concatenation):
                     key = path.parent, *one.key
         kept.setdefault(key, []).append(path)
     homes = {path.parent for same in kept.values() if len(same) > 1 for path in same}
