@@ -29,11 +29,14 @@ __all__ = ["Found", "Series", "choose_series", "dicom_files", "entries_in", "fin
 _TAGS = [
     *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SOPInstanceUID", "SOPClassUID"),
     *("Modality", "Rows", "Columns", "NumberOfFrames", "DirectoryRecordSequence", "ModalityLUTSequence"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID", "PatientID"),
     *("SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
     *MARKED,
 ]
+# Series of one UID which differ in these are several: numbers in mm of two frames of reference cannot be compared.
+_OWNERS = {"FrameOfReferenceUID": "space", "StudyInstanceUID": "study", "PatientID": "patient"}
 # A one-line error can list a few series.
 _LISTED = 8
 
@@ -48,6 +51,8 @@ class Series:
         frames: its images, in the order of their files.
         study: StudyInstanceUID.
         part: what tells this stack from the others of the series, such as "EchoTime=4.6"; "" where it is the only one.
+        patient: PatientID.
+        space: FrameOfReferenceUID.
     """
 
     uid: str
@@ -56,6 +61,13 @@ class Series:
     frames: list[Frame] = field(default_factory=list)
     study: str = ""
     part: str = ""
+    patient: str = ""
+    space: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for all images of one series."""
+        return self.uid, self.study, self.patient, self.space
 
     @property
     def is_volume(self) -> bool:
@@ -76,7 +88,10 @@ class Series:
         """The stacks that it consists of, one each; itself where it is one or cannot be told apart."""
         if not (self.is_volume and len(self.frames) > 1):
             return [self]
-        return [replace(self, frames=frames, part=part) for part, frames in split_frames(self.frames).items()]
+        found = split_frames(self.frames)
+        return [
+            replace(self, frames=own, part=",".join(filter(None, (self.part, part)))) for part, own in found.items()
+        ]
 
     def by_folder(self) -> list[Series]:
         """Itself where its folders hold different places of one stack; where they hold the same ones each is a series.
@@ -149,7 +164,7 @@ def is_dicom(path: Path) -> bool:
 
 def find_series(entries: Iterable[Entry]) -> Found:
     """The series among these files, and what else there is."""
-    series: dict[str, Series] = {}
+    series: dict[tuple[str, ...], Series] = {}
     found = Found()
     for entry in entries:
         try:
@@ -161,9 +176,22 @@ def find_series(entries: Iterable[Entry]) -> Found:
             found.others[entry] = kind
         else:
             # Anonymisers may empty the UIDs: then a folder is a series.
-            key = one.uid or str((entry.path / entry.member).parent)
+            key = one.key if one.uid else (str((entry.path / entry.member).parent), *one.key)
             series.setdefault(key, replace(one, frames=[])).frames.extend(one.frames)
-    found.series.extend(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid)))
+    found.series.extend(_told_apart(sorted(series.values(), key=lambda one: (len(one.number), one.number, one.uid))))
+    return found
+
+
+def _told_apart(series: list[Series]) -> list[Series]:
+    """Those of one UID with what tells them apart as their part."""
+    found = []
+    for one in series:
+        same = [other for other in series if one.uid and other.uid == one.uid]
+        differ = {tag: len({getattr(other, name) for other in same}) for tag, name in _OWNERS.items()}
+        tags = [tag for tag, count in differ.items() if 1 < count == len(same)][:1]
+        tags = tags or [tag for tag, count in differ.items() if count > 1]
+        part = ",".join(f"{tag}={plain_text(getattr(one, _OWNERS[tag]))}" for tag in tags)
+        found.append(replace(one, part=part))
     return found
 
 
@@ -177,9 +205,10 @@ def _read_header(entry: Entry) -> tuple[str, Series]:
         if lacks_pixels(dataset) or not (frames or dataset.get("SOPClassUID") or dataset.file_meta):
             raise InputError(f"{entry}: is no DICOM file, or a damaged one (without rows and columns); copy it again")
         number = dataset.get("SeriesNumber")
-        uid, study = (str(dataset.get(tag) or "") for tag in ("SeriesInstanceUID", "StudyInstanceUID"))
+        uid = str(dataset.get("SeriesInstanceUID") or "")
         names = "" if number is None else str(number), str(dataset.get("SeriesDescription") or "")
-        return "" if frames else "a DICOM file without pixels", Series(uid, *names, frames, study)
+        owners = {name: str(dataset.get(tag) or "") for tag, name in _OWNERS.items()}
+        return "" if frames else "a DICOM file without pixels", Series(uid, *names, frames, **owners)
 
 
 def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
@@ -192,8 +221,9 @@ def entries_in(folder: Path, *, deep: bool = True) -> list[Entry]:
 def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | None = None) -> Volume:
     """Read a series as a volume (columns, rows, slices), or a radiograph as (rows, columns, 1).
 
-    One file of a series of slices stands for the whole series in its folder. Slices stacked at a slant (gantry tilt)
-    give a sheared affine, which is exact. Rescale slope and intercept, or the modality look-up table, are applied.
+    One file of a series of slices, or of a concatenation, stands for the whole of it in its folder. Slices stacked at a
+    slant (gantry tilt) give a sheared affine, which is exact. Rescale slope and intercept, or the modality look-up
+    table, are applied.
     Segmentations, doses, reports, clips and the like beside the images are left out.
 
     Args:
@@ -210,7 +240,7 @@ def read_dicom(path: Path, *, series: str | None = None, spacing_mm: float | Non
         if chosen.is_volume:
             if spacing_mm is not None:
                 raise InputError(f"{path}: says its own spacing; give none")
-            notes = found.notes()
+            notes = *found.notes(), *_check_whole(chosen, found.series, path)
             try:
                 return stack_slices(chosen.frames, path, notes=notes)
             except InputError as error:
@@ -254,10 +284,41 @@ def _find(path: Path, stack: ExitStack) -> tuple[Found, bool]:
         return found, False
     found = find_series([Entry(path)])
     found.check(path)
-    if not found.series[0].is_volume or len(found.series[0].frames) > 1:
+    first = found.series[0].frames[0]
+    if not found.series[0].is_volume or (len(found.series[0].frames) > 1 and first.concatenation is None):
         return found, True
     near = find_series(entries_in(path.parent, deep=False))
-    return replace(near, series=[series for series in near.series if path in series.paths]), True
+    series = [one for one in near.series if path in one.paths]
+    if first.concatenation is not None:
+        uid = first.concatenation[0]
+        series = [replace(one, frames=[own for own in one.frames if _uid_of(own) == uid]) for one in series]
+    return replace(near, series=series), True
+
+
+def _uid_of(frame: Frame) -> str:
+    return "" if frame.concatenation is None else frame.concatenation[0]
+
+
+def _check_whole(chosen: Series, found: list[Series], path: Path) -> tuple[str, ...]:
+    """See that every file of a concatenation is there; what should be known where its header doesn't say how many."""
+    parts: dict[str, set[tuple[int, int]]] = {}
+    uids = {_uid_of(frame) for frame in chosen.frames} - {""}
+    for frame in (frame for one in found for frame in one.frames):
+        if frame.concatenation is not None and frame.concatenation[0] in uids:
+            parts.setdefault(frame.concatenation[0], set()).add(frame.concatenation[1:])
+    notes = []
+    for known in parts.values():
+        numbers, total = {number for number, _ in known}, max(total for _, total in known)
+        if len(numbers) < max(total, *numbers, 1):
+            raise InputError(
+                f"{path}: holds {counted(len(numbers), 'file')} of the {max(total, *numbers)} of a concatenation; "
+                "give the folder with all of them"
+            )
+        if not total:
+            notes.append(
+                f"it is a concatenation of {counted(len(numbers), 'file')}, and its header does not say of how many"
+            )
+    return tuple(notes)
 
 
 def _choose(found: list[Series], series: str | None, path: Path) -> Series:

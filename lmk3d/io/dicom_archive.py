@@ -48,7 +48,7 @@ def members(path: Path, stack: ExitStack) -> Iterator[Entry]:
     for info in infos:
         if hidden(PurePosixPath(info.filename)):
             continue
-        entry = Entry(path, info.filename, archive)
+        entry = Entry(path, info.filename, archive, info)
         with naming(entry), archive.open(info) as file:
             if file.read(132)[128:] != b"DICM" and not info.filename.lower().endswith(ENDINGS):
                 continue

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.dicom_kinds import is_projection
 from lmk3d.io.dicom_marks import first_item, marks_of
 from lmk3d.terminal import counted
 
@@ -30,6 +31,8 @@ __all__ = ["Entry", "Frame", "find_numbers", "frames_of", "naming", "pydicom_dat
 _HEADER_BYTES = 64 << 20
 # A deflated data set may say anything of its size; real ones are single images.
 _MOST_DEFLATED = 1 << 30
+# Pixels shrink to a third or, where most is air, to a twentieth; small ones may be constant.
+_MOST_RATIO, _SMALL_BYTES = 300, 256 << 20
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _BLOCK = 1 << 20
 # Tags: of the pixels, behind which nothing counts, and of the first group that a data set has; zeros are none.
@@ -46,17 +49,19 @@ class Entry:
         path: the file, or the archive.
         member: its name in the archive.
         archive: the open archive.
+        info: its place in the archive, where several members may have one name.
     """
 
     path: Path
     member: str = ""
     archive: zipfile.ZipFile | None = field(default=None, compare=False, repr=False)
+    info: zipfile.ZipInfo | None = field(default=None, repr=False)
 
     @contextmanager
     def open(self, *, most: int = -1) -> Iterator[IO[bytes]]:
         """The bytes of the file; of one in an archive no more than ``most``, if that is not negative."""
         if self.archive is not None:
-            with self.archive.open(self.member) as packed:
+            with self.archive.open(self.info or self.member) as packed:
                 content = packed.read() if most < 0 else packed.read(most)
             yield io.BytesIO(content)
         else:
@@ -82,6 +87,8 @@ class Frame:
         scale: rescale slope and intercept; 1 and 0 where a modality look-up table stands in their place.
         uid: SOPInstanceUID.
         marks: what else its header says that images at the same place may differ in, by the tag.
+        is_scaled: whether its header says a slope, an intercept or a table.
+        concatenation: of a scan in several files its UID, the number of this file and how many there are (0: unknown).
     """
 
     entry: Entry
@@ -94,6 +101,8 @@ class Frame:
     scale: tuple[float, float]
     uid: str
     marks: dict[str, str] = field(default_factory=dict)
+    is_scaled: bool = True
+    concatenation: tuple[str, int, int] | None = None
 
 
 @contextmanager
@@ -145,11 +154,14 @@ def _check_start(file: IO[bytes], entry: Entry) -> None:
         raise InputError(f"{entry}: is no DICOM file, or a damaged one (it begins with zeros); copy it again")
     if _DEFLATED in start and body[:4] == b"\2\0\0\0":
         file.seek(len(start) - len(body) + 12 + int.from_bytes(body[8:12], "little"))
+        here, packed = file.tell(), file.seek(0, io.SEEK_END)
+        file.seek(here)
+        most = min(_MOST_DEFLATED, max(_SMALL_BYTES, _MOST_RATIO * packed))
         unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while (block := unpacker.unconsumed_tail or file.read(_BLOCK)) and not unpacker.eof:
             total += len(unpacker.decompress(block, _BLOCK))
-            if total > _MOST_DEFLATED:
-                raise InputError(f"{entry}: unpacks to more than {_MOST_DEFLATED >> 30} GiB; give a file of one image")
+            if total > most:
+                raise InputError(f"{entry}: unpacks to more than {most >> 20} MiB; give a file of one image")
     file.seek(0)
 
 
@@ -188,7 +200,8 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
         raise InputError(f"{entry}: its pixel spacing is {spacing.tolist()}; each must be above 0")
     slope = find_numbers(places, "PixelValueTransformationSequence", "RescaleSlope", 1)
     intercept = find_numbers(places, "PixelValueTransformationSequence", "RescaleIntercept", 1)
-    if places[-1].get("ModalityLUTSequence"):
+    has_table = bool(places[-1].get("ModalityLUTSequence"))
+    if has_table:
         slope = intercept = None
     scale = 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
     if not np.isfinite(scale).all() or scale[0] == 0:
@@ -196,6 +209,7 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
     between = find_numbers(places, "PixelMeasuresSequence", "SpacingBetweenSlices", 1)
     thickness = find_numbers(places, "PixelMeasuresSequence", "SliceThickness", 1) if between is None else between
     placed = position is not None and orientation is not None and spacing is not None
+    placed = placed and (len(places) > 1 or not is_projection(places[-1]))
     return Frame(
         entry=entry,
         index=index,
@@ -207,7 +221,15 @@ def _frame(places: list[Any], entry: Entry, index: int, shape: tuple[int, int], 
         scale=scale,
         uid=uid,
         marks=marks_of(places),
+        is_scaled=has_table or slope is not None or intercept is not None,
+        concatenation=_concatenation(places[-1]),
     )
+
+
+def _concatenation(dataset: Any) -> tuple[str, int, int] | None:
+    uid = str(dataset.get("ConcatenationUID") or "")
+    number, total = (int(dataset.get(f"InConcatenation{name}") or 0) for name in ("Number", "TotalNumber"))
+    return (uid, number, total) if uid and total != 1 else None
 
 
 def find_numbers(places: list[Any], sequence: str, tag: str, count: int) -> FloatArray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["kind_of", "lacks_pixels"]
+__all__ = ["is_projection", "kind_of", "lacks_pixels"]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -47,6 +47,19 @@ _MODALITIES = {
 }
 # Of images, which must have pixels: CT, MR, CR, DX, secondary captures and their enhanced kinds.
 _IMAGES = ("1", "1.", "2", "2.", "4", "4.1", "4.3", "4.4", "7", "7.", "12.", "13.1.", "20", "128", "128.1", "130")
+# Projections, whose pixels lie on a detector: CR, DX, MG, IO, XA, RF and portal images, but no tomosynthesis.
+_PROJECTIONS = ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.2", "481.1")
+# For files whose SOP class is that of a secondary capture, or none. Not XA: rotational angiography saves its slices so.
+_PROJECTING = ("CR", "DX", "MG", "IO", "PX", "RG", "RF")
+
+
+def is_projection(dataset: Any) -> bool:
+    """Whether an image is a radiograph, in which a place in space, if it has one, is that of the detector."""
+    uid = _class_of(dataset)
+    if any(uid == _STORAGE + known for known in _PROJECTIONS):
+        return True
+    captured = not uid or _is(uid, "7") or _is(uid, "7.")
+    return captured and str(dataset.get("Modality") or "").strip().upper() in _PROJECTING
 
 
 def kind_of(dataset: Any) -> str:

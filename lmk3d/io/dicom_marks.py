@@ -121,7 +121,7 @@ def differences(frames: Sequence[Frame]) -> str:
 
 def copy_key(frame: Frame) -> tuple[object, ...]:
     """The same for an image and its copy in another file; without a UID nothing is a copy."""
-    return frame.uid or str(frame.entry), frame.index, place_of(frame), tuple(sorted(frame.marks.items()))
+    return frame.uid or frame.entry, frame.index, place_of(frame), tuple(sorted(frame.marks.items()))
 
 
 def place_of(frame: Frame) -> tuple[float, ...]:

@@ -34,6 +34,9 @@ _RLE = "1.2.840.10008.1.2.5"
 _PLAIN = "1.2.840.10008.5.1.4.1.1.7"
 _MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"
 _STDERR = 2
+# A constant image of 512 x 512 shrinks to a 4000th; one that is larger than a real constant image, or many of them, are
+# not all constant.
+_SMALL_BYTES, _MOST_RATIO, _MOST_RATIO_OF_MANY = 256 << 20, 1000, 5000
 # How lines of libjpeg and OpenJPEG begin, or what they name: GDCM tries decoders until one can read the data.
 _CHATTER = re.compile(
     "(Application|Bogus|Corrupt|Empty|Error|Expected|Failed|Inconsistent|Insufficient|Invalid|Missing|Not|"
@@ -67,6 +70,8 @@ def read_pixels(entry: Entry) -> tuple[NDArray[Any], bool]:
             raise InputError(f"{entry}: is in colour (palette); give a grey image")
         syntax = _syntax(dataset)
         packed = syntax.is_compressed and syntax != _RLE and not syntax.is_deflated
+        if syntax == _RLE:
+            _check_ratio(dataset, entry)
         pixels = _unpack(dataset, entry) if packed else dataset.pixel_array
         frames = pixels if int(dataset.get("NumberOfFrames") or 1) > 1 or packed else pixels[None]
         if int(dataset.get("SamplesPerPixel") or 1) > 1:
@@ -103,6 +108,7 @@ def _unpack(dataset: Any, entry: Entry) -> NDArray[Any]:
     """(frames, rows, columns) or (frames, rows, columns, samples), unpacked by GDCM."""
     count = int(dataset.get("NumberOfFrames") or 1)
     _check_sizes(dataset, count, entry)
+    _check_ratio(dataset, entry)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.dcm"
         _write_plain(dataset, path, count)
@@ -185,6 +191,18 @@ def _of_declared_type(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
     mask, top = (1 << stored) - 1, 1 << (stored - 1)
     wide = pixels.astype(np.int64) & mask
     return ((wide ^ top) - top if signed else wide).astype(dtype)
+
+
+def _check_ratio(dataset: Any, entry: Entry) -> None:
+    """Refuse a small file that says to unpack to more than memory holds, before memory is asked for."""
+    count, samples = (int(dataset.get(tag) or 1) for tag in ("NumberOfFrames", "SamplesPerPixel"))
+    needed = count * samples * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    ratio = _MOST_RATIO if count == 1 else _MOST_RATIO_OF_MANY
+    if needed > max(_SMALL_BYTES, ratio * len(dataset.PixelData)):
+        raise InputError(
+            f"{entry}: says that {len(dataset.PixelData)} packed bytes hold {needed / 2**30:.2g} GiB of pixels, which "
+            "no image does; copy it again, or save it uncompressed"
+        )
 
 
 def _check_sizes(dataset: Any, count: int, entry: Entry) -> None:

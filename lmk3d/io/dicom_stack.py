@@ -133,11 +133,19 @@ def _read_stack(frames: list[Frame], path: Path) -> NDArray[Any]:
         places.setdefault(frame.entry, []).append(place)
     scales = {frame.scale for frame in frames}
     own_scale = len(scales) > 1
-    first, _ = read_pixels(frames[0].entry)
+    bare = sum(not frame.is_scaled for frame in frames)
+    if own_scale and bare:
+        raise InputError(
+            f"{path}: {bare} of its {len(frames)} slices say no rescale slope and intercept, the others do; correct "
+            "their headers, or give the files of one stack"
+        )
+    first, dark = read_pixels(frames[0].entry)
     rows, columns = frames[0].shape
     data = np.empty((columns, rows, len(frames)), np.float32 if own_scale else first.dtype, order="F")
     for entry, own in places.items():
-        pixels = first if entry == frames[0].entry else read_pixels(entry)[0]
+        pixels, inverse = (first, dark) if entry == frames[0].entry else read_pixels(entry)
+        if inverse != dark:
+            raise InputError(f"{path}: mixes MONOCHROME1 and MONOCHROME2 slices; give the files of one stack")
         if pixels.dtype != first.dtype:
             raise InputError(f"{path}: mixes {first.dtype} and {pixels.dtype} pixels; give the files of one stack")
         for place in own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path}: is a pipe or a device, no file; give an image or a folder")
     name = path.name.lower()
-    if path.is_file() and name.endswith(_VOLUMES + _FILMS):
+    if path.is_file() and _named_by_format(path):
         if series is not None:
             raise InputError(f"{path}: is no DICOM series; choose none")
         try:
@@ -65,6 +66,16 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None, spaci
     if path.is_file() and not name.endswith(".zip") and not is_dicom(path):
         raise InputError(f"{path}: is no image of a known kind; give {', '.join(_VOLUMES + _FILMS)} or DICOM")
     return read_dicom(path, series=series, spacing_mm=spacing_mm)
+
+
+def _named_by_format(path: Path) -> bool:
+    """Whether the ending of a file is its format; DICOM files, too, are called .img."""
+    name = path.name.lower()
+    if name.endswith(".img"):
+        from lmk3d.io.dicom import is_dicom
+
+        return not is_dicom(path)
+    return name.endswith(_VOLUMES + _FILMS)
 
 
 def _read_file(path: Path, name: str, spacing_mm: float | None) -> Volume:
@@ -94,6 +105,8 @@ def image_files(path: Path) -> list[Path]:
     """
     name = path.name.lower()
     voxels = path
+    if not _named_by_format(path):
+        return [path]
     try:
         if name.endswith(_PAIRS):
             from lmk3d.io.nifti import nifti_files
@@ -170,21 +183,39 @@ def _in_folder(folder: Path, series: str | None) -> list[Path]:
     # A link that leads nowhere is a scan that cannot be read, and told as one.
     files = [path for path in sorted(folder.rglob("*")) if not hidden(path.relative_to(folder)) and not path.is_dir()]
     names = {path: path.name.lower() for path in files}
-    volumes = [path for path, name in names.items() if name.endswith(_VOLUMES) and image_files(path)[0] == path]
+    named = {path for path in files if _named_by_format(path)}
+    volumes = [path for path in named if names[path].endswith(_VOLUMES) and image_files(path)[0] == path]
     films = [path for path, name in names.items() if path.parent == folder and name.endswith(_FILMS)]
     images = volumes + ([] if any(path.parent == folder for path in volumes) else films)
-    found = find_series(entry for entry in entries_in(folder) if not names[entry.path].endswith(_VOLUMES + _FILMS))
+    found = find_series(entry for entry in entries_in(folder) if entry.path not in named)
     stacks = [one for one in found.series if one.is_volume]
-    if not images and not found.damaged and len(found.series) == len(stacks) == 1 and len(stacks[0].by_folder()) == 1:
+    archives = [path for path, name in names.items() if name.endswith(".zip") and _holds_dicom(path)]
+    if (
+        not (images or archives or found.damaged)
+        and len(found.series) == len(stacks) == 1
+        and len(stacks[0].by_folder()) == 1
+    ):
         return [folder]
     scans = [path for one in found.series if not one.is_volume for path in one.paths]
-    damaged = [entry.path for entry in found.damaged]  # each is an error of its own when it is read
+    # A damaged file is an error of its own when it is read.
+    damaged = [entry.path for entry in found.damaged] + archives
     scans += _homes(stacks, [*scans, *damaged], _asked_for(stacks, series)) + damaged
     if not images and not scans:
         if found.others:
             found.check(folder)
         raise InputError(f"{folder}: holds no images; give {', '.join(_VOLUMES + _FILMS)} or DICOM files")
     return sorted({*images, *scans})
+
+
+def _holds_dicom(archive: Path) -> bool:
+    """Whether a zip archive is a scan: also one that cannot be unpacked, which is told when it is read."""
+    from lmk3d.io.dicom_archive import members
+
+    with ExitStack() as stack:
+        try:
+            return archive.is_file() and next(members(archive, stack), None) is not None
+        except InputError:
+            return True
 
 
 def _asked_for(stacks: list[Series], name: str | None) -> list[Series]:
@@ -223,16 +254,16 @@ def _once_a_series(paths: list[Path], series: str | None) -> list[Path]:
     from lmk3d.io.dicom import find_series, is_dicom
     from lmk3d.io.dicom_frames import Entry
 
-    kept: dict[Path | tuple[Path, str], list[Path]] = {}
+    kept: dict[Path | tuple[Path | str, ...], list[Path]] = {}
     for path in paths:
-        key: Path | tuple[Path, str] = path
-        if path.is_file() and not path.name.lower().endswith((*_VOLUMES, *_FILMS, ".zip")) and is_dicom(path):
+        key: Path | tuple[Path | str, ...] = path
+        if path.is_file() and not _named_by_format(path) and path.suffix.lower() != ".zip" and is_dicom(path):
             found = find_series([Entry(path)])
             if found.others:
                 continue
             for one in found.series:
-                if one.is_volume and len(one.frames) == 1:
-                    key = path.parent, one.uid
+                if one.is_volume and (len(one.frames) == 1 or one.frames[0].concatenation):
+                    key = path.parent, *one.key
         kept.setdefault(key, []).append(path)
     homes = {path.parent for same in kept.values() if len(same) > 1 for path in same}
     alone = {home for home in homes if _in_folder(home, series) == [home]}

@@ -298,3 +298,35 @@ def test_damage_anywhere_raises_no_other_error(study):
                 read([path.parent] if read is find_images else path.parent)
                 readable += 1
     assert 0 < readable < 360
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+def test_images_of_two_patients_studies_or_frames_of_reference_are_two_series(tmp_path, write_slice, tag):
+    for z in range(4):
+        write_slice(tmp_path / str(z), z=z, pixels=np.full((4, 5), z), **{tag: f"1.{z // 2}"})
+    with pytest.raises(InputError, match=f"holds 2 series; choose one .*'{tag}=1.0' .*'{tag}=1.1'"):
+        read_image(tmp_path)
+    assert read_image(tmp_path, series=f"{tag}=1.1").data[0, 0].tolist() == [2, 3]
+
+
+def test_files_of_a_concatenation_are_read_together_or_not_at_all(tmp_path, write_frames):
+    parts = {"ConcatenationUID": "1.2.9", "InConcatenationTotalNumber": 2}
+    first = write_frames(tmp_path / "a.dcm", [0.0, 2.0], InConcatenationNumber=1, **parts)
+    other = write_frames(tmp_path / "other.dcm", [40.0, 42.0], ConcatenationUID="1.2.8", InConcatenationNumber=1)
+    with pytest.raises(InputError, match=r"a\.dcm: holds 1 file of the 2 of a concatenation; give the folder with all"):
+        read_image(first)
+    second = write_frames(tmp_path / "b.dcm", [4.0, 6.0], InConcatenationNumber=2, **parts)
+    for path in (first, second):
+        volume = read_image(path)
+        assert volume.data[0, 0].tolist() == [-7, -5, -7, -5]  # 2 x - 7, for 0 and 1 of each file
+        assert volume.grid.spacing_mm[2] == 2
+    other.unlink()
+    assert find_images([first, second]) == [tmp_path]
+
+
+def test_concatenation_that_does_not_say_how_many_files_it_has_is_noted(tmp_path, write_frames):
+    path = write_frames(tmp_path / "a.dcm", [0.0, 2.0], ConcatenationUID="1.2.9", InConcatenationNumber=1)
+    assert read_image(path).notes == ("it is a concatenation of 1 file, and its header does not say of how many",)
+    write_frames(path, [0.0, 2.0], ConcatenationUID="1.2.9", InConcatenationNumber=3)
+    with pytest.raises(InputError, match="holds 1 file of the 3 of a concatenation"):
+        read_image(tmp_path)

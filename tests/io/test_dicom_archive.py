@@ -108,3 +108,11 @@ def test_damage_anywhere_raises_no_other_error(archive):
             read_image(path)
             whole_ones += 1
     assert 0 < whole_ones < 200
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_all_read(tmp_path, write_slice):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        for z in range(4):
+            opened.write(write_slice(tmp_path / "one", z=z, pixels=np.full((4, 5), z)), "a.dcm")
+    assert read_image(tmp_path / "a.zip").data[0, 0].tolist() == [0, 1, 2, 3]

@@ -115,3 +115,13 @@ def test_deflated_data_set_unpacks_to_what_an_image_needs(write_slice, tmp_path,
     monkeypatch.setattr("lmk3d.io.dicom_frames._MOST_DEFLATED", 100)
     with pytest.raises(InputError, match=r"a\.dcm: unpacks to more than"):
         pydicom_dataset(Entry(path))
+
+
+def test_deflated_data_set_unpacks_to_no_more_than_pixels_shrink_by(write_slice, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmk3d.io.dicom_frames._SMALL_BYTES", 1 << 20)
+    path = write_slice(tmp_path / "a.dcm", pixels=np.zeros((1000, 1000)), Rows=1000, Columns=1000)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"a\.dcm: unpacks to more than 1 MiB; give a file of one image"):
+        pydicom_dataset(Entry(path))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmk3d.io.dicom_kinds import kind_of, lacks_pixels
+from lmk3d.io.dicom_kinds import is_projection, kind_of, lacks_pixels
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -66,3 +66,22 @@ def test_image_without_rows_is_damaged_and_a_report_is_not():
     assert not lacks_pixels(header(SOPClassUID=pydicom.uid.CTImageStorage, Rows=1, Columns=1))
     assert not lacks_pixels(header(SOPClassUID=pydicom.uid.BasicTextSRStorage))
     assert not lacks_pixels(header())
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "expected"),
+    [
+        ("DigitalXRayImageStorageForPresentation", "DX", True),
+        ("ComputedRadiographyImageStorage", "", True),
+        ("XRayAngiographicImageStorage", "XA", True),
+        ("SecondaryCaptureImageStorage", "CR", True),
+        ("SecondaryCaptureImageStorage", "XA", False),
+        ("", "RF", True),
+        ("CTImageStorage", "XA", False),  # rotational angiography, reconstructed
+        ("BreastTomosynthesisImageStorage", "MG", False),
+        ("MRImageStorage", "MR", False),
+    ],
+)
+def test_projection_is_told_by_its_class_and_without_one_by_its_modality(name, modality, expected):
+    fields = {"SOPClassUID": getattr(pydicom.uid, name)} if name else {}
+    assert is_projection(header(Modality=modality, **fields)) == expected

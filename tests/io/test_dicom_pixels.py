@@ -216,3 +216,21 @@ def test_more_pixels_than_the_header_says_are_no_further_images(times, write_sli
     dataset.save_as(tmp_path / "a.dcm")
     with pytest.raises(InputError, match=r"a\.dcm: holds other pixels than the 1 x 4 x 5 of its header"):
         read_pixels(Entry(tmp_path / "a.dcm"))
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000", "JPEGLS"])
+def test_constant_image_may_be_packed_as_small_as_it_gets(compressor, write_slice, tmp_path):
+    path = write_slice(tmp_path / "a.dcm", Rows=512, Columns=512)
+    pack(path, *itk_stream(np.full((512, 512), 7, np.uint16), compressor, tmp_path))
+    found = read_pixels(Entry(path))[0]
+    assert found.shape == (1, 512, 512)
+    assert (found == 7).all()
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.RLELossless, pydicom.uid.JPEGLSLossless])
+@pytest.mark.parametrize(("count", "size"), [(1, "3"), (16, "48")])
+def test_small_file_that_says_to_hold_gigabytes_is_refused(syntax, count, size, write_slice, tmp_path):
+    path = write_slice(tmp_path / "a.dcm", Rows=40000, Columns=40000, NumberOfFrames=count)
+    pack(path, pydicom.encaps.encapsulate([bytes(1000)] * count), syntax)
+    with pytest.raises(InputError, match=rf"a\.dcm: says that \d+ packed bytes hold {size} GiB of pixels, .*; copy it"):
+        read_pixels(Entry(path))

@@ -116,3 +116,16 @@ def test_high_values_that_are_dark_are_inverted(radiograph):
     pixels = np.full((4, 5), 65535)
     pixels[0] = 10  # the sum of both does not fit their type
     np.testing.assert_array_equal(radiograph(pixels=pixels, **dark).data[..., 0], 65545 - pixels)
+
+
+def test_radiograph_with_a_place_in_space_is_no_slice(radiograph):
+    place = {
+        "ImagePositionPatient": [0, 0, 0],
+        "ImageOrientationPatient": [1, 0, 0, 0, 0, -1],
+        "PixelSpacing": [0.2, 0.2],
+    }
+    projection = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "ImagerPixelSpacing": [0.2, 0.2], FACTOR: 1.25}
+    pixels = np.arange(20).reshape(4, 5)
+    volume = radiograph(pixels=pixels, PhotometricInterpretation="MONOCHROME1", **place | projection)
+    np.testing.assert_array_equal(volume.data[:, :, 0], 19 - pixels)
+    assert_allclose(volume.grid.spacing_mm, [0.16, 0.16, 1], rtol=1e-12)

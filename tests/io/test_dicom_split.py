@@ -123,3 +123,48 @@ def test_files_of_one_series_at_one_place_are_never_read_as_one(tag, values, wri
         read_image(tmp_path / "10.dcm")
     chosen = f"{tag}=4.6" if tag == "EchoTime" else f"{tag}=ORIGINAL/P"
     assert (read_image(tmp_path, series=chosen).data == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("EchoTime", ("4", "80")),
+        ("StackID", ("1", "2")),
+        ("ComplexImageComponent", ("MAGNITUDE", "PHASE")),
+        ("ConvolutionKernel", ("B30", "B70")),
+    ],
+)
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_kinds_in_one_row_are_stacks_of_their_own(tag, values, interleaved):
+    frames = [frame(z, **{tag: values[z % 2 if interleaved else z // 3]}) for z in range(6)]
+    assert names(frames) == {f"{tag}={value}": 3 for value in values}
+
+
+def test_words_of_an_image_type_that_make_another_image_tell_kinds_apart():
+    frames = [frame(z, ImageType=f"ORIGINAL/PRIMARY/{'MP'[z % 2]}/ND") for z in range(6)]
+    assert names(frames) == {"ImageType=M": 3, "ImageType=P": 3}
+    frames = [frame(z, ImageType=f"ORIGINAL/PRIMARY/{'LOCALIZER' if z == 4 else 'AXIAL'}") for z in range(5)]
+    assert names(frames) == {"ImageType=other": 4, "ImageType=LOCALIZER": 1}
+    assert names([frame(2), frame(3), frames[4]]) == {"ImageType=other": 2, "ImageType=LOCALIZER": 1}
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"EchoTime": ("4.6", "4.61", "4.62", "4.6")},
+        {"EchoTime": ("4", "8", "16", "32")},
+        {"EchoTime": ("4", "", "80", "80")},
+        {"ImageType": ("ORIGINAL/PRIMARY/M", "ORIGINAL/PRIMARY", "ORIGINAL/PRIMARY/M/NORM", "ORIGINAL/PRIMARY/M")},
+        {"AcquisitionNumber": ("1", "1", "2", "2"), "TriggerTime": ("0", "5", "0", "5")},
+    ],
+)
+def test_what_may_differ_within_a_stack_splits_nothing(marks):
+    assert names([frame(z, **{tag: own[z] for tag, own in marks.items()}) for z in range(4)]) == {"": 4}
+
+
+def test_kinds_in_one_row_are_refused_until_one_is_chosen(tmp_path, write_slice):
+    for z in range(6):
+        write_slice(tmp_path / str(z), z=z, pixels=np.full((4, 5), z), EchoTime=(4, 80)[z % 2])
+    with pytest.raises(InputError, match=r"6 slices at 6 places, which differ in EchoTime; choose one .*'EchoTime=80'"):
+        read_image(tmp_path)
+    assert read_image(tmp_path, series="EchoTime=80").data[0, 0].tolist() == [1, 3, 5]

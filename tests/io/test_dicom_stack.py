@@ -132,3 +132,21 @@ def test_slices_of_different_types_are_refused(tmp_path, write_slice):
     write_slice(tmp_path / "1.dcm", z=1, PixelRepresentation=1)
     with pytest.raises(InputError, match="mixes uint16 and int16 pixels"):
         read_image(tmp_path)
+
+
+def test_slices_of_which_some_are_inverted_are_refused(tmp_path, write_slice):
+    for z in range(4):
+        write_slice(tmp_path / str(z), z=z, PhotometricInterpretation=f"MONOCHROME{1 + z // 2}")
+    with pytest.raises(InputError, match="mixes MONOCHROME1 and MONOCHROME2 slices; give the files of one stack"):
+        read_image(tmp_path)
+
+
+def test_slices_of_which_some_lack_the_scale_of_others_are_refused(tmp_path, write_slice):
+    scale = {"RescaleSlope": 1, "RescaleIntercept": 0}
+    for z in range(4):
+        write_slice(tmp_path / str(z), z=z, **(scale if z else {}))
+    assert read_image(tmp_path).data.shape == (5, 4, 4)  # what the others say is what is meant without
+    for z in range(1, 4):
+        write_slice(tmp_path / str(z), z=z, **scale | {"RescaleIntercept": -1000})
+    with pytest.raises(InputError, match="1 of its 4 slices say no rescale slope and intercept, the others do"):
+        read_image(tmp_path)

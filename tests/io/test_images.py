@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import find_images, read_image, write_image
 from lmk3d.io.dicom import is_dicom
+from lmk3d.io.images import image_files
 
 VOLUME = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), Grid((2, 3, 4), np.diag([1.0, 2, 3, 1])))
 
@@ -290,3 +292,26 @@ def test_many_files_that_are_no_images_take_no_time(tmp_path, write_series):
     begin = time.monotonic()
     assert find_images([tmp_path / "ct"]) == [tmp_path / "ct"]
     assert time.monotonic() - begin < 5
+
+
+def test_each_archive_of_dicom_in_a_folder_is_a_scan_of_its_own(tmp_path, write_slice):
+    for name in ("a", "b"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as opened:
+            for z in range(2):
+                opened.write(write_slice(tmp_path / "one", z=z), f"{z}.dcm")
+        (tmp_path / "one").unlink()
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as opened:
+        opened.writestr("readme.txt", "text")
+    (tmp_path / "damaged.zip").write_bytes(b"PK")
+    expected = [tmp_path / "a.zip", tmp_path / "b.zip", tmp_path / "damaged.zip"]
+    assert find_images([tmp_path]) == expected
+    write_slice(tmp_path / "0.dcm")
+    assert find_images([tmp_path]) == [tmp_path / "0.dcm", *expected]
+    assert read_image(expected[0]).data.shape == (5, 4, 2)
+
+
+def test_dicom_files_may_be_called_img(tmp_path, write_slice):
+    files = [write_slice(tmp_path / f"{z}.img", z=z, pixels=np.full((4, 5), z)) for z in range(3)]
+    assert find_images([tmp_path]) == find_images(files) == [tmp_path]
+    assert read_image(files[0]).data[0, 0].tolist() == [0, 1, 2]
+    assert image_files(files[1]) == [files[1]]
