@@ -24,6 +24,8 @@ __all__ = ["grey", "read_film"]
 # What programs write when nobody measured: screens, and 1 for "only the ratio counts".
 _DEFAULT_DPI = (1, 72, 96)
 _ORIENTATION, _MIN_IS_WHITE = 0x0112, 0
+# Pillow's other plugins start programs (EPS) or follow names in the file; a radiograph is none of theirs.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _UNITS_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001, "um": 0.001, "\u00b5m": 0.001, "inch": 25.4}
 
 
@@ -66,7 +68,7 @@ def grey(data: NDArray[Any], path: Path) -> NDArray[Any]:
 def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The pixels, and what to know of them; of their spacing only if it was not told."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise InputError(f"{path}: pictures need Pillow; install it with `pip install pillow`") from None
     if not path.exists():
@@ -75,7 +77,7 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
         with warnings.catch_warnings():
             # Large films are no attack, and odd tags do not matter here.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=_FORMATS) as picture:
                 if getattr(picture, "n_frames", 1) > 1:
                     raise InputError(f"{path}: has {picture.n_frames} pages; give one picture")
                 check_shape((picture.height, picture.width, 1), path)
@@ -83,6 +85,10 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
                 return grey(_pixels(picture, path), path), tuple(note for note in notes if note)
     except (InputError, MemoryError):
         raise
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: is not a picture, or is damaged (no PNG, JPEG, TIFF or BMP); save it as PNG"
+        ) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         text = str(error).replace(str(path), "the file").splitlines()
         raise InputError(f"{path}: is not a picture, or is damaged ({text[0] if text else error!r})") from None
