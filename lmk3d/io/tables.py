@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.csv_files import csv_line
 from lmk3d.io.text import (
     brief,
     check_keys,
-    csv_cell,
     parse_frame,
     parse_number,
     plain_cell,
@@ -252,17 +252,12 @@ def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") 
     """Write a table with the header name,x,y,z,frame[,confidence,error_mm,unit] in RAS; missing points stay empty."""
     measures = [name for name in ("confidence", "error_mm") if getattr(landmarks, name) is not None]
     px = landmarks.unit == "px"
-    lines = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
+    lines: list[list[object]] = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
     for row, name in enumerate(landmarks.names):
         values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
-        cells = ["" if np.isnan(value) else repr(value) for value in values]
-        # csv.writer leaves a lone \r without quotes, and its reader then ends the line there. The other separators are
-        # quoted too, since a spreadsheet takes that of its country, and would begin a cell within the name.
-        safe = csv_cell(name)
-        quoted = '"' + safe.replace('"', '""') + '"' if set(safe) & set(',;\t"\r\n') else safe
-        lines.append([quoted, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
+        lines.append([name, *values[:3], "RAS", *values[3:], *(["px"] if px else [])])
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(delimiter.join(line) + "\n" for line in lines)
+        file.writelines(csv_line(line, delimiter) + "\n" for line in lines)
 
 
 def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
