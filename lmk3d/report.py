@@ -59,8 +59,10 @@ def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "m
     heads = ["case", "landmark", "instance", "status", f"error_{unit}", "confidence", f"expected_error_{unit}"]
     heads += [f"{side}_{axis}_{unit}" for side in ("truth", "predicted") for axis in "ras"]
     lines = (
-        [row.case, row.name, row.instance, row.status, row.error_mm, row.confidence, row.expected_mm]
-        + [*row.truth_mm, *row.predicted_mm]
+        [
+            *(row.case, row.name, row.instance, row.status, row.error_mm, row.confidence, row.expected_mm),
+            *(*row.truth_mm, *row.predicted_mm),
+        ]
         for row in rows
     )
     write_csv(itertools.chain([heads], lines), path)
@@ -76,18 +78,7 @@ def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
     measures = [f"{name}_{unit}" for name in ("mean", "median", "std", "p95", "max")]
     heads = ["set", "landmark", "n", "missed", *measures, *(f"sdr_{at:g}_{unit}" for at in rates)]
     lines = (
-        [
-            which,
-            name,
-            own.n,
-            own.missed,
-            own.mean,
-            own.median,
-            own.std,
-            own.p95,
-            own.max,
-            *(own.sdr[at] for at in rates),
-        ]
+        [which, name, own.n, own.missed, own.mean, own.median, own.std, own.p95, own.max, *map(own.sdr.get, rates)]
         for which, name, own in _lines(summary)
     )
     write_csv(itertools.chain([heads], lines), csv_path)
@@ -116,9 +107,8 @@ def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for which, name, value in [*csv.reader(file)][1:]:
-                found.setdefault(plain_cell(which), {}).setdefault(plain_cell(name), []).append(
-                    float(value) if value else math.nan
-                )
+                own = found.setdefault(plain_cell(which), {})
+                own.setdefault(plain_cell(name), []).append(float(value) if value else math.nan)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
     return {which: {name: np.array(values) for name, values in own.items()} for which, own in found.items()}
