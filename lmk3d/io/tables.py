@@ -38,6 +38,8 @@ _COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): 
 # Beyond it nothing is anatomy, and squares of much larger numbers would overflow.
 _FARTHEST_MM = 1e9
 _MEASURES = ("confidence", "error_mm")
+_DEFINED = dict.fromkeys(("", "1", "1.0", "true", "yes", "t", "y"), True)
+_DEFINED |= dict.fromkeys(("0", "0.0", "false", "no", "f", "n"), False)
 # No file has more to say; one that does is not read by anybody.
 _MOST_NOTES = 20
 _JSON_KEYS = {"frame", "unit", "notes", "landmarks"}
@@ -211,8 +213,7 @@ class _Columns:
         if unit not in ("mm", "px"):
             raise InputError(f"{where}: unit {brief(unit)} is unknown; write mm or px")
         name = plain_cell(cells[self.index[self.name]])
-        # Slicer writes defined = 0 for a point without a position.
-        gone = self._cell(cells, "defined") == "0"
+        gone = not _placed(self._cell(cells, "defined"), where)
         point: object = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
         if self.radiograph is not None:
             point, unit = (
@@ -232,6 +233,13 @@ class _Columns:
 
     def _cell(self, cells: list[str], column: str) -> str:
         return cells[self.index[column]].strip() if column in self.index else ""
+
+
+def _placed(defined: str, where: str) -> bool:
+    """Slicer writes defined = 0 for a point without a position; other programs turn numbers into words."""
+    if defined.lower() not in _DEFINED:
+        raise InputError(f"{where}: defined is {brief(defined)}; write 1 for a point with a position, else 0")
+    return _DEFINED[defined.lower()]
 
 
 def _radiograph_of(image: Callable[[], Volume] | None, index: dict[str, int], where: str) -> Volume:
