@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_stored", "tiff_by_itk", "wide_png"]
+__all__ = ["as_stored", "plain_tiff", "wide_png"]
 
 _PNG_GREY, _PNG_GREY_ALPHA = 0, 4
 # Tags of TIFF.
-_BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _SAMPLES, _SIZES, _TILES, _KIND = 258, 262, 273, 274, 277, 279, 324, 339
+_COLUMNS, _ROWS, _BITS, _PACKING, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
+_STRIPS, _ORIENTATION, _SAMPLES, _SIZES, _KIND = 273, 274, 277, 279, 339
 _MIN_IS_WHITE = 0
 _GREY_OR_RGB = (0, 1, 2)
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -27,6 +28,8 @@ _KINDS = {1: "u", 2: "i", 3: "f"}
 
 def wide_png(path: Path) -> NDArray[Any] | None:
     """(rows, columns, 3 or 4) of a PNG in colour of 16 bits, of which Pillow keeps the upper 8; None for any other.
+
+    Whoever calls has had Pillow decode it, so that its size is checked and it is whole.
 
     Raises:
         InputError: for 16-bit grey with transparency, which ITK does not read either, and for what ITK cannot read.
@@ -37,7 +40,13 @@ def wide_png(path: Path) -> NDArray[Any] | None:
         return None
     if colour == _PNG_GREY_ALPHA:
         raise InputError(f"{path}: has 16 bits and transparency; save it without transparency")
-    return _by_itk(path, "PNGImageIO")
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - its own signature
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="PNGImageIO"))
+    except RuntimeError:
+        raise InputError(f"{path}: is damaged, or cannot be read; save it again") from None
 
 
 def as_stored(pixels: NDArray[Any], tags: Mapping[int, Any], path: Path) -> NDArray[Any]:
@@ -50,11 +59,11 @@ def as_stored(pixels: NDArray[Any], tags: Mapping[int, Any], path: Path) -> NDAr
     Raises:
         InputError: if Pillow has cut them, or their kind is odd.
     """
-    if tags.get(_PHOTOMETRIC, 1) not in _GREY_OR_RGB:
-        return pixels
     bits, kind = _depth(tags, path)
     if bits > 8 * pixels.dtype.itemsize:
         raise InputError(f"{path}: has colours of {bits} bits; save it as a grey picture")
+    if tags.get(_PHOTOMETRIC, 1) not in _GREY_OR_RGB:
+        return pixels
     if kind == "u" and bits == 32 and pixels.dtype == np.int32:
         pixels = pixels.view(np.uint32)
     elif kind == "i" and bits == 8 and pixels.dtype == np.uint8:
@@ -64,11 +73,11 @@ def as_stored(pixels: NDArray[Any], tags: Mapping[int, Any], path: Path) -> NDAr
     return _black_zero(pixels, bits, path) if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and bits > 8 else pixels
 
 
-def tiff_by_itk(path: Path) -> NDArray[Any] | None:
-    """(rows, columns) of a grey TIFF of 16 or 32 bits that Pillow does not know; None for any other file.
+def plain_tiff(path: Path) -> NDArray[Any] | None:
+    """(rows, columns) of a grey TIFF of 16 or 32 bits, not packed, that Pillow does not know; None for any other file.
 
     Raises:
-        InputError: if it has several pages, lies on its side or is mirrored, or is damaged.
+        InputError: if it has several pages, lies on its side or is mirrored, or ends too early.
     """
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -79,20 +88,24 @@ def tiff_by_itk(path: Path) -> NDArray[Any] | None:
         tags: Any = ImageFileDirectory_v2(head)
         file.seek(tags.next)
         tags.load(file)
-        size = file.seek(0, 2)
-    bits, kind = _depth(tags, path)
-    if tags.get(_SAMPLES, 1) != 1 or _TILES in tags or bits not in (16, 32):
-        return None
-    if tags.next:
-        raise InputError(f"{path}: has several pages; give one picture")
-    if tags.get(_ORIENTATION, 1) != 1:
-        raise InputError(f"{path}: has an orientation tag ({tags[_ORIENTATION]}); save it upright")
-    if any(at + count > size for at, count in zip(tags[_STRIPS], tags[_SIZES], strict=True)):
-        raise InputError(f"{path}: is not a picture, or is damaged (it ends too early); copy it again")
-    pixels = _by_itk(path, "TIFFImageIO")
-    if pixels.ndim != 2 or pixels.dtype != np.dtype(f"{kind}{bits // 8}"):
-        return None
-    return _black_zero(pixels, bits, path) if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE else pixels
+        bits, kind = _depth(tags, path)
+        usual = all(tags.get(tag, 1) == 1 for tag in (_SAMPLES, _PACKING, _FILL_ORDER))
+        if not usual or bits not in (16, 32) or tags.get(_PHOTOMETRIC) not in (0, 1) or _STRIPS not in tags:
+            return None
+        if tags.next:
+            raise InputError(f"{path}: has several pages; give one picture")
+        if tags.get(_ORIENTATION, 1) != 1:
+            raise InputError(f"{path}: has an orientation tag ({tags[_ORIENTATION]}); save it upright")
+        shape = tags[_ROWS], tags[_COLUMNS]
+        check_shape((*shape, 1), path)
+        strips, size = [*zip(tags[_STRIPS], tags[_SIZES], strict=True)], path.stat().st_size
+        whole = all(at + count <= size for at, count in strips)
+        if not whole or 8 * sum(count for _, count in strips) != shape[0] * shape[1] * bits:
+            raise InputError(f"{path}: is not a picture, or is damaged (it ends too early); copy it again")
+        blob = b"".join(file.read(count) for at, count in strips if file.seek(at) >= 0)
+    dtype = np.dtype(f"{'<' if head[:1] == b'I' else '>'}{kind}{bits // 8}")
+    pixels = np.frombuffer(blob, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return _black_zero(pixels, bits, path) if tags[_PHOTOMETRIC] == _MIN_IS_WHITE else pixels
 
 
 def _depth(tags: Mapping[int, Any], path: Path) -> tuple[int, str]:
@@ -107,18 +120,3 @@ def _black_zero(pixels: NDArray[Any], bits: int, path: Path) -> NDArray[Any]:
     if pixels.dtype.kind != "u":
         raise InputError(f"{path}: its zero is white, in {pixels.dtype} voxels; save it with black as zero")
     return pixels.dtype.type((1 << bits) - 1) - pixels
-
-
-def _by_itk(path: Path, image_io: str) -> NDArray[Any]:
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 - its own signature
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        check_shape((*reader.GetSize()[:2], 1), path)
-        return sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError:
-        raise InputError(f"{path}: is damaged, or cannot be read; save it again") from None

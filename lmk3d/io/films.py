@@ -10,7 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import film_affine
-from lmk3d.io.film_depth import as_stored, tiff_by_itk, wide_png
+from lmk3d.io.film_depth import as_stored, plain_tiff, wide_png
 from lmk3d.io.packed import check_shape, make_volume
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
             try:
                 opened = Image.open(path, formats=_FORMATS)
             except UnidentifiedImageError:
-                if (pixels := tiff_by_itk(path)) is None:
+                if (pixels := plain_tiff(path)) is None:
                     raise
                 return pixels, ()
             with opened as picture:

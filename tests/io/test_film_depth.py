@@ -99,7 +99,7 @@ def test_zero_that_is_white_is_inverted_in_either_order_of_bytes(tmp_path, order
     assert found.dtype == dtype
 
 
-def test_tiff_that_itk_alone_knows_is_one_upright_whole_picture(tmp_path):
+def test_tiff_that_pillow_does_not_know_is_one_upright_whole_picture(tmp_path):
     path = save_tiff(tmp_path / "a.tif", WIDE, order=">", t262=0, pages=2)
     with pytest.raises(InputError, match=r"a\.tif: has several pages; give one picture"):
         read(path)
