@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
-from lmk3d.io.text import csv_cell, plain_cell
+from lmk3d.io.csv_files import write_csv
+from lmk3d.io.text import plain_cell
 from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
 from lmk3d.terminal import counted, printable
 
@@ -56,12 +58,14 @@ def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "m
     """
     heads = ["case", "landmark", "instance", "status", f"error_{unit}", "confidence", f"expected_error_{unit}"]
     heads += [f"{side}_{axis}_{unit}" for side in ("truth", "predicted") for axis in "ras"]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(heads)
-        for row in rows:
-            numbers = [row.error_mm, row.confidence, row.expected_mm, *row.truth_mm, *row.predicted_mm]
-            writer.writerow([csv_cell(row.case), csv_cell(row.name), row.instance, row.status, *map(_field, numbers)])
+    lines = (
+        [
+            *(row.case, row.name, row.instance, row.status, row.error_mm, row.confidence, row.expected_mm),
+            *(*row.truth_mm, *row.predicted_mm),
+        ]
+        for row in rows
+    )
+    write_csv(itertools.chain([heads], lines), path)
 
 
 def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
@@ -72,12 +76,12 @@ def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
     """
     unit, rates = summary.unit, list(summary.result.overall.sdr)
     measures = [f"{name}_{unit}" for name in ("mean", "median", "std", "p95", "max")]
-    with atomic_path(csv_path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["set", "landmark", "n", "missed", *measures, *(f"sdr_{at:g}_{unit}" for at in rates)])
-        for which, name, own in _lines(summary):
-            numbers = [own.mean, own.median, own.std, own.p95, own.max, *(own.sdr[at] for at in rates)]
-            writer.writerow([which, csv_cell(name), own.n, own.missed, *map(_field, numbers)])
+    heads = ["set", "landmark", "n", "missed", *measures, *(f"sdr_{at:g}_{unit}" for at in rates)]
+    lines = (
+        [which, name, own.n, own.missed, own.mean, own.median, own.std, own.p95, own.max, *map(own.sdr.get, rates)]
+        for which, name, own in _lines(summary)
+    )
+    write_csv(itertools.chain([heads], lines), csv_path)
     with atomic_path(json_path) as temporary:
         text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -89,11 +93,8 @@ def write_errors(errors: Mapping[str, Mapping[str, NDArray[np.float64]]], path: 
     Raises:
         InputError: if the file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["set", "landmark", f"error_{unit}"])
-        for which, own in errors.items():
-            writer.writerows([which, csv_cell(name), _field(value)] for name, values in own.items() for value in values)
+    lines = ([which, name, value] for which, own in errors.items() for name, values in own.items() for value in values)
+    write_csv(itertools.chain([["set", "landmark", f"error_{unit}"]], lines), path)
 
 
 def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -106,7 +107,8 @@ def read_errors(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for which, name, value in [*csv.reader(file)][1:]:
-                found.setdefault(which, {}).setdefault(plain_cell(name), []).append(float(value) if value else math.nan)
+                own = found.setdefault(plain_cell(which), {})
+                own.setdefault(plain_cell(name), []).append(float(value) if value else math.nan)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); run lmk3d evaluate again") from None
     return {which: {name: np.array(values) for name, values in own.items()} for which, own in found.items()}
@@ -237,11 +239,6 @@ def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:
         yield which, "ALL", own.overall
         for name, statistics in own.landmarks.items():
             yield which, name, statistics
-
-
-def _field(value: Any) -> str:
-    """Shortest text that reads back as the same number; empty for NaN."""
-    return "" if math.isnan(value) else repr(float(value))
 
 
 def undertrained(summary: Summary) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from lmk3d.apps.plan import Scene, read_plan
 from lmk3d.apps.sides import read_side
 from lmk3d.errors import InputError, did_you_mean
 from lmk3d.io import atomic_path, refuse_existing
-from lmk3d.io.text import csv_cell
+from lmk3d.io.csv_files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,16 +219,15 @@ def text_of(measure: Measure) -> str:
 
 
 def _write_tables(plan: MeasurePlan, results: dict[str, list[Measure]], folder: Path) -> None:
-    with atomic_path(folder / "measures.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["points", "measure", "kind", "value", "unit", "sd", "low_95", "high_95", "missing"])
-        for path, measures in results.items():
-            for own in measures:
-                numbers = ["" if np.isnan(x) else repr(x) for x in (own.value, own.sd, own.low, own.high)]
-                missing = csv_cell(" ".join(own.missing))
-                writer.writerow(
-                    [csv_cell(path), csv_cell(own.name), own.kind, numbers[0], own.unit, *numbers[1:], missing]
-                )
+    lines: list[list[object]] = [
+        ["points", "measure", "kind", "value", "unit", "sd", "low_95", "high_95", "missing"],
+        *(
+            [path, own.name, own.kind, own.value, own.unit, own.sd, own.low, own.high, " ".join(own.missing)]
+            for path, measures in results.items()
+            for own in measures
+        ),
+    ]
+    write_csv(lines, folder / "measures.csv")
     content = {
         "plan": plan.name,
         "files": [{"points": path, "measures": [_plain(own) for own in own_all]} for path, own_all in results.items()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from lmk3d.apps.sides import Side, read_side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid
 from lmk3d.io import atomic_path, refuse_existing, write_image, write_points
-from lmk3d.io.text import csv_cell
+from lmk3d.io.csv_files import write_csv
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -124,15 +123,11 @@ def _write_pairs(registration: Registration, path: Path) -> None:
     unit = registration.unit
     heads = ["landmark", "weight", f"residual_{unit}", f"leave_one_out_{unit}"]
     heads += [f"{side}_{axis}_{unit}" for side in ("moving", "moved", "fixed") for axis in "ras"]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(heads)
-        for pair in registration.pairs:
-            numbers = [pair.weight, pair.residual_mm, pair.left_out_mm]
-            numbers += [*pair.moving_mm, *pair.moved_mm, *pair.fixed_mm]
-            writer.writerow(
-                [csv_cell(pair.name), *("" if np.isnan(value) else repr(float(value)) for value in numbers)]
-            )
+    lines: list[list[object]] = [
+        [pair.name, pair.weight, pair.residual_mm, pair.left_out_mm, *pair.moving_mm, *pair.moved_mm, *pair.fixed_mm]
+        for pair in registration.pairs
+    ]
+    write_csv([heads, *lines], path)
 
 
 def _overlay(registration: Registration) -> Overlay:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
-from lmk3d.io.text import csv_cell
+from lmk3d.io.csv_files import write_csv
 
 if TYPE_CHECKING:
     import os
@@ -38,14 +37,10 @@ def write_result(result: Result, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in _ENDINGS:
         raise InputError(f"{path}: results are written as {' or '.join(_ENDINGS)}; end the name so")
-    with atomic_path(path) as temporary:
-        if path.suffix.lower() == ".json":
-            text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-            return
+    if path.suffix.lower() == ".csv":
         rows = result.rows()
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({key: csv_cell(own) if isinstance(own, str) else own for key, own in row.items()})
+        write_csv([list(rows[0]), *([row[key] for key in rows[0]] for row in rows)], path)
+        return
+    with atomic_path(path) as temporary:
+        text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from lmk3d.configure.run import parsed
 from lmk3d.errors import InputError
-from lmk3d.io import atomic_path
+from lmk3d.io.csv_files import write_csv
 from lmk3d.terminal import say
 
 if TYPE_CHECKING:
@@ -130,10 +129,10 @@ def _write(output: Path, done: Sequence[Trial], least: Sequence[str], most: Sequ
     goals = (*least, *most)
     costs = np.array([[(-1 if goal in most else 1) * trial.goals[goal] for goal in goals] for trial in done])
     front = pareto_front(costs)
-    with atomic_path(output / "trials.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", *done[0].values, *goals, "pareto"])
-        for trial, best in zip(done, front, strict=True):
-            writer.writerow([trial.number, *trial.values.values(), *trial.goals.values(), "yes" if best else ""])
+    lines: list[list[object]] = [
+        [trial.number, *trial.values.values(), *trial.goals.values(), "yes" if best else ""]
+        for trial, best in zip(done, front, strict=True)
+    ]
+    write_csv([["trial", *done[0].values, *goals, "pareto"], *lines], output / "trials.csv")
     points = {goal: [trial.goals[goal] for trial in done] for goal in goals[:2]}
     save_figure(pareto_plot(points, front), output / "pareto.png")

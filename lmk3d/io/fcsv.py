@@ -39,7 +39,8 @@ def read_points_fcsv(path: Path, *, frame: str | None = None) -> Landmarks:
     """
     header: dict[str, str] = {}
     rows = PointRows()
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    text = read_text(path)
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):  # old Macs end lines in \r alone
         where = f"{path}, line {number}"
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")

@@ -10,6 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import film_affine
+from lmk3d.io.film_depth import as_stored, plain_tiff, wide_png
 from lmk3d.io.packed import check_shape, make_volume
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ __all__ = ["grey", "read_film"]
 
 # What programs write when nobody measured: screens, and 1 for "only the ratio counts".
 _DEFAULT_DPI = (1, 72, 96)
-_ORIENTATION, _MIN_IS_WHITE = 0x0112, 0
+_ORIENTATION = 0x0112
+# Pillow's other plugins start programs (EPS) or follow names in the file; a radiograph is none of theirs.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _UNITS_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001, "um": 0.001, "\u00b5m": 0.001, "inch": 25.4}
 
 
@@ -66,7 +69,7 @@ def grey(data: NDArray[Any], path: Path) -> NDArray[Any]:
 def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The pixels, and what to know of them; of their spacing only if it was not told."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise InputError(f"{path}: pictures need Pillow; install it with `pip install pillow`") from None
     if not path.exists():
@@ -75,7 +78,13 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
         with warnings.catch_warnings():
             # Large films are no attack, and odd tags do not matter here.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            try:
+                opened = Image.open(path, formats=_FORMATS)
+            except UnidentifiedImageError:
+                if (pixels := plain_tiff(path)) is None:
+                    raise
+                return pixels, ()
+            with opened as picture:
                 if getattr(picture, "n_frames", 1) > 1:
                     raise InputError(f"{path}: has {picture.n_frames} pages; give one picture")
                 check_shape((picture.height, picture.width, 1), path)
@@ -83,6 +92,10 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
                 return grey(_pixels(picture, path), path), tuple(note for note in notes if note)
     except (InputError, MemoryError):
         raise
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: is not a picture, or is damaged (no PNG, JPEG, TIFF or BMP of a known kind); save it as PNG"
+        ) from None
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
         text = str(error).replace(str(path), "the file").splitlines()
         raise InputError(f"{path}: is not a picture, or is damaged ({text[0] if text else error!r})") from None
@@ -90,24 +103,21 @@ def _read(path: Path, *, told: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 def _pixels(picture: Any, path: Path) -> NDArray[Any]:
     """(rows, columns) or (rows, columns, 3) without transparency."""
+    tags = getattr(picture, "tag_v2", None)
     if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
     pixels = np.asarray(picture)
+    if picture.format == "PNG" and (wide := wide_png(path)) is not None:
+        pixels = wide
     if picture.mode in ("LA", "RGBA"):
         if (pixels[..., -1] != pixels[..., -1].max()).any():
             raise InputError(f"{path}: has transparent parts; save it without transparency")
         pixels = pixels[..., 0] if picture.mode == "LA" else pixels[..., :3]
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
-    if getattr(picture, "tag_v2", {}).get(262) == _MIN_IS_WHITE and picture.mode not in (
-        "1",
-        "L",
-    ):  # those Pillow inverts
-        if pixels.dtype != np.uint16:
-            raise InputError(f"{path}: its zero is white, in {pixels.dtype} voxels; save it with black as zero")
-        pixels = 65535 - pixels
     # Pillow may hand out read-only or foreign-endian memory; the rest of the package wants neither.
-    return np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
+    pixels = np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
+    return as_stored(pixels, tags, path) if tags else pixels
 
 
 def _resolution(picture: Any) -> str:

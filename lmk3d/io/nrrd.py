@@ -89,6 +89,8 @@ def _check_geometry(fields: dict[str, str], path: Path) -> None:
             raise InputError(f"{path}: axis {axis} of {side} has no place in space; give one grey image")
     spacings = fields.get("spacings", "").split()
     check_spacing([_number(text) for side, text in zip(sizes, spacings, strict=False) if side > 1], path)
+    if not all(np.isfinite(_number(text)) for text in fields.get("spaceorigin", "0").strip("()").split(",")):
+        raise InputError(f"{path}: its space origin is {fields['spaceorigin'][:80]!r}; write the first voxel's place")
     if "axismaxs" in fields and not spacings:
         raise InputError(f"{path}: says its extent but no spacing; write spacings into its header")
     if re.match(r"(right|left-anterior|ra|la).*t(ime)?$", fields.get("space", "").lower()):  # ITK drops the signs
@@ -132,4 +134,6 @@ def _notes(fields: dict[str, str], unit: str, shape: tuple[int, ...]) -> tuple[s
     if unit == "mm" and max(shape[2:], default=1) > 1 and not _ANATOMICAL.match(space.lower()):
         said = f"says space {space!r}" if space else "names no space"
         notes.append(f"its header {said}, which tells no left from right; it is read as LPS, as by 3D Slicer")
+    if "spacedirections" in fields and "spaceorigin" not in fields:
+        notes.append("its header names no space origin; its first voxel is taken to lie at 0,0,0, as by 3D Slicer")
     return tuple(notes)

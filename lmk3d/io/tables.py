@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.errors import InputError
+from lmk3d.io.csv_files import csv_line
 from lmk3d.io.text import (
     brief,
     check_keys,
-    csv_cell,
     parse_frame,
     parse_number,
     plain_cell,
@@ -38,6 +38,8 @@ _COORDINATES = {("x", "y", "z"): None, ("r", "a", "s"): "RAS", ("l", "p", "s"): 
 # Beyond it nothing is anatomy, and squares of much larger numbers would overflow.
 _FARTHEST_MM = 1e9
 _MEASURES = ("confidence", "error_mm")
+_DEFINED = dict.fromkeys(("", "1", "1.0", "true", "yes", "t", "y"), True)
+_DEFINED |= dict.fromkeys(("0", "0.0", "false", "no", "f", "n"), False)
 # No file has more to say; one that does is not read by anybody.
 _MOST_NOTES = 20
 _JSON_KEYS = {"frame", "unit", "notes", "landmarks"}
@@ -211,8 +213,7 @@ class _Columns:
         if unit not in ("mm", "px"):
             raise InputError(f"{where}: unit {brief(unit)} is unknown; write mm or px")
         name = plain_cell(cells[self.index[self.name]])
-        # Slicer writes defined = 0 for a point without a position.
-        gone = self._cell(cells, "defined") == "0"
+        gone = not _placed(self._cell(cells, "defined"), where)
         point: object = None if gone else [cells[self.index[axis]] for axis in self.coordinates]
         if self.radiograph is not None:
             point, unit = (
@@ -234,6 +235,13 @@ class _Columns:
         return cells[self.index[column]].strip() if column in self.index else ""
 
 
+def _placed(defined: str, where: str) -> bool:
+    """Slicer writes defined = 0 for a point without a position; other programs turn numbers into words."""
+    if defined.lower() not in _DEFINED:
+        raise InputError(f"{where}: defined is {brief(defined)}; write 1 for a point with a position, else 0")
+    return _DEFINED[defined.lower()]
+
+
 def _radiograph_of(image: Callable[[], Volume] | None, index: dict[str, int], where: str) -> Volume:
     """The radiograph whose pixels a table of column,row counts."""
     if image is None:
@@ -252,17 +260,12 @@ def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") 
     """Write a table with the header name,x,y,z,frame[,confidence,error_mm,unit] in RAS; missing points stay empty."""
     measures = [name for name in ("confidence", "error_mm") if getattr(landmarks, name) is not None]
     px = landmarks.unit == "px"
-    lines = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
+    lines: list[list[object]] = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
     for row, name in enumerate(landmarks.names):
         values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
-        cells = ["" if np.isnan(value) else repr(value) for value in values]
-        # csv.writer leaves a lone \r without quotes, and its reader then ends the line there. The other separators are
-        # quoted too, since a spreadsheet takes that of its country, and would begin a cell within the name.
-        safe = csv_cell(name)
-        quoted = '"' + safe.replace('"', '""') + '"' if set(safe) & set(',;\t"\r\n') else safe
-        lines.append([quoted, *cells[:3], "RAS", *cells[3:], *(["px"] if px else [])])
+        lines.append([name, *values[:3], "RAS", *values[3:], *(["px"] if px else [])])
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(delimiter.join(line) + "\n" for line in lines)
+        file.writelines(csv_line(line, delimiter) + "\n" for line in lines)
 
 
 def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:

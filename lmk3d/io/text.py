@@ -48,8 +48,11 @@ _SAID = (
     ("Invalid \\", "has a single backslash; write / in paths, or two backslashes"),
     ("Extra data", "goes on after its end; remove what follows, or the bracket too many before it"),
 )
-# A spreadsheet takes a cell that begins so for a formula; an apostrophe before it says that it is text.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+# A spreadsheet takes a cell that begins so (or in full width) for a formula; an apostrophe before it says that it is
+# text. One whose separator is another begins cells within a text, too: quotes in the middle of its cells are letters.
+_STARTS = r"(?<![^,;\t\r\n])"
+_FORMULA = r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_UNMARKED, _MARKED = re.compile(f"{_STARTS}(?={_FORMULA})"), re.compile(f"{_STARTS}'(?={_FORMULA})")
 _LONGEST = 120
 # Of a text; a million points have half of it.
 _MOST_BYTES = 128 << 20
@@ -154,17 +157,17 @@ def brief(value: object) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """A text for a table, marked with an apostrophe where a spreadsheet would take it for a formula.
+    """A text for a table, marked with an apostrophe wherever a spreadsheet would take it for a formula.
 
     >>> csv_cell("=1+1"), csv_cell("apex"), plain_cell("'=1+1")
     ("'=1+1", 'apex', '=1+1')
     """
-    return f"'{text}" if _FORMULA.match(text) else text
+    return _UNMARKED.sub("'", text)
 
 
 def plain_cell(text: str) -> str:
     """Undoes ``csv_cell``, so that every text comes back as it was."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return _MARKED.sub("", text)
 
 
 def parse_frame(value: object, where: str) -> str:

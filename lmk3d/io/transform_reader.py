@@ -35,7 +35,7 @@ def main(path: str) -> None:
     """
     import SimpleITK as sitk
 
-    if path.lower().endswith(".tfm"):
+    if not path.lower().endswith(".h5"):
         _check_text(Path(path).read_text(encoding="utf-8"))
     transform = sitk.ReadTransform(path)
     linear = transform.GetDimension() == 3 and transform.IsLinear()

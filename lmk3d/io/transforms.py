@@ -23,6 +23,7 @@ __all__ = ["TRANSFORM_FORMATS", "read_transform", "write_transform"]
 
 TRANSFORM_FORMATS = (".tfm", ".h5")
 """Endings of transforms' files."""
+_TEXT = ".txt"  # which ITK writes and reads as it does .tfm
 _SECONDS = 20  # a sound one takes a tenth of a second, a damaged one may take for ever
 # What no patient needs: where rounding would decide on the millimetres.
 _FARTHEST_MM, _FLATTEST = 1e7, 1e8
@@ -72,6 +73,10 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
+    if path.suffix.lower() not in (*TRANSFORM_FORMATS, _TEXT):
+        raise InputError(
+            f"{path}: is no transform's name; save it in ITK or Slicer as {' or '.join(TRANSFORM_FORMATS)}"
+        )
     root = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     try:
         reader = subprocess.run(

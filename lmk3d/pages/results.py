@@ -134,7 +134,7 @@ def _worst_points(path: Path) -> list[dict[str, str]]:
 def _picture(path: Path) -> Picture:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         return Picture(str(image.info.get("Title") or path.stem), path.read_bytes())
 
 

@@ -134,3 +134,10 @@ def test_real_file_is_read(real_files):
     landmarks = read_points(real_files / "MNI152NLin2009cAsym_afids.fcsv")
     assert len(landmarks) == 32
     np.testing.assert_allclose(landmarks.points_mm[0], [-0.231, 2.93275, -4.899], atol=1e-9)  # the header says RAS
+
+
+def test_lines_that_end_as_on_old_macs_are_read(tmp_path):
+    text = "# Markups fiducial file version = 4.6\n# CoordinateSystem = LPS\n" + COLUMNS + LINE
+    (tmp_path / "a.fcsv").write_bytes(text.replace("\n", "\r").encode())
+    landmarks = read_points(tmp_path / "a.fcsv")
+    assert (landmarks.names, landmarks.points_mm.tolist()) == (("a",), [[-1, -2, 3]])

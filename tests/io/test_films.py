@@ -194,6 +194,20 @@ def test_damaged_pictures_are_named_in_one_line(tmp_path, ending):
         assert "\n" not in str(caught.value)
 
 
+def test_other_formats_under_a_pictures_name_are_refused_and_start_no_program(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.check_call", fail)
+    monkeypatch.setattr("subprocess.Popen", fail)
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_bytes(postscript)
+    save(tmp_path / "b.gif").rename(tmp_path / "b.png")
+    for name in ("a.jpg", "b.png"):
+        with pytest.raises(InputError, match=rf"{name}: is not a picture, .*TIFF or BMP of a known kind\); save it"):
+            read_image(tmp_path / name)
+
+
 def test_missing_pillow_and_missing_files_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"a\.png: no such file"):
         read_film(tmp_path / "a.png")

@@ -289,3 +289,18 @@ def test_type_that_the_format_lacks_is_refused(tmp_path):
     volume = Volume(np.zeros((2, 2, 2), np.float16), Grid((2, 2, 2), np.eye(4)))
     with pytest.raises(InputError, match=r"float16 cannot be written as \.nrrd"):
         write_image(volume, tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("origin", ["(nan,nan,nan)", "(1,2,inf)", "none"])
+def test_origin_that_is_no_place_is_refused(tmp_path, origin):
+    with pytest.raises(InputError, match=r"a\.nrrd: its space origin is .*; write the first voxel's place"):
+        read_image(save(tmp_path / "a.nrrd", space_origin=origin))
+
+
+def test_origin_that_is_missing_is_noted(tmp_path):
+    volume = read_image(save(tmp_path / "a.nrrd", space_origin=None))
+    assert volume.grid.affine[:3, 3].tolist() == [0, 0, 0]
+    assert volume.notes == (
+        "its header names no space origin; its first voxel is taken to lie at 0,0,0, as by 3D Slicer",
+    )
+    assert read_image(save(tmp_path / "a.nrrd")).notes == ()

@@ -202,3 +202,20 @@ def test_rows_know_which_measures_they_have():
     assert rows.landmarks().confidence is None
     assert rows.landmarks(confidence=True).confidence.shape == (1,)
     assert rows.landmarks().points_mm.tolist() == [[-1, -2, 3]]
+
+
+@pytest.mark.parametrize("word", ["0", "0.0", "false", "FALSE", "No", " f "])
+def test_points_that_are_not_defined_are_missing_in_any_spelling(tmp_path, word):
+    landmarks = read_points(csv_file(tmp_path, f"label,r,a,s,defined\na,1,2,3,{word}\nb,1,2,3,1\n"))
+    assert landmarks.present.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("word", ["1", "1.0", "true", "Yes", ""])
+def test_points_that_are_defined_are_placed_in_any_spelling(tmp_path, word):
+    landmarks = read_points(csv_file(tmp_path, f"label,r,a,s,defined\na,1,2,3,{word}\n"))
+    assert landmarks.points_mm.tolist() == [[1, 2, 3]]
+
+
+def test_unknown_word_for_defined_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"line 2: defined is 'perhaps'; write 1 for a point with a position, else 0"):
+        read_points(csv_file(tmp_path, "label,r,a,s,defined\na,1,2,3,perhaps\n"))

@@ -103,6 +103,7 @@ def test_what_errors_quote_is_short():
 @given(st.text())
 def test_every_text_comes_back_from_a_cell_and_no_cell_is_a_formula(text):
     assert plain_cell(csv_cell(text)) == text
+    assert plain_cell(csv_cell(csv_cell(text))) == csv_cell(text)
     assert csv_cell(text)[:1] not in {*"=+-@\t\r\n"}
 
 

@@ -133,6 +133,23 @@ def test_every_kind_of_linear_transform_is_read(tmp_path, ending):
         assert_allclose(read_transform(path)(moving), place, atol=1e-9)
 
 
+@pytest.mark.parametrize("ending", [".mat", ".xfm", ".hdf5", ""])
+def test_other_endings_are_refused_before_itk_guesses(tmp_path, ending):
+    (tmp_path / f"t{ending}").write_text(AFFINE, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"t{ending}: is no transform's name; save it .* as \.tfm or \.h5"):
+        read_transform(tmp_path / f"t{ending}")
+
+
+@pytest.mark.parametrize("ending", [".txt", ".tfm"])
+def test_text_under_either_name_is_checked_as_strictly(tmp_path, ending):
+    path, whole = tmp_path / f"t{ending}", AFFINE.format("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3")
+    path.write_text(whole, encoding="utf-8")
+    assert_allclose(read_transform(path)([0, 0, 0]), [1, 2, -3])
+    path.write_text(2 * whole, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"t{ending}: is not a transform that ITK can read"):
+        read_transform(path)
+
+
 def test_matrix_under_its_general_name_is_read(tmp_path):
     content = AFFINE.format("MatrixOffsetTransformBase_double_3_3", "1 0 0 0 1 0 0 0 1 1 2 3")
     (tmp_path / "t.tfm").write_text(content, encoding="utf-8")
