@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Landmarks", "channel_def"]
+__all__ = ["VERDICTS", "Assessment", "Landmarks", "channel_def"]
+
+VERDICTS = ("trusted", "doubtful", "unlike the training data")
+"""What an assessment may say: of all points, of some of them, of the whole scan."""
 
 
 def channel_def(names: Iterable[str]) -> dict[str, str]:
@@ -26,6 +29,25 @@ def channel_def(names: Iterable[str]) -> dict[str, str]:
     return {str(number): name for number, name in enumerate(["background", *dict.fromkeys(names)])}
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """How far a prediction can be trusted: how like the training data the scan is, and how plausible its points are.
+
+    Args:
+        reasons: why no point of the scan is trusted, one phrase each in the user's words; () where the scan is like
+            those of the training.
+        doubts: (N,) why a row's own point is not trusted; "" where nothing speaks against it.
+    """
+
+    reasons: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``."""
+        return VERDICTS[2] if self.reasons else VERDICTS[1] if any(self.doubts) else VERDICTS[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Landmarks:
     """Named points in world RAS mm.
@@ -34,9 +56,12 @@ class Landmarks:
         names: one name for each row; a name that stands in several rows has several instances.
         points_mm: (N, 3) float64 world RAS mm; a row of NaN is a missing landmark.
         confidence: (N,) in [0, 1], or None where nobody said; NaN where nobody said for one row.
-        error_mm: (N,) expected distance from the truth in mm, or None; NaN where unknown.
+        error_mm: (N,) expected distance from the truth in mm, or None; NaN where unknown. With a ``coverage`` it is the
+            radius round the point that holds the truth in that share of new patients.
         unit: "mm", or "px" for points of a film without spacing, whose distances are pixels and no millimetres.
         notes: what a user should know about how the points were read or found, one sentence each.
+        assessment: how far the points can be trusted; None where nobody assessed them.
+        coverage: share of new patients, in (0, 1), whose truth lies within ``error_mm``; None for a typical error.
     Raises:
         ValueError: if lengths differ, or a row is only partly NaN or is infinite.
     """
@@ -47,6 +72,8 @@ class Landmarks:
     error_mm: FloatArray | None = None
     unit: str = "mm"
     notes: tuple[str, ...] = ()
+    assessment: Assessment | None = None
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -69,6 +96,10 @@ class Landmarks:
                 if np.shape(values) != (len(points),):
                     raise ValueError(f"{field} must have shape ({len(points)},), got {np.shape(values)}")
                 object.__setattr__(self, field, np.array(values, dtype=np.float64))
+        if self.assessment is not None and len(self.assessment.doubts) != len(points):
+            raise ValueError(f"{len(points)} points came with {len(self.assessment.doubts)} doubts; give one for each")
+        if self.coverage is not None and not 0 < self.coverage < 1:
+            raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,6 +113,18 @@ class Landmarks:
         """(N,) True where a row is no missing landmark."""
         return np.asarray(~np.isnan(self.points_mm).any(axis=1))
 
+    @property
+    def trusted(self) -> NDArray[np.bool_]:
+        """(N,) False where a row's point, or the whole scan, is not trusted; True where nobody assessed it."""
+        if self.assessment is None:
+            return np.ones(len(self), dtype=bool)
+        return np.array([not self.assessment.reasons and not doubt for doubt in self.assessment.doubts], dtype=bool)
+
+    def withheld(self) -> Landmarks:
+        """The same rows without the points that are not trusted: missing, the assessment still says why."""
+        error_mm = None if self.error_mm is None else np.where(self.trusted, self.error_mm, np.nan)
+        return replace(self, points_mm=np.where(self.trusted[:, None], self.points_mm, np.nan), error_mm=error_mm)
+
     def rows(self, index: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Landmarks:
         """These rows, in this order, with everything that belongs to them."""
         chosen = np.arange(len(self))[np.asarray(index) if len(index) else []]
@@ -89,7 +132,21 @@ class Landmarks:
         confidence, error_mm = (
             None if values is None else values[chosen] for values in (self.confidence, self.error_mm)
         )
-        return Landmarks(names, self.points_mm[chosen], confidence, error_mm, self.unit, self.notes)
+        return replace(
+            self,
+            names=names,
+            points_mm=self.points_mm[chosen],
+            confidence=confidence,
+            error_mm=error_mm,
+            assessment=self._assessed(chosen),
+        )
+
+    def _assessed(self, chosen: Sequence[int] | NDArray[np.integer]) -> Assessment | None:
+        """The assessment of these rows; -1 stands for a row that is not there."""
+        if self.assessment is None:
+            return None
+        doubts = (*self.assessment.doubts, "")
+        return replace(self.assessment, doubts=tuple(doubts[row] for row in chosen))
 
     def ordered(self, names: Iterable[str]) -> Landmarks:
         """One row for each of ``names``, in that order: its first present instance, else a missing row."""
@@ -103,4 +160,11 @@ class Landmarks:
         confidence, error_mm = (
             None if values is None else np.append(values, np.nan)[chosen] for values in (self.confidence, self.error_mm)
         )
-        return Landmarks(names, points, confidence, error_mm, self.unit, self.notes)
+        return replace(
+            self,
+            names=names,
+            points_mm=points,
+            confidence=confidence,
+            error_mm=error_mm,
+            assessment=self._assessed(chosen),
+        )

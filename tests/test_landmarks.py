@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 GONE = [np.nan] * 3
 
@@ -65,6 +65,34 @@ def test_ordering_by_no_names_or_of_no_points_gives_what_was_asked_for(spine):
     assert ordered.unit == "px"
 
 
+@pytest.mark.parametrize(
+    ("reasons", "doubts", "verdict", "trusted"),
+    [
+        ((), ("", "", ""), "trusted", [True, True, True]),
+        ((), ("", "far off", ""), "doubtful", [True, False, True]),
+        (("no CT",), ("", "", ""), "unlike the training data", [False, False, False]),
+    ],
+)
+def test_what_is_not_trusted_is_withheld_and_still_said(reasons, doubts, verdict, trusted):
+    points = Landmarks("abc", np.ones((3, 3)), [0.9, 0.8, 0.7], [1.0, 2.0, 3.0], assessment=Assessment(reasons, doubts))
+    assert points.assessment.verdict == verdict
+    assert_array_equal(points.trusted, trusted)
+    left = points.withheld()
+    assert_array_equal(left.present, trusted)
+    assert_array_equal(np.isfinite(left.error_mm), trusted)
+    assert_array_equal(left.confidence, points.confidence)
+    assert left.assessment == points.assessment
+
+
+def test_doubts_stay_with_their_rows():
+    points = Landmarks("abc", np.ones((3, 3)), assessment=Assessment((), ("", "far off", "")), coverage=0.9)
+    assert points.rows([1, 0]).assessment.doubts == ("far off", "")
+    assert points.ordered("bxa").assessment.doubts == ("far off", "", "")
+    assert points.ordered("bxa").coverage == 0.9
+    assert Landmarks("abc", np.ones((3, 3))).rows([0]).assessment is None
+    assert_array_equal(Landmarks("abc", np.ones((3, 3))).trusted, True)
+
+
 def test_points_are_copied_and_exact():
     source = np.array([[0.1, 0.2, 0.3]], dtype=np.float64)
     points = Landmarks(["a"], source)
@@ -85,6 +113,8 @@ def test_points_are_copied_and_exact():
         ((("a",), [[0, 0, 0]], [0.1, 0.2]), r"confidence must have shape \(1,\), got \(2,\)"),
         ((("a",), [[0, 0, 0]], None, 0.5), r"error_mm must have shape \(1,\), got \(\)"),
         ((("a",), [[0, 0, 0]], None, None, "cm"), "unit must be 'mm' or 'px', got 'cm'"),
+        ((("a",), [[0, 0, 0]], None, None, "mm", (), Assessment((), ())), "1 points came with 0 doubts"),
+        ((("a",), [[0, 0, 0]], None, None, "mm", (), None, 1.0), "coverage must lie between 0 and 1"),
     ],
 )
 def test_what_is_no_set_of_landmarks_is_refused(arguments, text):
