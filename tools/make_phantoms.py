@@ -1,17 +1,21 @@
 """Write phantoms as a data set: images, exact points and the JSON that ``lmk3d train`` and the bundles read.
 
     python tools/make_phantoms.py OUT --heart 24 6 --aorta 16 4
+    python tools/make_phantoms.py OUT --heart 24 6 --aorta 16 4 --varied 240 40
     python tools/make_phantoms.py OUT --film skull --count 24 6
 
-The first makes CTA of 24 hearts and 16 aortas for training, of 6 and 4 for validation; the second films of one kind
-(skull, spine, chest, mediastinum). Seeds run on, so no phantom stands in two sections.
+The first makes CTA of 24 hearts and 16 aortas for training, of 6 and 4 for validation; the second adds 240 and 40
+varied scans, more than a third of which show no landmark; the third makes films of one kind (skull, spine, chest,
+mediastinum). Seeds run on, so no phantom stands in two sections.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from bisect import bisect
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +29,7 @@ from lmk3d.synthetic import (
     SPINE_LANDMARKS,
     cta_phantom,
     film_phantom,
+    varied_phantom,
 )
 from lmk3d.terminal import counted
 
@@ -32,9 +37,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lmk3d.synthetic import FilmPhantom, Phantom
+    from lmk3d.synthetic.varied import View
 
 SECTIONS = ("training", "validation")
 REGIONS: tuple[Literal["heart", "aorta"], ...] = ("heart", "aorta")
+# Of a hundred varied phantoms, how many show what, and their spacing in mm: fine where small vessels are looked for.
+VIEWS: dict[View, tuple[int, float]] = {
+    "heart": (20, 0.9),
+    "chest": (16, 1.3),
+    "aorta": (11, 1.5),
+    "abdomen": (7, 1.5),
+    "body": (6, 2.0),
+    "pelvis": (4, 3.0),
+    "neck": (3, 3.0),
+    "unenhanced": (9, 3.0),
+    "misplaced": (8, 3.0),
+    "revalued": (6, 3.0),
+    "shuffled": (3, 3.0),
+    "object": (7, 2.5),
+}
 FILMS = {
     "skull": SKULL_LANDMARKS,
     "spine": SPINE_LANDMARKS,
@@ -52,6 +73,7 @@ def main() -> None:
     parser.add_argument("--heart", type=int, nargs=2, default=(24, 6), help="hearts for training and validation")
     parser.add_argument("--aorta", type=int, nargs=2, default=(16, 4), help="aortas for training and validation")
     parser.add_argument("--spacing", type=float, nargs=2, default=(0.7, 1.4), help="of hearts and aortas in mm")
+    parser.add_argument("--varied", type=int, nargs=2, default=(0, 0), help="varied scans, for training and validation")
     parser.add_argument("--film", choices=FILMS, help="write films of this kind and no CTA")
     parser.add_argument("--count", type=int, nargs=2, default=(24, 6), help="films for training and validation")
     parser.add_argument("--side", type=int, default=512, help="pixels along a film's longest side")
@@ -78,9 +100,21 @@ def cta_dataset(given: argparse.Namespace) -> dict[str, object]:
                 make = partial(cta_phantom, seed, region=region, spacing_mm=spacing)
                 cases.append(written(given.out, f"{region}_{seed:05d}", make))
                 seed += 1
+        for view, spacing in dealt(given.varied[number]):
+            make = partial(varied_phantom, seed, view=view, spacing_mm=spacing)
+            cases.append(written(given.out, f"{view}_{seed:05d}", make))
+            seed += 1
         dataset[section] = cases
         print(f"{section}: {counted(len(cases), 'phantom')}", flush=True)
     return dataset
+
+
+def dealt(count: int) -> list[tuple[View, float]]:
+    """View and spacing of so many varied phantoms, each view as often as ``VIEWS`` says, to the nearest one."""
+    marks = [(number + 0.5) * 100 / count for number in range(count)]
+    up_to = list(accumulate(often for often, _ in VIEWS.values()))
+    views = [list(VIEWS)[bisect(up_to, mark)] for mark in marks]
+    return [(view, VIEWS[view][1]) for view in views]
 
 
 def film_dataset(given: argparse.Namespace) -> dict[str, object]:

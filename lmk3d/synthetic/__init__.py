@@ -26,6 +26,7 @@ from lmk3d.synthetic.mediastinum import MEDIASTINUM_LANDMARKS
 from lmk3d.synthetic.phantom import Phantom, cta_phantom
 from lmk3d.synthetic.skull import SKULL_LANDMARKS
 from lmk3d.synthetic.spine import SPINE_LANDMARKS, VERTEBRAE
+from lmk3d.synthetic.varied import VIEWS, varied_phantom
 
 __all__ = [
     "AORTIC_LANDMARKS",
@@ -37,10 +38,12 @@ __all__ = [
     "SKULL_LANDMARKS",
     "SPINE_LANDMARKS",
     "VERTEBRAE",
+    "VIEWS",
     "FilmPhantom",
     "HandPhantom",
     "Phantom",
     "cta_phantom",
     "film_phantom",
     "hand_phantom",
+    "varied_phantom",
 ]
