@@ -35,7 +35,7 @@ def test_varied_phantoms_go_with_the_others_each_view_as_often_as_the_table_says
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = runpy.run_path(str(TOOL))
-    views = [view for view, _ in tool["dealt"](100)]
+    views = [view for view, _ in tool["dealt"](80)]
     assert {view: views.count(view) for view in VIEWS} == {view: often for view, (often, _) in tool["VIEWS"].items()}
     arguments = ["--heart", "1", "0", "--aorta", "0", "0", "--spacing", "9", "9", "--varied", "2", "1", "--seed", "7"]
     coarse = {view: (often, 9.0) for view, (often, _) in tool["VIEWS"].items()}
