@@ -47,8 +47,8 @@ CASCADE = Plan(
     sides=(64, 64, 96),
     channels=(16, 32, 64, 128, 128),
     levels=(
-        LevelPlan(2.0, 32, 2.5, count=4, passes=2, share=_SHARES),
-        LevelPlan(0.7, 24, 1.5, count=8, passes=2, share=_SHARES),
+        LevelPlan(2.0, 32, 2.5, count=8, passes=2, share=_SHARES),
+        LevelPlan(0.7, 24, 1.5, count=14, passes=2, share=_SHARES),
     ),
     max_angle=0.25,
     shift_mm=10.0,
