@@ -76,6 +76,10 @@ class Plan:
         patch_sigma_vox: see ``CascadeObjective``.
         varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
+        zoom: of the first stage's grid in training; see ``RandPosed``.
+        reflect, cut: how training varies the field of view; see ``RandPosed`` and ``RandFieldOfViewd``.
+        scanners: how training varies the appearance: "ct" as scanners of Hounsfield units do, "any" as other sequences
+            and modalities do, "" little.
     """
 
     name: str
@@ -115,6 +119,10 @@ class Plan:
     patch_sigma_vox: float | None = None
     varied: bool = False
     tree: bool = False
+    zoom: float = 0.1
+    reflect: float = 0.0
+    cut: float = 0.0
+    scanners: str = ""
 
     @property
     def flat(self) -> bool:
@@ -263,6 +271,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         miss_mm=round(0.1 * longest, 3),
         patch_sigma_vox=1.0,
         varied=True,
+        zoom=0.15,
         tree=True,
     )
 
