@@ -39,6 +39,7 @@ _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
 _LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
+_MUCH_LARGER = 1.25  # than the training's grid: beyond this the first stage sees a volume through windows
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
 
@@ -120,6 +121,7 @@ class LandmarkDetector:
         sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
             the network's divisor. With a ``spacing_mm`` near the volume's own it then works at full resolution, and
             nothing of the volume's size is made. None looks at the whole input at once.
+        windowed: look so, through windows of ``sides``, at a volume that is more than a quarter larger than they are.
         side_px: films without a spacing are looked at as if their longest side measured this much; None takes their
             pixels as they are.
         unit: of all these numbers: "mm", or "px" where it was trained on films without a spacing; None takes each image
@@ -146,6 +148,7 @@ class LandmarkDetector:
         min_presence: float = 0.5,
         tolerance_mm: float = 1.0,
         sliding: Sequence[int] | None = None,
+        windowed: bool = False,
         side_px: float | None = None,
         unit: str | None = None,
         version: str = "",
@@ -174,7 +177,8 @@ class LandmarkDetector:
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
+        self.sliding, self.windowed = sliding, windowed
+        self.side_px, self.unit, self.device = side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
 
     @classmethod
@@ -343,11 +347,10 @@ class LandmarkDetector:
         if isinstance(self.codec, DenseCodec):
             logits, grid = self._dense_maps(scan, grid)
             peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
-        elif self.sliding is None:
+        elif (roi := self._roi(grid)) == list(grid.shape):
             logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
             peaks, grid = self.codec.decode(logits), grid.coarsened_to(logits.shape[1:])
         else:
-            roi = self._roi(grid)
             peaks = peaks_by_windows(
                 self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
             )
@@ -372,7 +375,11 @@ class LandmarkDetector:
         return self.window.scale(image, scan.limits).to(self.device)
 
     def _roi(self, grid: Grid) -> list[int]:
-        return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
+        """Voxels of the windows that a grid is looked at through; its own shape where it is seen at once."""
+        roi = self.sliding or grid.shape
+        if self.windowed and (np.array(grid.shape) > _MUCH_LARGER * self.sides).any():
+            roi = self.sides.tolist()
+        return [min(sides) for sides in zip(roi, grid.shape, strict=True)]
 
     def _searched(self, scan: Scan, shape: ShapeModel) -> list[_Look]:
         """Look from up to 24 sides, and straight at the best answers; best first.

@@ -333,6 +333,25 @@ def test_small_images_are_padded_to_what_the_network_knows():
     assert_allclose(grid.spacing_mm, 2.0)
 
 
+def test_a_volume_much_larger_than_those_of_the_training_is_seen_through_windows_of_their_size():
+    seen = []
+
+    class Watched(BlobStage):
+        def forward(self, image):
+            seen.append(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    finder = detector(heatmap=Watched(HEIGHTS), sides=(32, 32, 32), spacing_mm=1.5, windowed=True)
+    near = draw(Grid.around([0.0, 0, 0], (52, 52, 52), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(near).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(40, 40, 40)}  # 52 mm are 35 voxels, a quarter more than 32 at most
+    seen.clear()
+    far = draw(Grid.around([-20.0, 10, 30], (120, 100, 140), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(far).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(32, 32, 32)}
+    assert len(seen) > 8
+
+
 @pytest.mark.parametrize(
     ("volume", "text"),
     [

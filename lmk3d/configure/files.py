@@ -169,6 +169,7 @@ def _detector(plan: Plan) -> Config:
             "min_presence": plan.min_presence,
             "tolerance_mm": plan.tolerance_mm,
             "sides": "@sides",
+            **({"windowed": True} if plan.windowed else {}),
             **({} if plan.side_px is None else {"side_px": plan.side_px}),
             "unit": plan.unit,
         },
