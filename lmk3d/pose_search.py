@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PoseSearch", "View"]
 
 _PROMISING = 0.6  # share of agreeing landmarks from which a view is worth an upright one at once
-_CLEAR = 0.9  # the same of an upright view from which on one more view may end the search
+_CLEAR = 0.9  # the same of an upright view from which on it is worth a turned one, and the search may end
+_CERTAIN = 0.7  # runner-up below which a pose is beyond doubt; those of right poses are about 0.5
 _FITS = 3  # different poses that are fitted to one view's peaks
 _RIVALS = 4  # poses that get an upright view of their own after a search that nothing ended
 _SETTLED = 3  # upright views of one pose at most; nearly always one is enough
@@ -89,9 +90,10 @@ class PoseSearch:
         """The upright view of the best pose.
 
         A view with which most landmarks agree is worth an upright one at once. Where nearly all agree with that, too, a
-        view turned against it must find the same pose, since an upright view tends to show what it expects; then
-        the search is over. Otherwise it goes through all sides, and the best different poses get upright views. They
-        are compared by what upright and turned views say for them.
+        view turned against it must find the same pose, since an upright view tends to show what it expects, and one
+        turned halfway round the shape's long axis, about which poses are mistaken most, must show none that comes near;
+        then the search is over. Otherwise it goes through all sides, and the best different poses get upright views.
+        They are compared by what upright and turned views say for them.
 
         Args:
             sides: grids over the scan, one for each side; at least one.
@@ -100,18 +102,18 @@ class PoseSearch:
         """
         seen: list[View] = []
         candidates: list[_Candidate] = []
-        rivals = _RIVALS
         for grid in sides:
             views = self._fitted(self.look(grid))
             seen += views
             if views[0].agreement > _PROMISING and self._is_new(views[0], candidates):
-                candidates.append(_Candidate(self._settled(views[0])))
-                if candidates[-1].view.agreement > _CLEAR:
-                    seen += self._check(candidates[-1])
-                    if self._confirmed(candidates[-1]):
-                        rivals = 1
-                        break
-        self._add_rivals(candidates, seen, rivals)
+                added = self._add(candidates, self._settled(views[0]))
+                if added is not None and added.view.agreement > _CLEAR:
+                    seen += self._check(added)
+                    if self._confirmed(added):
+                        seen += self._half_turned(added.view)
+                        if (best := self._best(candidates, seen)).runner_up < _CERTAIN:
+                            return best
+        self._add_rivals(candidates, seen)
         return self._best(candidates, seen) if candidates else seen[0]
 
     def _fitted(self, view: View) -> list[View]:
@@ -137,15 +139,33 @@ class PoseSearch:
 
     def _check(self, candidate: _Candidate) -> list[View]:
         """Look at a candidate from aside and weigh its worth anew; what that view says for itself."""
-        pose = np.array(_pose(candidate.view))
-        pose[:3, :3] = pose[:3, :3] @ _ASIDE
-        views = self._fitted(self.look(self.upright(pose)))
+        views = self._turned(candidate.view, _ASIDE)
         candidate.turned = turned = views[0]
         support = self.shape.support(
             _pose(candidate.view), turned.points_mm, turned.weights, tolerance_mm=self.tolerance_mm
         )
         candidate.worth = (candidate.view.support + support) / 2
         return views
+
+    def _half_turned(self, view: View) -> list[View]:
+        """What is seen upside down, half a turn about the longest axis of the shape."""
+        axis = np.linalg.svd(self.shape.mean_mm)[2][0]
+        return self._turned(view, 2 * np.outer(axis, axis) - np.eye(3))
+
+    def _turned(self, view: View, turn: FloatArray) -> list[View]:
+        pose = np.array(_pose(view))
+        pose[:3, :3] = pose[:3, :3] @ turn
+        return self._fitted(self.look(self.upright(pose)))
+
+    def _add(self, candidates: list[_Candidate], view: View) -> _Candidate | None:
+        """Keep an upright view as a candidate, the best alone of those with the same pose; None if that was there."""
+        same = [one for one in candidates if not self._differ(view, one.view)]
+        if any(one.view.support >= view.support for one in same):
+            return None
+        for one in same:
+            candidates.remove(one)
+        candidates.append(_Candidate(view))
+        return candidates[-1]
 
     def _confirmed(self, candidate: _Candidate) -> bool:
         return candidate.turned is not None and not self._differ(candidate.turned, candidate.view)
@@ -160,20 +180,21 @@ class PoseSearch:
             return True
         return bool(self.shape.differ(view.pose, other.pose, self.tolerance_mm))
 
-    def _add_rivals(self, candidates: list[_Candidate], seen: list[View], count: int) -> None:
+    def _add_rivals(self, candidates: list[_Candidate], seen: list[View]) -> None:
         """Give the best of the poses that were seen, but differ from all candidates, upright views."""
+        count = _RIVALS
         for view in sorted(seen, key=lambda view: -view.support):
             if not count:
                 break
             if view.pose is not None and all(self._differ(view, one.view) for one in candidates):
-                candidates.append(_Candidate(self._settled(view)))
+                self._add(candidates, self._settled(view))
                 count -= 1
 
     def _best(self, candidates: list[_Candidate], seen: list[View]) -> View:
         """The candidate of most worth, after those that come near it were looked at from aside, too."""
         while True:
             best = max(candidates, key=lambda one: one.worth)
-            near = [one for one in candidates if one.turned is None and one.worth > best.worth / 2]
+            near = [one for one in candidates if one.turned is None and one.worth > _CERTAIN * best.worth]
             if not near:
                 break
             self._check(max(near, key=lambda one: one.worth))

@@ -76,9 +76,27 @@ def test_a_clear_search_ends_soon():
     stage = FirstStage(pose_of(np.eye(3)), delusion=0.0)
     found = search(stage)(sides())
     first = next(number for number, axes in enumerate(cube_rotations()) if angle(axes, np.eye(3)) < 65)
-    assert len(stage.grids) == first + 3  # the first right side, an upright view, a turned one
-    assert 30 < angle(stage.grids[-1].axes, np.eye(3)) < 50
+    assert len(stage.grids) == first + 4  # the first right side, an upright view, two turned ones
+    assert 30 < angle(stage.grids[-2].axes, np.eye(3)) < 50
+    assert angle(stage.grids[-1].axes, np.eye(3)) > 179
     assert found.runner_up == 0
+
+
+def test_a_patient_taken_for_one_upside_down_is_seen_the_right_way_up():
+    """Views near a wrong pose confirm it, and no side shows the right one."""
+    axis = np.linalg.svd(SHAPE.mean_mm)[2][0]
+    right, wrong = pose_of(np.eye(3)), pose_of(2 * np.outer(axis, axis) - np.eye(3))
+
+    def stage(grid):
+        near_wrong = angle(grid.axes, wrong[:3, :3]) < 65
+        weights = np.full((COUNT, 1), 0.5 if near_wrong else 0.9)
+        return View(apply_affine(wrong if near_wrong else right, SHAPE.mean_mm)[:, None], weights, np.ones(COUNT))
+
+    sides_seen = [grid for grid in sides() if angle(grid.axes, wrong[:3, :3]) < 65]
+    assert sides_seen
+    found = search(stage)(sides_seen)
+    assert_allclose(found.pose, right, atol=1e-6)
+    assert_allclose(found.runner_up, 5 / 9, atol=0.02)
 
 
 def test_a_second_pose_of_the_same_view_is_a_rival():
