@@ -390,7 +390,7 @@ class LandmarkDetector:
 
     def _fitted(self, view: View, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
-        points = shape.agreeing(pose, view.points_mm, tolerance_mm=self.tolerance_mm)
+        points = shape.agreeing(pose, view.points_mm, within_mm=2 * self.tolerance_mm)
         scale = np.full(len(points), self.tolerance_mm)
         numbers, agreement = np.arange(len(points)), np.full(len(points), view.agreement)
         return _Guess(numbers, shape.posterior(points, scale, pose), agreement, scale, pose)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PoseSearch", "View"]
 
+_DIFFERENT = 3.0  # tolerances between two poses that are not the same
 _PROMISING = 0.6  # share of agreeing landmarks from which a view is worth an upright one at once
-_CLEAR = 0.9  # the same of an upright view from which on it is worth a turned one, and the search may end
-_CERTAIN = 0.7  # runner-up below which a pose is beyond doubt; those of right poses are about 0.5
+# Upright views tend to show what they expect: 0.6 to 0.85 of the landmarks agree with a wrong pose within two tolerances,
+# but 0.4 to 0.55 within one; with the right pose 0.75 to 1 do (mouse skulls, weights of an early epoch).
+_CLEAR = 0.75
+_CERTAIN = 0.6  # runner-up below which a pose is beyond doubt
 _FITS = 3  # different poses that are fitted to one view's peaks
 _RIVALS = 4  # poses that get an upright view of their own after a search that nothing ended
 _SETTLED = 3  # upright views of one pose at most; nearly always one is enough
@@ -44,6 +47,7 @@ class View:
         pose: (4, 4) mean shape's frame to world RAS mm; None where no shape fits.
         support: what the peaks say for the pose, 0 to N; see ``ShapeModel.fits``.
         agreement: share of the landmarks that have a peak within two tolerances of where the pose expects them.
+        close: the same within one tolerance.
         runner_up: support of the best pose that differs from this one over this one's support, 0 to 1: near 0 the pose
             is beyond doubt, near 1 another one fits as well. 0 where no pose was searched.
     """
@@ -55,19 +59,17 @@ class View:
     pose: FloatArray | None = None
     support: float = 0.0
     agreement: float = 0.0
+    close: float = 0.0
     runner_up: float = 0.0
 
 
 @dataclass(eq=False)
 class _Candidate:
-    """An upright view, and one turned against it once that was asked for."""
+    """An upright view, its worth, and a view turned against it once that was asked for."""
 
     view: View
+    worth: float
     turned: View | None = None
-    worth: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.worth = self.view.support
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class PoseSearch:
     def __call__(self, sides: Iterable[Grid]) -> View:
         """The upright view of the best pose.
 
-        A view with which most landmarks agree is worth an upright one at once. Where nearly all agree with that, too, a
+        A view with which most landmarks agree is worth an upright one at once. Where most agree closely with that, a
         view turned against it must find the same pose, since an upright view tends to show what it expects, and one
         turned halfway round the shape's long axis, about which poses are mistaken most, must show none that comes near;
         then the search is over. Otherwise it goes through all sides, and the best different poses get upright views.
@@ -103,82 +105,84 @@ class PoseSearch:
         seen: list[View] = []
         candidates: list[_Candidate] = []
         for grid in sides:
-            views = self._fitted(self.look(grid))
-            seen += views
-            if views[0].agreement > _PROMISING and self._is_new(views[0], candidates):
-                added = self._add(candidates, self._settled(views[0]))
-                if added is not None and added.view.agreement > _CLEAR:
+            view = self.look(grid)
+            seen += (posed := self._posed(view))
+            if posed and posed[0].agreement > _PROMISING and self._is_new(posed[0], candidates):
+                added = self._add(candidates, self._settled(posed[0]))
+                if added is not None and added.view.close > _CLEAR:
                     seen += self._check(added)
-                    if self._confirmed(added):
+                    if added.turned is not None and self._same(added.turned, added.view):
                         seen += self._half_turned(added.view)
                         if (best := self._best(candidates, seen)).runner_up < _CERTAIN:
                             return best
         self._add_rivals(candidates, seen)
-        return self._best(candidates, seen) if candidates else seen[0]
+        return self._best(candidates, seen) if candidates else view
 
-    def _fitted(self, view: View) -> list[View]:
-        """The view with each pose that its peaks speak for, best first; as it is where no shape fits them."""
-        fits = self.shape.fits(view.points_mm, view.weights, tolerance_mm=self.tolerance_mm, count=_FITS)
-        return [self._posed(view, *fit) for fit in fits] or [view]
-
-    def _posed(self, view: View, pose: FloatArray, support: float) -> View:
-        agreeing = self.shape.agreeing(pose, view.points_mm, tolerance_mm=self.tolerance_mm)
-        return replace(view, pose=pose, support=support, agreement=float(np.isfinite(agreeing).all(1).mean()))
+    def _posed(self, view: View) -> list[View]:
+        """The view with each pose that its peaks speak for, best first."""
+        tolerance, found = self.tolerance_mm, []
+        peaks, weights = view.points_mm, view.weights
+        apart = _DIFFERENT * tolerance
+        for pose, support in self.shape.fits(peaks, weights, tolerance_mm=tolerance, count=_FITS, apart_mm=apart):
+            agreement, close = (
+                float(np.isfinite(self.shape.agreeing(pose, peaks, within_mm=limit)).all(1).mean())
+                for limit in (2 * tolerance, tolerance)
+            )
+            found.append(replace(view, pose=pose, support=support, agreement=agreement, close=close))
+        return found
 
     def _settled(self, view: View) -> View:
-        """An upright view of a view's pose, and again while that shows another pose that is better still."""
-        upright = self._fitted(self.look(self.upright(_pose(view))))[0]
-        for _ in range(_SETTLED - 1):
-            if upright.pose is None or not self._differ(upright, view):
+        """The best upright view of a view's pose: another one follows while they are unclear and move the pose."""
+        uprights: list[View] = []
+        for _ in range(_SETTLED):
+            uprights += (posed := self._posed(self.look(self.upright(_pose(view))))[:1])
+            if not posed or posed[0].close > _CLEAR:
                 break
-            view, again = upright, self._fitted(self.look(self.upright(upright.pose)))[0]
-            if again.support <= upright.support:
+            last, view = view, posed[0]
+            if self.shape.distance_mm(_pose(view), _pose(last)) < self.tolerance_mm:
                 break
-            upright = again
-        return view if upright.pose is None else upright
+        return max(uprights, key=lambda one: self._worth(_pose(one), one), default=view)
+
+    def _worth(self, pose: FloatArray, view: View) -> float:
+        """What a view's peaks say for a pose that need not be its own.
+
+        Half of the tolerance keeps what a wrong pose finds near its landmarks by chance out.
+        """
+        return self.shape.support(pose, view.points_mm, view.weights, tolerance_mm=self.tolerance_mm / 2)
 
     def _check(self, candidate: _Candidate) -> list[View]:
-        """Look at a candidate from aside and weigh its worth anew; what that view says for itself."""
-        views = self._turned(candidate.view, _ASIDE)
-        candidate.turned = turned = views[0]
-        support = self.shape.support(
-            _pose(candidate.view), turned.points_mm, turned.weights, tolerance_mm=self.tolerance_mm
-        )
-        candidate.worth = (candidate.view.support + support) / 2
-        return views
+        """Look at a candidate from aside and weigh its worth anew; the poses that this view shows."""
+        pose = _pose(candidate.view)
+        view = self.look(self.upright(_turned(pose, _ASIDE)))
+        candidate.worth = (self._worth(pose, candidate.view) + self._worth(pose, view)) / 2
+        posed = self._posed(view)
+        candidate.turned = posed[0] if posed else view
+        return posed
 
     def _half_turned(self, view: View) -> list[View]:
-        """What is seen upside down, half a turn about the longest axis of the shape."""
+        """The poses that are seen from half a turn about the longest axis of the shape."""
         axis = np.linalg.svd(self.shape.mean_mm)[2][0]
-        return self._turned(view, 2 * np.outer(axis, axis) - np.eye(3))
-
-    def _turned(self, view: View, turn: FloatArray) -> list[View]:
-        pose = np.array(_pose(view))
-        pose[:3, :3] = pose[:3, :3] @ turn
-        return self._fitted(self.look(self.upright(pose)))
+        return self._posed(self.look(self.upright(_turned(_pose(view), 2 * np.outer(axis, axis) - np.eye(3)))))
 
     def _add(self, candidates: list[_Candidate], view: View) -> _Candidate | None:
         """Keep an upright view as a candidate, the best alone of those with the same pose; None if that was there."""
-        same = [one for one in candidates if not self._differ(view, one.view)]
-        if any(one.view.support >= view.support for one in same):
+        same, worth = [one for one in candidates if self._same(view, one.view)], self._worth(_pose(view), view)
+        if any(self._worth(_pose(one.view), one.view) >= worth for one in same):
             return None
         for one in same:
             candidates.remove(one)
-        candidates.append(_Candidate(view))
+        candidates.append(_Candidate(view, worth))
         return candidates[-1]
-
-    def _confirmed(self, candidate: _Candidate) -> bool:
-        return candidate.turned is not None and not self._differ(candidate.turned, candidate.view)
 
     def _is_new(self, view: View, candidates: list[_Candidate]) -> bool:
         """Whether a view shows another pose than the candidates, or one of theirs better."""
-        return all(view.support > one.view.support or self._differ(view, one.view) for one in candidates)
+        return all(view.support > one.view.support for one in candidates if self._same(view, one.view))
 
-    def _differ(self, view: View, other: View) -> bool:
-        """Whether two views show different poses; one without a pose differs from all."""
+    def _same(self, view: View, other: View) -> bool:
+        """Whether two views show about the same pose; one without a pose shares none."""
         if view.pose is None or other.pose is None:
-            return True
-        return bool(self.shape.differ(view.pose, other.pose, self.tolerance_mm))
+            return False
+        return bool(self.shape.distance_mm(view.pose, other.pose) <= _DIFFERENT * self.tolerance_mm)
 
     def _add_rivals(self, candidates: list[_Candidate], seen: list[View]) -> None:
         """Give the best of the poses that were seen, but differ from all candidates, upright views."""
@@ -186,7 +190,7 @@ class PoseSearch:
         for view in sorted(seen, key=lambda view: -view.support):
             if not count:
                 break
-            if view.pose is not None and all(self._differ(view, one.view) for one in candidates):
+            if not any(self._same(view, one.view) for one in candidates):
                 self._add(candidates, self._settled(view))
                 count -= 1
 
@@ -198,9 +202,17 @@ class PoseSearch:
             if not near:
                 break
             self._check(max(near, key=lambda one: one.worth))
-        others = [(one.view, one.worth) for one in candidates] + [(view, view.support) for view in seen]
-        rival = max((worth for view, worth in others if self._differ(view, best.view)), default=0.0)
-        return replace(best.view, runner_up=min(1.0, rival / best.worth))
+        others = [(one.view, one.worth) for one in candidates]
+        others += [(view, self._worth(_pose(view), view)) for view in seen]
+        rival = max((worth for view, worth in others if not self._same(view, best.view)), default=0.0)
+        return replace(best.view, runner_up=min(1.0, rival / max(best.worth, 1e-9)))
+
+
+def _turned(pose: FloatArray, turn: FloatArray) -> FloatArray:
+    """A (4, 4) pose after a (3, 3) rotation within its own frame."""
+    turned = np.array(pose)
+    turned[:3, :3] = turned[:3, :3] @ turn
+    return turned
 
 
 def _pose(view: View) -> FloatArray:

@@ -72,10 +72,10 @@ class ShapeModel:
 
     def fit(self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> tuple[FloatArray, float] | None:
         """The best of ``fits``; None where there is none."""
-        return next(iter(self.fits(peaks_mm, weights, tolerance_mm=tolerance_mm, count=1)), None)
+        return next(iter(self.fits(peaks_mm, weights, tolerance_mm=tolerance_mm)), None)
 
     def fits(
-        self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float, count: int
+        self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float, count: int = 1, apart_mm: float = 0.0
     ) -> list[tuple[FloatArray, float]]:
         """The similarities that lay the mean shape over candidate points, most of which may be wrong.
 
@@ -86,9 +86,9 @@ class ShapeModel:
         Args:
             peaks_mm: (N, K, 3) candidates of each landmark, best first; NaN where there is none.
             weights: (N, K) how likely each is, 0 to 1.
-            tolerance_mm: distance at which a candidate's support has faded to exp(-1/2); poses differ where they lay
-                the mean shape more than three times as far apart.
+            tolerance_mm: distance at which a candidate's support has faded to exp(-1/2).
             count: of different poses, at most.
+            apart_mm: how far different poses lie apart; see ``distance_mm``.
         Returns:
             For each pose, best first, (4, 4) mean shape's frame to world, and its support, the sum over landmarks of
             the faded weights (0 to N); none where fewer than three candidates agree.
@@ -110,35 +110,32 @@ class ShapeModel:
             if not len(poses):
                 break
             fit = self._polished(best := poses[worth.argmax()], peaks, weights, tolerance_mm)
-            if fit is not None and all(self.differ(fit[0], pose, tolerance_mm) for pose, _ in found):
+            if fit is not None and all(self.distance_mm(fit[0], pose) > apart_mm for pose, _ in found):
                 found.append(fit)
-            rest = self.differ(poses, best if fit is None else fit[0], tolerance_mm)
+            rest = self.distance_mm(poses, best if fit is None else fit[0]) > apart_mm
             rest[worth.argmax()] = False
             poses, worth = poses[rest], worth[rest]
         return sorted(found, key=lambda fit: -fit[1])
 
-    def differ(self, poses: FloatArray, pose: FloatArray, tolerance_mm: float) -> NDArray[np.bool_]:
-        """Whether each of (..., 4, 4) poses lays the mean shape over three tolerances from where another one does.
+    def distance_mm(self, poses: FloatArray, pose: FloatArray) -> FloatArray:
+        """How far each of (..., 4, 4) poses lays the mean shape from where another one does.
 
-        The distance is the root mean square over the landmarks.
+        Returns:
+            (...) mm, the root mean square over the landmarks.
         """
-        apart = apply_affine(pose, self.mean_mm) - self._laid(poses)
-        return np.asarray(np.sqrt((apart**2).sum(-1).mean(-1)) > 3 * tolerance_mm)
+        return np.asarray(np.sqrt(((self._laid(poses) - self._laid(pose)) ** 2).sum(-1).mean(-1)))
 
     def support(self, pose: FloatArray, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> float:
         """What candidates, as in ``fits``, say for a (4, 4) pose that need not be theirs: 0 to N."""
         peaks = np.where(weights[..., None] > 0, peaks_mm, np.nan)
         return float(self._supports(pose, peaks, weights, tolerance_mm).max(-1).sum())
 
-    def agreeing(self, pose: FloatArray, peaks_mm: FloatArray, *, tolerance_mm: float) -> FloatArray:
-        """(N, 3) of each landmark's (N, K, 3) candidates the nearest to where a pose expects it.
-
-        NaN where none is nearer than two tolerances.
-        """
-        expected = apply_affine(pose, self.mean_mm)
+    def agreeing(self, pose: FloatArray, peaks_mm: FloatArray, *, within_mm: float) -> FloatArray:
+        """(N, 3) of each landmark's (N, K, 3) candidates the nearest to where a pose expects it, or NaN."""
+        expected = self._laid(pose)
         distance = np.nan_to_num(np.linalg.norm(peaks_mm - expected[:, None], axis=2), nan=np.inf)
         nearest = peaks_mm[np.arange(len(expected)), distance.argmin(1)]
-        return np.where(distance.min(1)[:, None] < 2 * tolerance_mm, nearest, np.nan)
+        return np.where(distance.min(1)[:, None] < within_mm, nearest, np.nan)
 
     def _laid(self, poses: FloatArray) -> FloatArray:
         """(..., N, 3) the mean shape in each of (..., 4, 4) poses."""
