@@ -128,3 +128,18 @@ def test_an_upright_view_that_shows_nothing_leaves_the_view_that_showed_a_pose()
         return View(apply_affine(truth, SHAPE.mean_mm)[:, None], weights, np.ones(COUNT))
 
     assert_allclose(search(stage)(sides()).pose, truth, atol=1e-6)
+
+
+def test_upright_views_follow_one_another_while_they_move_the_pose():
+    """A first stage that undoes only two thirds of the angle it sees a patient at, and never finds four landmarks."""
+
+    def about_z(radians):
+        return [[np.cos(radians), -np.sin(radians), 0], [np.sin(radians), np.cos(radians), 0], [0, 0, 1]]
+
+    def stage(grid):
+        turn = about_z(np.arctan2(grid.axes[1, 0], grid.axes[0, 0]) / 3)
+        weights = np.where(np.arange(COUNT) < 8, 0.8, 0.0)[:, None]
+        return View(apply_affine(pose_of(turn), SHAPE.mean_mm)[:, None], weights, np.ones(COUNT))
+
+    found = search(stage)([upright(pose_of(about_z(1.0)))])
+    assert angle(found.pose[:3, :3], np.eye(3)) < np.degrees(1 / 9) + 0.1
