@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
-from lmk3d import inference
 from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
@@ -21,6 +20,7 @@ from lmk3d.inference import LandmarkDetector, Level, default_bundle
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
+from lmk3d.pose_search import View
 from lmk3d.transforms import sampling
 from lmk3d.transforms.intensity import Window
 
@@ -104,7 +104,7 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
     grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0, axes)
     points = grid.center_mm + SHAPE_MM
     wrong = points + np.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, -9]])
-    look = inference._Look(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
+    look = View(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
     finder._look = lambda scan, grid: look
     assert_allclose(finder.detect(draw(grid, points)).points_mm, points, atol=1e-4)
     assert network.refiners[0].asked == [[6], [3, 1 + 4]]  # from 2 up to 1; from there to 0 and to 3
