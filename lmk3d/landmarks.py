@@ -120,6 +120,12 @@ class Landmarks:
             return np.ones(len(self), dtype=bool)
         return np.array([not self.assessment.reasons and not doubt for doubt in self.assessment.doubts], dtype=bool)
 
+    @property
+    def held_back(self) -> NDArray[np.bool_]:
+        """(N,) True where a point may be missing since it is not trusted: in the rows of ``withheld``."""
+        suspect = ~self.trusted
+        return np.asarray(suspect & ~self.present & ~(suspect & self.present).any())
+
     def withheld(self, *, keep_points: bool = False) -> Landmarks:
         """The same rows without the points that are not trusted: missing, the assessment still says why.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
 from lmk3d.cli.progress import Progress
-from lmk3d.cli.trust import UNTRUSTED, add_keep_untrusted_argument, trust_lines, verdict_counts, withheld_rows
+from lmk3d.cli.trust import UNTRUSTED, add_keep_untrusted_argument, trust_lines, verdict_counts
 from lmk3d.terminal import counted, duration, say
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class _Printer:
 
         if result.landmarks is not None:
             say(*trust_lines(result.landmarks), describe(result), *landmark_table(result.landmarks))
-            if withheld_rows(result.landmarks).any():
+            if result.landmarks.held_back.any():
                 say("points that are not trusted are withheld; --keep-untrusted writes them, marked")
         self._print_notes(result)
         say(f"wrote {', '.join(str(path) for path in result.outputs)}")

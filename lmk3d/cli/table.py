@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.cli.trust import error_head, withheld_rows
+from lmk3d.cli.trust import error_head
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -25,7 +25,7 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
     """
     from lmk3d.report import aligned
 
-    trusted, withheld = landmarks.trusted, withheld_rows(landmarks)
+    trusted, withheld = landmarks.trusted, landmarks.held_back
     heads = ["landmark", "R", "A", "S", "confidence", error_head(landmarks)]
     if errors_mm is not None:
         heads.append(f"error {landmarks.unit}")

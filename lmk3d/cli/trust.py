@@ -12,12 +12,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["UNTRUSTED", "add_keep_untrusted_argument", "error_head", "trust_lines", "verdict_counts", "withheld_rows"]
+__all__ = ["UNTRUSTED", "add_keep_untrusted_argument", "error_head", "trust_lines", "verdict_counts"]
 
 UNTRUSTED = 3
 """Exit code where all scans could be used, but the points of one at least are not all trusted."""
@@ -62,12 +59,6 @@ def error_head(landmarks: Landmarks) -> str:
     if landmarks.coverage is None:
         return "expected error"
     return f"{100 * landmarks.coverage:.4g} % radius"
-
-
-def withheld_rows(landmarks: Landmarks) -> NDArray[np.bool_]:
-    """(N,) Which points are missing because they are not trusted; none where points that are not trusted were kept."""
-    suspect = ~landmarks.trusted
-    return suspect & ~landmarks.present & ~(suspect & landmarks.present).any()
 
 
 def verdict_counts(verdicts: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lmk3d.cli.options import Parser
-from lmk3d.cli.trust import add_keep_untrusted_argument, error_head, trust_lines, verdict_counts, withheld_rows
+from lmk3d.cli.trust import add_keep_untrusted_argument, error_head, trust_lines, verdict_counts
 from lmk3d.landmarks import Assessment, Landmarks
 
 
@@ -48,12 +48,6 @@ def test_the_column_of_errors_says_what_it_is():
     assert error_head(Landmarks("a", points)) == "expected error"
     assert error_head(Landmarks("a", points, coverage=0.9)) == "90 % radius"
     assert error_head(Landmarks("a", points, coverage=0.975)) == "97.5 % radius"
-
-
-def test_points_count_as_withheld_only_where_none_that_is_not_trusted_was_kept():
-    points = Landmarks("abc", [[0, 0, 0], [1, 1, 1], [np.nan] * 3], assessment=Assessment((), ("", "far off", "")))
-    assert withheld_rows(points).tolist() == [False, False, False]
-    assert withheld_rows(points.withheld()).tolist() == [False, True, False]
 
 
 def test_scans_that_nobody_assessed_alone_are_not_counted():
