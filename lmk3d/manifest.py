@@ -28,6 +28,7 @@ __all__ = [
     "KEEP_UNTRUSTED",
     "MANIFEST",
     "bundle_digests",
+    "describe_assessment",
     "describe_bundle",
     "describe_input",
     "digest_input",
@@ -168,15 +169,15 @@ def write_manifest(
         "bundle": bundle,
         "landmarks": {"found": found, "withheld": kept_back, "missing": missing},
         **({} if landmarks.coverage is None else {"coverage": landmarks.coverage}),
-        _ASSESSMENT: _assessed(landmarks),
+        _ASSESSMENT: describe_assessment(landmarks),
         **run,
         "versions": versions(),
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _assessed(landmarks: Landmarks) -> dict[str, object] | None:
-    """The verdict, its reasons, and what speaks against single points; None where nobody assessed them."""
+def describe_assessment(landmarks: Landmarks) -> dict[str, object] | None:
+    """The verdict, its reasons, and what speaks against single points, as JSON; None where nobody assessed them."""
     assessment = landmarks.assessment
     if assessment is None:
         return None
