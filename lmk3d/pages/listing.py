@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmk3d.io.trust import trust_of
 from lmk3d.landmarks import VERDICTS
 from lmk3d.pages.html import breakable
 from lmk3d.terminal import counted
@@ -63,12 +63,14 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmar
 
 
 def trust_of_rows(rows: Sequence[PointError], predicted: Landmarks) -> list[tuple[str, str]]:
-    """The verdict on the prediction of each row and the reasons, see ``lmk3d.io.trust.trust_of``."""
-    found = []
-    for row in rows:
+    """The verdict on the prediction of each row and what speaks against it alone; empty where nobody assessed it."""
+    assessment, found = predicted.assessment, [("", "")] * len(rows)
+    for place, row in enumerate(rows if assessment is not None else ()):
         own = [number for number, name in enumerate(predicted.names) if name == row.name]
         same = [n for n in own if np.array_equal(predicted.points_mm[n], row.predicted_mm, equal_nan=True)]
-        found.append(trust_of(predicted, same[0]) if same else ("", ""))
+        if same and assessment is not None:
+            doubt = assessment.doubts[same[0]]
+            found[place] = replace(assessment, doubts=(doubt,)).verdict, doubt
     return found
 
 
@@ -89,17 +91,21 @@ def trust_banner(predicted: Landmarks) -> str:
     return f'<div class="trust" role="status"{border}>{said}</div>'
 
 
-def legend(notes: Sequence[str], *, several: bool, sure: bool, film: bool) -> str:
+def legend(notes: Sequence[str], *, several: bool, sure: bool, suspect: bool, film: bool) -> str:
     """What the signs mean, notes, and how to move.
 
     Args:
         notes: plain text.
         several: whether truth and prediction are shown.
         sure: whether any point has a confidence.
+        suspect: whether any point that is shown is not trusted.
         film: whether there is only one slice.
     """
     signs = [("truth", _RING), ("prediction", _CROSS)] if several else [("point", _CROSS)]
     keys = [f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{sign}</svg>{name}</span>' for name, sign in signs]
+    if suspect:
+        colors = " or ".join(f'<i class="dot" style="background:{color}"></i>' for color in WARNING.values())
+        keys.append(f"<span>{colors} and a broken cross: not trusted</span>")
     if sure:
         colors = ",".join(color_of(value) or "" for value in (0.0, 0.5, 1.0))
         ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'

@@ -80,7 +80,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "rows": [_plain(row, verdict) for row, (verdict, _) in zip(rows, trust_of_rows(rows, predicted), strict=True)],
     }
     several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
-    keys = legend(notes, several=several, sure=sure, film=film is not None)
+    suspect = bool((predicted.present & ~predicted.trusted).any())
+    keys = legend(notes, several=several, sure=sure, suspect=suspect, film=film is not None)
     body = "\n".join(
         [
             _header(title, volume, film),

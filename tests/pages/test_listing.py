@@ -90,8 +90,8 @@ def test_before_or_behind_the_plane_of_a_film_is_inside(depth, outside):
 
 
 def test_the_legend_shows_only_what_is_there():
-    of_a_film = legend(["a < b"], several=False, sure=False, film=True)
-    assert not [word for word in ("truth", "confidence", "slice") if word in of_a_film]
+    of_a_film = legend(["a < b"], several=False, sure=False, suspect=False, film=True)
+    assert not [word for word in ("truth", "confidence", "slice", "not trusted") if word in of_a_film]
     assert "a &lt; b" in of_a_film
-    of_all = legend([], several=True, sure=True, film=False)
-    assert [word for word in ("truth", "confidence", "slice") if word in of_all] == ["truth", "confidence", "slice"]
+    of_all = legend([], several=True, sure=True, suspect=True, film=False)
+    assert all(word in of_all for word in ("truth", "confidence", "slice", "not trusted"))
