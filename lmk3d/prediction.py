@@ -175,7 +175,7 @@ class _Earlier:
         if {key: bundle.get(key) for key in self._digests} != self._digests:
             return "made with another bundle or other weights"
         same = manifest.get("options") == asked(self.options, job.patient)
-        return "" if same else "made with another --series or --spacing"
+        return "" if same else "made with another --series, --spacing or --coverage"
 
     @cached_property
     def _digests(self) -> dict[str, str]:

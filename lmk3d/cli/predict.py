@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
+from lmk3d.cli.options import (
+    FORMATS,
+    add_coverage_argument,
+    add_device_argument,
+    bundle_folder,
+    formats,
+    positive,
+    use_device,
+)
 from lmk3d.cli.progress import Progress
 from lmk3d.terminal import counted, duration, say
 
@@ -46,15 +54,14 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         metavar="LIST",
         help=f"any of {','.join(FORMATS)}, with commas between them (default: mrk.json)",
     )
-    parser.add_argument(
-        "--preview", action="store_true", help="also write a picture of three planes through each point"
-    )
+    parser.add_argument("--preview", action="store_true", help="also write a picture of three planes at each point")
     parser.add_argument(
         "--series", metavar="WHICH", help="UID, number or description of the series, if there are several"
     )
     parser.add_argument(
         "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
     )
+    add_coverage_argument(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -132,6 +139,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 device=_device(arguments),
                 series=arguments.series,
                 spacing_mm=arguments.spacing,
+                coverage=arguments.coverage,
                 overwrite=arguments.overwrite,
                 patient_names=arguments.names,
             ),
