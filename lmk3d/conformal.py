@@ -29,9 +29,9 @@ _ROUNDING = 1e-9  # of a sum of up to thousands of patients' weights
 
 
 def image_key(volume: Volume) -> str:
-    """Sixteen hex digits of the digest of an image's voxels: the same for a copy under another name."""
-    data = np.ascontiguousarray(volume.data)
-    return hashlib.sha256(repr((data.shape, data.dtype.str)).encode() + data.tobytes()).hexdigest()[:16]
+    """Sixteen hex digits of the digest of an image's voxels: the same for a copy of another name or stored type."""
+    data = np.asarray(volume.data, dtype=np.float32, order="C")
+    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
