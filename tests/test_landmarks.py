@@ -86,6 +86,16 @@ def test_what_is_not_trusted_is_withheld_and_still_said(reasons, doubts, verdict
     assert left.assessment == points.assessment
 
 
+def test_points_are_held_back_only_where_none_that_is_not_trusted_was_kept():
+    points = Landmarks("abc", [[0, 0, 0], [1, 1, 1], [np.nan] * 3], error_mm=[1, 2, np.nan])
+    points = replace(points, assessment=Assessment((), ("", "far off", "")))
+    assert points.withheld().held_back.tolist() == [False, True, False]
+    kept = points.withheld(keep_points=True)
+    assert not kept.held_back.any()
+    assert kept.present.tolist() == [True, True, False]
+    assert_array_equal(kept.error_mm, [1, np.nan, np.nan])
+
+
 def test_doubts_stay_with_their_rows():
     points = Landmarks("abc", np.ones((3, 3)), assessment=Assessment((), ("", "far off", "")), coverage=0.9)
     assert points.rows([1, 0]).assessment.doubts == ("far off", "")
