@@ -179,3 +179,17 @@ class Landmarks:
             error_mm=error_mm,
             assessment=self._assessed(chosen),
         )
+
+    def deviation_mm(self, dims: int = 3) -> FloatArray:
+        """(N,) standard deviation along each axis that ``error_mm`` stands for if errors are normal; NaN where unknown.
+
+        Args:
+            dims: 3, or 2 for points of a film, whose errors lie in its plane.
+        """
+        from scipy.special import gamma, gammaincinv
+
+        if self.error_mm is None:
+            return np.full(len(self), np.nan)
+        if self.coverage is None:  # the mean length of a normal vector
+            return self.error_mm / float(np.sqrt(2) * gamma((dims + 1) / 2) / gamma(dims / 2))
+        return self.error_mm / float(np.sqrt(2 * gammaincinv(dims / 2, self.coverage)))

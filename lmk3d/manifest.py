@@ -120,11 +120,17 @@ def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> di
 
 
 def bundle_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of a bundle's weights and of the configuration that prediction reads ("" where it has none)."""
+    """SHA-256 of a bundle's weights, and of the configuration and the calibration that prediction reads.
+
+    Returns:
+        "" for those of the two that it has not.
+    """
+    calibration = folder / "models" / "calibration.json"
     config = next((file for file in (folder / _CONFIG, folder / "configs" / _CONFIG) if file.is_file()), None)
     return {
         "sha256": sha256(folder / "models" / "model.pt"),
         "config_sha256": "" if config is None else sha256(config),
+        "calibration_sha256": sha256(calibration) if calibration.is_file() else "",
     }
 
 

@@ -178,7 +178,7 @@ class _Earlier:
         wanted, made = asked(self.options, job.patient), dict(manifest.get("options") or {})
         keeps, kept = wanted.pop(KEEP_UNTRUSTED), made.pop(KEEP_UNTRUSTED, False)
         if wanted != made:
-            return "made with another --series or --spacing"
+            return "made with another --series, --spacing or --coverage"
         if keeps == kept or verdict_in(manifest) in ("", VERDICTS[0]):  # no point is concerned
             return ""
         return f"made {'with' if kept else 'without'} --keep-untrusted"

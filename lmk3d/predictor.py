@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.io import read_image, write_points
 from lmk3d.io.atomic import part_folder
@@ -45,6 +46,7 @@ class PredictOptions:
         device: where to compute: cpu, cuda, cuda:1; auto for CUDA where it is there.
         series: which series of a DICOM folder with several.
         spacing_mm: pixel spacing of radiographs whose files do not say it.
+        coverage: share of new patients, in (0, 1), whose true point lies within a point's radius; see ``Radii``.
         overwrite: replace files that exist; without it scans that are done are skipped, and other files kept.
         patient_names: leave a patient's name and id in file names, manifests and messages where the path holds them.
         keep_untrusted: write points that are not trusted, too, marked and without an expected error; they are missing
@@ -56,6 +58,7 @@ class PredictOptions:
     device: str = "cpu"
     series: str | None = None
     spacing_mm: float | None = None
+    coverage: float = COVERAGE
     overwrite: bool = False
     patient_names: bool = False
     keep_untrusted: bool = False
@@ -117,7 +120,12 @@ class Prediction:
 def asked(options: PredictOptions, patient: Patient) -> dict[str, object]:
     """What of the options the landmarks depend on, as the manifest records it."""
     series = None if options.series is None else patient.hide(options.series)
-    return {"series": series, "spacing_mm": options.spacing_mm, KEEP_UNTRUSTED: options.keep_untrusted}
+    return {
+        "series": series,
+        "spacing_mm": options.spacing_mm,
+        "coverage": options.coverage,
+        KEEP_UNTRUSTED: options.keep_untrusted,
+    }
 
 
 def predict_here(jobs: list[Job], bundle: Path, output: Path, options: PredictOptions) -> Iterator[Prediction]:
@@ -233,6 +241,7 @@ class Predictor:
             from lmk3d.inference import LandmarkDetector
 
         detector = LandmarkDetector.from_bundle(bundle, device=options.device)
+        detector.coverage = options.coverage
         described = describe_bundle(bundle, detector.version, detector.notes)
         return cls(detector, described, output, options, time.perf_counter() - start)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lmk3d.landmarks import Assessment, Landmarks
 
@@ -132,3 +132,11 @@ def test_points_are_copied_and_exact():
 def test_what_is_no_set_of_landmarks_is_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         Landmarks(*arguments)
+
+
+def test_deviations_of_expected_errors_and_of_radii():
+    points = Landmarks("ab", np.zeros((2, 3)), error_mm=[np.sqrt(8 / np.pi), np.nan])
+    assert_allclose(points.deviation_mm(), [1, np.nan])
+    assert_allclose(replace(points, coverage=0.9).deviation_mm()[0], np.sqrt(8 / np.pi) / 2.5003, rtol=1e-4)
+    assert_allclose(replace(points, coverage=0.9).deviation_mm(2)[0], np.sqrt(8 / np.pi) / 2.1460, rtol=1e-4)
+    assert_allclose(Landmarks("a", [[0, 0, 0]]).deviation_mm(), [np.nan])

@@ -144,6 +144,7 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
         "notes": ["phantoms alone"],
         "sha256": hashlib.sha256(b"weights").hexdigest(),
         "config_sha256": "",
+        "calibration_sha256": "",
     }
     assert content["landmarks"] == {"found": ["root"], "withheld": [], "missing": ["tip"]}
     assert content["assessment"] is None
@@ -179,6 +180,11 @@ def test_configuration_of_a_bundle_counts_wherever_it_stands(tmp_path):
     folder_of(tmp_path, {"b/models/model.pt": "w", "b/configs/inference.json": "{}"})
     assert bundle_digests(tmp_path / "a") == bundle_digests(tmp_path / "b")
     assert bundle_digests(tmp_path / "a")["config_sha256"] == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_calibration_counts_as_part_of_the_bundle(tmp_path):
+    folder_of(tmp_path, {"a/models/model.pt": "w", "a/models/calibration.json": "{}"})
+    assert bundle_digests(tmp_path / "a")["calibration_sha256"] == hashlib.sha256(b"{}").hexdigest()
 
 
 def test_what_is_no_manifest_reads_as_empty(tmp_path):

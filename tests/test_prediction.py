@@ -231,7 +231,7 @@ def test_the_folder_of_a_scan_at_work_is_left_alone(scan, fake_bundle, tmp_path)
         ("scan", "made before the scan was changed"),
         ("weights", "made with another bundle or other weights"),
         ("configuration", "made with another bundle or other weights"),
-        ("options", "made with another --series or --spacing"),
+        ("options", "made with another --series, --spacing or --coverage"),
         ("manifest", "and no manifest says what it was made from"),
     ],
 )
@@ -247,7 +247,7 @@ def test_outputs_made_from_something_else_are_named_and_kept(change, reason, sca
     }
     if change in changed:
         changed[change].write_bytes(b"[1]")
-    options = PredictOptions(spacing_mm=2.0 if change == "options" else None)
+    options = PredictOptions(coverage=0.8 if change == "options" else 0.9)
     (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
     assert reason in str(result.error)
     assert (tmp_path / "scan.mrk.json").read_bytes() == before

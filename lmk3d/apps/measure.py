@@ -32,7 +32,6 @@ __all__ = ["Measure", "lacks", "measure_files", "measure_points", "text_of"]
 # Draws of each point about its place: a standard deviation from so many is right to about 1 %.
 _DRAWS = 10_000
 # Mean length of a normal vector over the standard deviation of each of its parts: in space and in a plane.
-_MEAN_LENGTH = {3: float(np.sqrt(8 / np.pi)), 2: float(np.sqrt(np.pi / 2))}
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,10 @@ def measure_points(
 ) -> list[Measure]:
     """Measure what the plan says.
 
-    The expected error of a point is the mean of its distance from the truth; the point is drawn about its place with
-    normal errors of that mean length, the same in all directions (of a film: in its plane), and independent of the
-    other points. The value itself is that of the points as they are.
+    The expected error of a point is the mean of its distance from the truth, or, with a coverage, the distance that is
+    exceeded in the rest of the patients; the point is drawn about its place with normal errors of which that is true,
+    the same in all directions (of a film: in its plane), and independent of the other points. The value itself is that
+    of the points as they are.
 
     Args:
         plan: what to measure.
@@ -92,15 +92,14 @@ def measure_points(
     _check_names(plan, landmarks)
     _check_unit(plan, landmarks)
     own = landmarks.withheld(keep_points=keep_untrusted).ordered(plan.landmarks)
-    errors = np.full(len(own), np.nan) if own.error_mm is None else own.error_mm
-    errors = np.where(np.isnan(errors), np.nan if error_mm is None else error_mm, errors)
     flat = bool(own.present.any()) and not own.points_mm[own.present, 2].any()
     dims = 2 if flat else 3
     noise = np.random.default_rng(seed).normal(size=(_DRAWS, len(own), 3)) * (np.arange(3) < dims)
-    sigma = np.nan_to_num(errors) / _MEAN_LENGTH[dims]
-    drawn = own.points_mm + np.concatenate([np.zeros((1, len(own), 3)), noise * sigma[:, None]])
+    given = replace(own, error_mm=np.full(len(own), np.nan if error_mm is None else error_mm), coverage=None)
+    sigma = np.where(np.isnan(own.deviation_mm(dims)), given.deviation_mm(dims), own.deviation_mm(dims))
+    drawn = own.points_mm + np.concatenate([np.zeros((1, len(own), 3)), noise * np.nan_to_num(sigma)[:, None]])
     places = {name: drawn[:, row] for row, name in enumerate(own.names)}
-    known = dict(zip(own.names, ~np.isnan(errors) & own.trusted, strict=True))
+    known = dict(zip(own.names, ~np.isnan(sigma) & own.trusted, strict=True))
     scene = Scene(plan, places)
     measures = [_measure(plan, name, scene, known, landmarks.unit) for name in plan.measures]
     suspect = {name for name, trusted in zip(own.names, own.trusted, strict=True) if not trusted}

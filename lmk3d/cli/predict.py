@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
+from lmk3d.cli.options import (
+    FORMATS,
+    add_coverage_argument,
+    add_device_argument,
+    bundle_folder,
+    formats,
+    positive,
+    use_device,
+)
 from lmk3d.cli.progress import Progress
 from lmk3d.cli.trust import UNTRUSTED, add_keep_untrusted_argument, trust_lines, verdict_counts
 from lmk3d.terminal import counted, duration, say
@@ -45,6 +53,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
     )
+    add_coverage_argument(parser)
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="do the scans on a Ray cluster: its address, auto, or local to start one here"
     )
@@ -144,6 +153,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 device=_device(arguments),
                 series=arguments.series,
                 spacing_mm=arguments.spacing,
+                coverage=arguments.coverage,
                 overwrite=arguments.overwrite,
                 patient_names=arguments.names,
                 keep_untrusted=arguments.keep_untrusted,
