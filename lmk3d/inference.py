@@ -11,6 +11,7 @@ import torch
 
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import about_bundle, build, default_bundle, read_config
+from lmk3d.conformal import COVERAGE, Radii
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
@@ -40,6 +41,7 @@ _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
 _LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
+_MUCH_LARGER = 1.25  # than the training's grid: beyond this the first stage sees a volume through windows
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
 
@@ -104,6 +106,7 @@ class LandmarkDetector:
         sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
             the network's divisor. With a ``spacing_mm`` near the volume's own it then works at full resolution, and
             nothing of the volume's size is made. None looks at the whole input at once.
+        windowed: look so, through windows of ``sides``, at a volume that is more than a quarter larger than they are.
         side_px: films without a spacing are looked at as if their longest side measured this much; None takes their
             pixels as they are.
         unit: of all these numbers: "mm", or "px" where it was trained on films without a spacing; None takes each image
@@ -130,6 +133,7 @@ class LandmarkDetector:
         min_presence: float = 0.5,
         tolerance_mm: float = 1.0,
         sliding: Sequence[int] | None = None,
+        windowed: bool = False,
         side_px: float | None = None,
         unit: str | None = None,
         version: str = "",
@@ -158,8 +162,11 @@ class LandmarkDetector:
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
+        self.sliding, self.windowed = sliding, windowed
+        self.side_px, self.unit, self.device = side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
+        self.radii: Radii | None = None  # with them error_mm is the radius of ``coverage``
+        self.coverage = COVERAGE
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -191,14 +198,15 @@ class LandmarkDetector:
         Args:
             volume: one image.
         Returns:
-            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
-            rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
-            Its notes are the bundle's warning, where it has one.
+            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm or,
+            with ``radii``, that of ``coverage``; rows of landmarks that are not in the image are NaN. With several
+            instances one row for each, best first. Its notes are the bundle's warning and what the radii promise.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
-        return replace(list(self.detect_stages(volume).values())[-1], notes=self.notes)
+        promise = () if self.radii is None else (self.radii.described(self.coverage),)
+        return replace(list(self.detect_stages(volume).values())[-1], notes=(*self.notes, *promise))
 
     @torch.inference_mode()
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
@@ -219,7 +227,8 @@ class LandmarkDetector:
                 move = self._stepped if level.steps else self._refined
                 guess = move(guess, scan, number, level, shape)
             stages[f"refined {number + 1}"] = guess
-        return {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
+        reported = {name: self._reported(own, scan.grid, factor, unit, None) for name, own in stages.items()}
+        return reported | {list(stages)[-1]: self._reported(guess, scan.grid, factor, unit, self.radii)}
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:
@@ -230,11 +239,10 @@ class LandmarkDetector:
         grid = volume.grid.scaled(self._factor(volume))
         scan = self._prepared(replace(volume, grid=grid))
         logits, seen = self._dense_maps(scan, self._laid_grid(scan))
-        found = {}
-        for name, logit in zip(self.codec.structures, logits, strict=False):
-            inside = resample(torch.sigmoid(logit), seen, grid, fill=0.0)
-            found[name] = (inside > self.codec.threshold).numpy()
-        return found
+        return {
+            name: (resample(torch.sigmoid(logit), seen, grid, fill=0.0) > self.codec.threshold).numpy()
+            for name, logit in zip(self.codec.structures, logits, strict=False)
+        }
 
     def compare_masks(self, volume: Volume, truth: Landmarks) -> dict[str, dict[str, float]]:
         """Each structure's Dice and average surface distance from the contour of the truth, in the truth's unit."""
@@ -261,9 +269,7 @@ class LandmarkDetector:
         """Refuse what this network was not made for before minutes are spent on it."""
         flat = self.network.flat
         if flat and grid.shape[2] > 1:
-            raise InputError(
-                f"the image has {grid.shape[2]} slices, but this bundle is for films; choose another bundle"
-            )
+            raise InputError(f"the image has {grid.shape[2]} slices, this bundle is for films; choose another bundle")
         if not flat and min(grid.shape) == 1:
             raise InputError("the image is one voxel thick, but this bundle is for volumes; choose another bundle")
         if self.sliding is None and np.prod(self.first_stage_grid(grid).shape, dtype=float) > _MOST_VOXELS:
@@ -304,10 +310,8 @@ class LandmarkDetector:
             return self.first_stage_grid(scan.grid)
         from lmk3d.transforms.registration import Template, register
 
-        network = self.network
-        data, affine, middle = (
-            part.cpu() for part in (network.template, network.template_affine, network.template_middle)
-        )
+        net = self.network
+        data, affine, middle = (part.cpu() for part in (net.template, net.template_affine, net.template_middle))
         i, j, k = data.shape
         template = Template(data, Grid((i, j, k), affine.numpy()), middle.numpy())
         grid = self.first_stage_grid(template.grid)
@@ -325,11 +329,10 @@ class LandmarkDetector:
         if isinstance(self.codec, DenseCodec):
             logits, grid = self._dense_maps(scan, grid)
             peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
-        elif self.sliding is None:
+        elif (roi := self._roi(grid)) == list(grid.shape):
             logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
             peaks, grid = self.codec.decode(logits), grid.coarsened_to(logits.shape[1:])
         else:
-            roi = self._roi(grid)
             peaks = peaks_by_windows(
                 self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
             )
@@ -354,7 +357,11 @@ class LandmarkDetector:
         return self.window.scale(image, scan.limits).to(self.device)
 
     def _roi(self, grid: Grid) -> list[int]:
-        return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
+        """Voxels of the windows that a grid is looked at through; its own shape where it is seen at once."""
+        roi = self.sliding or grid.shape
+        if self.windowed and (np.array(grid.shape) > _MUCH_LARGER * self.sides).any():
+            roi = self.sides.tolist()
+        return [min(sides) for sides in zip(roi, grid.shape, strict=True)]
 
     def _view(self, scan: Scan, shape: ShapeModel | None) -> View:
         """What the first stage sees of an image, along its axes or along those of the shape, where that is searched."""
@@ -437,18 +444,19 @@ class LandmarkDetector:
         moves, scale = np.zeros((len(rows), 3)), np.zeros(len(rows))
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(*source, [targets[row] for row in some], self.window, scan.limits)
-            found, log_variance = self.network.refiners[number](
-                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
-            )
+            which = torch.as_tensor(rows[some], device=self.device)
+            found, log_variance = self.network.refiners[number](patches[:, None].to(self.device), which)
             moves[some] = found.double().cpu().numpy() @ step.T
             scale[some] = np.exp(log_variance.double().cpu().numpy() / 2) * np.cbrt(abs(np.linalg.det(step)))
         return moves, scale
 
-    def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str) -> Landmarks:
+    def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str, radii: Radii | None) -> Landmarks:
+        ratio = self.network.error_ratio.cpu().numpy() if radii is None else radii.factors(self.coverage)[guess.numbers]
+        coverage = None if radii is None else radii.given(self.coverage)
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
         points = np.where(there[:, None], guess.points_mm / factor, np.nan)
-        error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
+        error = np.where(there, guess.scale_mm * ratio / factor, np.nan)
         names = tuple(self.names[number] for number in guess.numbers)
         presence = np.clip(guess.presence, 0, 1)
         outside = ~there & (presence >= self.min_presence)  # a point that was moved out of the image is not in it
-        return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit)
+        return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit, coverage=coverage)
