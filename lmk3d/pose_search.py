@@ -22,7 +22,7 @@ __all__ = ["PoseSearch", "View"]
 _DIFFERENT = 3.0  # tolerances between two poses that are not the same
 _PROMISING = 0.6  # share of agreeing landmarks from which a view is worth an upright one at once
 # Upright views tend to show what they expect: 0.6 to 0.85 of the landmarks agree with a wrong pose within 2 tolerances,
-# but 0.4 to 0.55 within one; with the right pose 0.75 to 1 do (mouse skulls, weights of an early epoch).
+# but 0.4 to 0.6 within one; with the right pose 0.75 to 1 do at an early epoch, all at the end (mouse skulls).
 _CLEAR = 0.75
 _CERTAIN = 0.6  # runner-up below which a pose is beyond doubt
 _FITS = 3  # different poses that are fitted to one view's peaks
