@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lmk3d.calibration import read_calibration
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import about_bundle, build, default_bundle, read_config
 from lmk3d.errors import InputError
+from lmk3d.evidence import Evidence, ImageEvidence, Watch
 from lmk3d.geometry import Grid, Volume, apply_affine, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
+from lmk3d.level import Level
 from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lmk3d.calibration import Calibration
     from lmk3d.codecs import HeatmapCodec
     from lmk3d.networks import Cascade
     from lmk3d.transforms.intensity import EqualizedWindow, Window
@@ -38,34 +42,7 @@ __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
-_LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
-
-
-@dataclass(frozen=True)
-class Level:
-    """One refinement: which patches its refiner sees.
-
-    Args:
-        spacing_mm: of the patch.
-        size: voxels along each side.
-        passes: how many times the refiner moves the points.
-        share: part of each move that is made, one for all landmarks or one for each. Where the stage before is about as
-            good, and errs in another way, less than 1 is nearer to the truth than either.
-        steps: the refiner finds each landmark from its neighbour in the tree; see ``LandmarkTree.ways``. All follow one
-            by one from a single landmark, the one that the first stage mistook least often in validation, of
-            several the surest.
-    """
-
-    spacing_mm: float
-    size: int
-    passes: int = 1
-    share: float | Sequence[float] = 1.0
-    steps: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.spacing_mm > 0 and 1 <= self.size <= _LARGEST_PATCH and 1 <= self.passes <= _MOST_PASSES):
-            raise ValueError(f"spacing_mm, size and passes cannot be {self.spacing_mm}, {self.size}, {self.passes}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +153,8 @@ class LandmarkDetector:
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
         self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
+        self.calibration: Calibration | None = None
+        self._watch = Watch(network.heatmap)
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -193,12 +172,13 @@ class LandmarkDetector:
         if not isinstance(detector, cls):
             raise InputError(f"{path}: detector: is none; give it _target_: {cls.__module__}.{cls.__name__}")
         detector.device = find_device(device)
-        load_weights(detector.network, folder / "models" / "model.pt")
+        load_weights(detector.network, weights := folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
         if detector.device.type == "cpu":
             lay_out_for_cpu(detector.network)
         detector.version, notes = about_bundle(folder)
-        detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()))
+        detector.calibration, found = read_calibration(weights, detector.names)
+        detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()), *found)
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -216,18 +196,27 @@ class LandmarkDetector:
         """
         return replace(list(self.detect_stages(volume).values())[-1], notes=self.notes)
 
-    @torch.inference_mode()
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
+        stages, evidence = self.examine(volume)
+        last = list(stages)[-1]
+        return (
+            stages if self.calibration is None else {**stages, last: self.calibration.assessed(stages[last], evidence)}
+        )
+
+    @torch.inference_mode()
+    def examine(self, volume: Volume) -> tuple[dict[str, Landmarks], Evidence]:
+        """``detect_stages`` without an assessment, and what one is made of."""
         self.network.eval()
         factor, unit = self._factor(volume), volume.unit
         volume = replace(volume, grid=volume.grid.scaled(factor))
         self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
-        looks = [self._look(scan, self._laid_grid(scan))]
-        if self.pose == "any" and shape is not None:
-            looks = self._searched(scan, shape)
+        with self._watch:
+            looks = [self._look(scan, self._laid_grid(scan))]
+            if self.pose == "any" and shape is not None:
+                looks = self._searched(scan, shape)
         stages = {"heatmap": self._first_guess(looks[0], scan.grid.upright)}
         guess = stages["heatmap"]
         if shape is not None and looks[0].pose is not None:
@@ -237,7 +226,11 @@ class LandmarkDetector:
                 move = self._stepped if level.steps else self._refined
                 guess = move(guess, scan, number, level, shape)
             stages[f"refined {number + 1}"] = guess
-        return {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
+        reported = {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
+        upright, there = scan.grid.upright, (guess.presence >= self.min_presence) & scan.grid.contains(guess.points_mm)
+        seen = {name: own.points_mm @ upright for name, own in stages.items() if len(own.numbers) == len(guess.numbers)}
+        image = ImageEvidence.of(scan, self.window, self._watch.features_of(looks[0].points_mm))
+        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit)
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:
@@ -353,6 +346,7 @@ class LandmarkDetector:
             )
         points = grid.to_mm(peaks.points_vox.numpy())
         heights = None if peaks.heights is None else peaks.heights.double().numpy()
+        self._watch.note(points)
         return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
 
     def _dense_maps(self, scan: Scan, grid: Grid) -> tuple[Tensor, Grid]:
