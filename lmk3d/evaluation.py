@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lmk3d.conformal import Radii
+    from lmk3d.calibration import Calibration
     from lmk3d.geometry import Grid, Volume
     from lmk3d.io import Case, Dataset
     from lmk3d.landmarks import Landmarks
@@ -270,13 +270,13 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, u
         say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.monotonic() - begun:.1f} s")
     told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
     notes = [note for note in getattr(detector, "notes", ()) if not note.startswith("Undertrained")]  # seen here anew
-    notes += _about_radii(getattr(detector, "radii", None), getattr(detector, "coverage", COVERAGE), results)
+    notes += _about_radii(getattr(detector, "calibration", None), getattr(detector, "coverage", COVERAGE), results)
     return _summed_up(task, results, names, told, about_bundle=notes, learnt=True)
 
 
-def _about_radii(radii: Radii | None, coverage: float, results: Sequence[_Compared]) -> list[str]:
+def _about_radii(calibration: Calibration | None, coverage: float, results: Sequence[_Compared]) -> list[str]:
     """What the radii promise, and whether these cases can test it."""
-    if radii is None:
+    if calibration is None or (radii := calibration.radii) is None:
         return []
     known = sum(own.image_key in radii.patients for own in results)
     seen = f"{known} of these {counted(len(results), 'case')} are among those: their coverage is no test of the radii"
@@ -299,7 +299,7 @@ def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[
     overlaps = detector.compare_masks(volume, truth) if isinstance(detector, OutliningDetector) else {}
     overlaps = overlaps or _outlined(volume.grid, truth, predicted, structures)
     return _Compared(
-        case, truth, predicted, earlier, overlaps, image_key(volume) if getattr(detector, "radii", None) else ""
+        case, truth, predicted, earlier, overlaps, image_key(volume) if getattr(detector, "calibration", None) else ""
     )
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lmk3d.calibration import read_calibration
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import about_bundle, build, default_bundle, read_config
-from lmk3d.conformal import COVERAGE, Radii
+from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
+from lmk3d.evidence import Evidence, ImageEvidence, Watch
 from lmk3d.geometry import Grid, Volume, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
+from lmk3d.level import Level
 from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
 from lmk3d.pose_search import PoseSearch, View
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lmk3d.calibration import Calibration
     from lmk3d.codecs import HeatmapCodec
     from lmk3d.networks import Cascade
     from lmk3d.transforms.intensity import EqualizedWindow, Window
@@ -40,35 +44,8 @@ __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
-_LARGEST_PATCH, _MOST_PASSES = 512, 100  # more is a typing mistake that would take memory or hours
 _MUCH_LARGER = 1.25  # than the training's grid: beyond this the first stage sees a volume through windows
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
-
-
-@dataclass(frozen=True)
-class Level:
-    """One refinement: which patches its refiner sees.
-
-    Args:
-        spacing_mm: of the patch.
-        size: voxels along each side.
-        passes: how many times the refiner moves the points.
-        share: part of each move that is made, one for all landmarks or one for each. Where the stage before is about as
-            good, and errs in another way, less than 1 is nearer to the truth than either.
-        steps: the refiner finds each landmark from its neighbour in the tree; see ``LandmarkTree.ways``. All follow one
-            by one from a single landmark, the one that the first stage mistook least often in validation, of
-            several the surest.
-    """
-
-    spacing_mm: float
-    size: int
-    passes: int = 1
-    share: float | Sequence[float] = 1.0
-    steps: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.spacing_mm > 0 and 1 <= self.size <= _LARGEST_PATCH and 1 <= self.passes <= _MOST_PASSES):
-            raise ValueError(f"spacing_mm, size and passes cannot be {self.spacing_mm}, {self.size}, {self.passes}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +142,9 @@ class LandmarkDetector:
         self.sliding, self.windowed = sliding, windowed
         self.side_px, self.unit, self.device = side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
-        self.radii: Radii | None = None  # with them error_mm is the radius of ``coverage``
-        self.coverage = COVERAGE
+        self.calibration: Calibration | None = None
+        self.coverage = COVERAGE  # share of new patients that the calibration's radii are to hold for
+        self._watch = Watch(network.heatmap)
 
     @classmethod
     def from_bundle(cls, folder: Path | str, *, device: str = "cpu") -> LandmarkDetector:
@@ -184,12 +162,13 @@ class LandmarkDetector:
         if not isinstance(detector, cls):
             raise InputError(f"{path}: detector: is none; give it _target_: {cls.__module__}.{cls.__name__}")
         detector.device = find_device(device)
-        load_weights(detector.network, folder / "models" / "model.pt")
+        load_weights(detector.network, weights := folder / "models" / "model.pt")
         detector.network.to(detector.device).eval()
         if detector.device.type == "cpu":
             lay_out_for_cpu(detector.network)
         detector.version, notes = about_bundle(folder)
-        detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()))
+        detector.calibration, found = read_calibration(weights, detector.names)
+        detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()), *found)
         return detector
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -199,25 +178,35 @@ class LandmarkDetector:
             volume: one image.
         Returns:
             One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm or,
-            with ``radii``, that of ``coverage``; rows of landmarks that are not in the image are NaN. With several
-            instances one row for each, best first. Its notes are the bundle's warning and what the radii promise.
+            calibrated, the radius of ``coverage``; rows of landmarks that are not in the image are NaN. With several
+            instances one row for each, best first. Its notes are the bundle's warnings, and what the radii promise.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
-        promise = () if self.radii is None else (self.radii.described(self.coverage),)
+        radii = None if self.calibration is None else self.calibration.radii
+        promise = () if radii is None else (radii.described(self.coverage),)
         return replace(list(self.detect_stages(volume).values())[-1], notes=(*self.notes, *promise))
 
-    @torch.inference_mode()
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
+        stages, evidence = self.examine(volume)
+        last = list(stages)[-1]
+        if self.calibration is not None:
+            stages[last] = self.calibration.assessed(stages[last], evidence, self.coverage)
+        return stages
+
+    @torch.inference_mode()
+    def examine(self, volume: Volume) -> tuple[dict[str, Landmarks], Evidence]:
+        """``detect_stages`` without an assessment, and what one is made of."""
         self.network.eval()
         factor, unit = self._factor(volume), volume.unit
         volume = replace(volume, grid=volume.grid.scaled(factor))
         self._check_size(volume.grid)
         scan = self._prepared(volume)
         shape = self._shape()
-        view = self._view(scan, shape)
+        with self._watch:
+            view = self._view(scan, shape)
         stages = {"heatmap": self._first_guess(view, scan.grid.upright)}
         guess = stages["heatmap"]
         if shape is not None and view.pose is not None:
@@ -227,8 +216,11 @@ class LandmarkDetector:
                 move = self._stepped if level.steps else self._refined
                 guess = move(guess, scan, number, level, shape)
             stages[f"refined {number + 1}"] = guess
-        reported = {name: self._reported(own, scan.grid, factor, unit, None) for name, own in stages.items()}
-        return reported | {list(stages)[-1]: self._reported(guess, scan.grid, factor, unit, self.radii)}
+        reported = {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
+        upright, there = scan.grid.upright, (guess.presence >= self.min_presence) & scan.grid.contains(guess.points_mm)
+        seen = {name: own.points_mm @ upright for name, own in stages.items() if len(own.numbers) == len(guess.numbers)}
+        image = ImageEvidence.of(scan, self.window, self._watch.features_of(view.points_mm))
+        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit)
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:
@@ -239,10 +231,11 @@ class LandmarkDetector:
         grid = volume.grid.scaled(self._factor(volume))
         scan = self._prepared(replace(volume, grid=grid))
         logits, seen = self._dense_maps(scan, self._laid_grid(scan))
-        return {
-            name: (resample(torch.sigmoid(logit), seen, grid, fill=0.0) > self.codec.threshold).numpy()
-            for name, logit in zip(self.codec.structures, logits, strict=False)
-        }
+        found = {}
+        for name, logit in zip(self.codec.structures, logits, strict=False):
+            inside = resample(torch.sigmoid(logit), seen, grid, fill=0.0)
+            found[name] = (inside > self.codec.threshold).numpy()
+        return found
 
     def compare_masks(self, volume: Volume, truth: Landmarks) -> dict[str, dict[str, float]]:
         """Each structure's Dice and average surface distance from the contour of the truth, in the truth's unit."""
@@ -269,7 +262,9 @@ class LandmarkDetector:
         """Refuse what this network was not made for before minutes are spent on it."""
         flat = self.network.flat
         if flat and grid.shape[2] > 1:
-            raise InputError(f"the image has {grid.shape[2]} slices, this bundle is for films; choose another bundle")
+            raise InputError(
+                f"the image has {grid.shape[2]} slices, but this bundle is for films; choose another bundle"
+            )
         if not flat and min(grid.shape) == 1:
             raise InputError("the image is one voxel thick, but this bundle is for volumes; choose another bundle")
         if self.sliding is None and np.prod(self.first_stage_grid(grid).shape, dtype=float) > _MOST_VOXELS:
@@ -310,8 +305,10 @@ class LandmarkDetector:
             return self.first_stage_grid(scan.grid)
         from lmk3d.transforms.registration import Template, register
 
-        net = self.network
-        data, affine, middle = (part.cpu() for part in (net.template, net.template_affine, net.template_middle))
+        network = self.network
+        data, affine, middle = (
+            part.cpu() for part in (network.template, network.template_affine, network.template_middle)
+        )
         i, j, k = data.shape
         template = Template(data, Grid((i, j, k), affine.numpy()), middle.numpy())
         grid = self.first_stage_grid(template.grid)
@@ -338,6 +335,7 @@ class LandmarkDetector:
             )
         points = grid.to_mm(peaks.points_vox.numpy())
         heights = None if peaks.heights is None else peaks.heights.double().numpy()
+        self._watch.note(points)
         return View(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
 
     def _dense_maps(self, scan: Scan, grid: Grid) -> tuple[Tensor, Grid]:
@@ -444,19 +442,18 @@ class LandmarkDetector:
         moves, scale = np.zeros((len(rows), 3)), np.zeros(len(rows))
         for some in np.array_split(np.arange(len(rows)), -(-len(rows) // 32)):  # 32 patches at a time bound the memory
             patches = cut_patches(*source, [targets[row] for row in some], self.window, scan.limits)
-            which = torch.as_tensor(rows[some], device=self.device)
-            found, log_variance = self.network.refiners[number](patches[:, None].to(self.device), which)
+            found, log_variance = self.network.refiners[number](
+                patches[:, None].to(self.device), torch.as_tensor(rows[some], device=self.device)
+            )
             moves[some] = found.double().cpu().numpy() @ step.T
             scale[some] = np.exp(log_variance.double().cpu().numpy() / 2) * np.cbrt(abs(np.linalg.det(step)))
         return moves, scale
 
-    def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str, radii: Radii | None) -> Landmarks:
-        ratio = self.network.error_ratio.cpu().numpy() if radii is None else radii.factors(self.coverage)[guess.numbers]
-        coverage = None if radii is None else radii.given(self.coverage)
+    def _reported(self, guess: _Guess, grid: Grid, factor: float, unit: str) -> Landmarks:
         there = (guess.presence >= self.min_presence) & grid.contains(guess.points_mm)
         points = np.where(there[:, None], guess.points_mm / factor, np.nan)
-        error = np.where(there, guess.scale_mm * ratio / factor, np.nan)
+        error = np.where(there, guess.scale_mm * self.network.error_ratio.cpu().numpy() / factor, np.nan)
         names = tuple(self.names[number] for number in guess.numbers)
         presence = np.clip(guess.presence, 0, 1)
         outside = ~there & (presence >= self.min_presence)  # a point that was moved out of the image is not in it
-        return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit, coverage=coverage)
+        return Landmarks(names, points, np.where(outside, 0.0, presence), error, unit)

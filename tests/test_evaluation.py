@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from lmk3d.calibration import Calibration
 from lmk3d.conformal import Radii, image_key
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate, evaluate_detector, evaluate_points
@@ -118,7 +119,7 @@ def test_figures_by_hand(dataset, capsys):
 class Assessed(Known):
     """Does not trust its last landmark; its radii are 0.6 mm."""
 
-    radii, coverage = Radii.fit(np.ones((3, 4)), np.ones((3, 4)), tuple("abc")), 0.7
+    calibration, coverage = Calibration({}, None, Radii(np.ones((3, 4)), tuple("abc"))), 0.7
 
     def detect(self, volume):
         found = super().detect(volume)
@@ -146,7 +147,7 @@ def test_radii_and_trust_are_measured(dataset, tmp_path, capsys):
 def test_cases_that_the_radii_were_learnt_from_are_no_test_of_them(dataset, tmp_path, capsys):
     detector = Assessed()
     key = image_key(read_image(tmp_path / "v1.nrrd"))
-    detector.radii = Radii(np.ones((3, 4)), ("a", "b", key))
+    detector.calibration = Calibration({}, None, Radii(np.ones((3, 4)), ("a", "b", key)))
     evaluate_detector(detector, dataset)
     assert "1 of these 2 cases are among those: their coverage is no test of the radii" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
+from lmk3d.calibration import Calibration
 from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
 from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
@@ -231,7 +232,7 @@ def test_radii_take_the_place_of_expected_errors_after_the_last_stage():
     plain = finder.detect(volume)
     assert plain.coverage is None
     scores = np.outer(np.arange(1.0, 20), [1, 2, 3, np.nan])
-    finder.radii, finder.coverage = Radii(scores, tuple("abcdefghijklmnopqrs")), 0.8
+    finder.calibration, finder.coverage = Calibration({}, None, Radii(scores, tuple("abcdefghijklmnopqrs"))), 0.8
     found = finder.detect(volume)
     assert found.coverage == 0.8
     assert_allclose(found.error_mm, plain.error_mm / 3 * [16, 32, 48, np.nan])  # the error ratio is 3
@@ -239,7 +240,7 @@ def test_radii_take_the_place_of_expected_errors_after_the_last_stage():
     first = finder.detect_stages(volume)["heatmap"]
     assert first.coverage is None
     assert_allclose(first.error_mm, 3 * 1.5)
-    finder.radii = Radii(scores[:8], tuple("abcdefgh"))
+    finder.calibration = Calibration({}, None, Radii(scores[:8], tuple("abcdefgh")))
     assert finder.detect(volume).coverage == 0.8
     finder.coverage = 0.95
     assert finder.detect(volume).coverage == pytest.approx(8 / 9)
@@ -405,7 +406,7 @@ def test_a_few_voxels_that_are_no_number_are_enough_to_refuse():
 
 def test_volumes_are_refused_where_films_are_expected():
     finder = detector(2, refined=False, heatmap=FlatDepth(BlobStage(HEIGHTS[:2])))
-    with pytest.raises(InputError, match="the image has 4 slices, this bundle is for films"):
+    with pytest.raises(InputError, match="the image has 4 slices, but this bundle is for films"):
         finder.detect(Volume(np.zeros((9, 9, 4)), Grid((9, 9, 4), np.eye(4))))
 
 
@@ -492,15 +493,16 @@ def test_a_bundles_warning_goes_with_its_points(bundle, warning, notes):
     torch.save(weights | {"error_ratio": torch.tensor(1.5, dtype=torch.float64)}, bundle / "models" / "model.pt")
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
-    assert finder.notes == notes
-    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == notes
+    assert finder.notes[:-1] == notes
+    assert finder.notes[-1].startswith("nothing assesses its predictions")
+    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == finder.notes
 
 
 def test_weights_that_no_validation_has_measured_say_so_with_their_points(bundle):
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
     found = finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4))))
-    (note,) = found.notes
+    note, _ = found.notes
     assert note.startswith("no validation that found most landmarks has calibrated it: no errors are expected")
     assert found.error_mm is None or np.isnan(found.error_mm).all()
 

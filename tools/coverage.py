@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.calibration import Calibration
 from lmk3d.conformal import COVERAGE, Radii, image_key
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
@@ -40,7 +41,7 @@ def others(radii: Sequence[Radii]) -> list[Radii]:
 
 def measured(detector: LandmarkDetector, radii: Radii, dataset: Path, section: str) -> list[tuple[PointError, float]]:
     """Each point with its radius, and beside it the error that is expected without radii."""
-    detector.radii = radii
+    detector.calibration = replace(detector.calibration or Calibration({}), radii=radii)
     ratios = detector.network.error_ratio.cpu().numpy() / radii.factors(detector.coverage)
     ratio = dict(zip(detector.names, ratios, strict=True))
     rows = []
@@ -79,10 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--coverage", type=float, default=COVERAGE, help="share of patients (default: 0.9)")
     given = parser.parse_args(argv)
     detectors = [LandmarkDetector.from_bundle(folder) for folder in given.pairs[::2]]
-    if wanting := [str(folder) for folder, own in zip(given.pairs[::2], detectors, strict=True) if own.radii is None]:
+    known = [None if own.calibration is None else own.calibration.radii for own in detectors]
+    if wanting := [str(folder) for folder, own in zip(given.pairs[::2], known, strict=True) if own is None]:
         raise InputError(f"{wanting[0]}: has no radii; run lmk3d calibrate")
     rows, promised, names = [], given.coverage, detectors[0].names
-    radii = others([own.radii for own in detectors if own.radii is not None])
+    radii = others([own for own in known if own is not None])
     for folder, dataset, detector, own in zip(given.pairs[::2], given.pairs[1::2], detectors, radii, strict=True):
         detector.coverage, promised = given.coverage, own.given(given.coverage) or given.coverage
         some = measured(detector, own, dataset, given.section)

@@ -1,4 +1,4 @@
-"""``lmk3d train``, ``tune`` and ``evaluate``: a network of one's own, and how good it is."""
+"""``lmk3d train``, ``calibrate``, ``tune`` and ``evaluate``: a network of one's own, and how good it is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     add_trust_argument(train)
     train.set_defaults(run=_train)
+    _add_evaluate(subparsers)
+    _add_tune(subparsers)
 
+
+def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = subparsers.add_parser(
         "evaluate",
         help="measure a bundle's errors on a data set",
@@ -81,7 +85,16 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
     evaluate.set_defaults(run=_evaluate)
 
-    _add_tune(subparsers)
+    calibrate = subparsers.add_parser(
+        "calibrate",
+        help="learn from a data set how far a bundle's predictions can be trusted",
+        description="Learn what the training and validation cases look like, to tell scans and points unlike theirs.",
+        epilog="lmk3d train does this at its end; bundles of earlier versions and joined ones need it.",
+    )
+    calibrate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    calibrate.add_argument("dataset", type=Path, metavar="DATASET", help="JSON of the data set that it was trained on")
+    add_device_argument(calibrate)
+    calibrate.set_defaults(run=_calibrate)
 
 
 def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -165,6 +178,14 @@ def _train(arguments: argparse.Namespace) -> int:
         device=device,
         overrides=dict(arguments.overrides),
     )
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
+    from lmk3d.configure import calibrate_bundle
+
+    calibrate_bundle(bundle, arguments.dataset, device=device)
     return 0
 
 

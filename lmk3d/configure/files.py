@@ -27,6 +27,10 @@ Config = dict[str, Any]
 _EVERY = "$min(@validate_every, @train#trainer#max_epochs)"
 _SEEDS = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=None)"
 
+_CALIBRATE = (
+    "$lmk3d.training.calibrate(@detector, @train#dataset#data, @validate#dataset#data, @ckpt_dir + '/model.pt')"
+)
+
 _EVALUATE: Config = {
     "initialize": ["$lmk3d.training.one_line_errors()", _SEEDS],
     "run": [
@@ -252,7 +256,10 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
         "train": {**_samples(plan), **_steps(), "handlers": _handlers(plan), "trainer": _trainer()},
         "validate": _validation(plan),
         "initialize": ["$@lock", _SEEDS],
-        "run": [f"$lmk3d.training.{do}(@train#trainer, @train#resume)" for do in ("run_training", "note_undertrained")],
+        "run": [
+            *(f"$lmk3d.training.{do}(@train#trainer, @train#resume)" for do in ("run_training", "note_undertrained")),
+            _CALIBRATE,
+        ],
         "training": "$@run",
     }
 
