@@ -13,14 +13,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
-from lmk3d import inference
+from lmk3d.calibration import Calibration
 from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
+from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
 from lmk3d.inference import LandmarkDetector, Level, default_bundle
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
+from lmk3d.pose_search import View
 from lmk3d.transforms import sampling
 from lmk3d.transforms.intensity import Window
 
@@ -104,7 +106,7 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
     grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0, axes)
     points = grid.center_mm + SHAPE_MM
     wrong = points + np.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, -9]])
-    look = inference._Look(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
+    look = View(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
     finder._look = lambda scan, grid: look
     assert_allclose(finder.detect(draw(grid, points)).points_mm, points, atol=1e-4)
     assert network.refiners[0].asked == [[6], [3, 1 + 4]]  # from 2 up to 1; from there to 0 and to 3
@@ -223,6 +225,27 @@ def test_the_shape_fills_in_a_landmark_that_no_map_shows():
     assert_allclose(stages["shape"].confidence, 0.75)  # of the peaks agree
 
 
+def test_radii_take_the_place_of_expected_errors_after_the_last_stage():
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    volume = draw(grid, grid.center_mm + SHAPE_MM)
+    finder = detector()
+    plain = finder.detect(volume)
+    assert plain.coverage is None
+    scores = np.outer(np.arange(1.0, 20), [1, 2, 3, np.nan])
+    finder.calibration, finder.coverage = Calibration({}, None, Radii(scores, tuple("abcdefghijklmnopqrs"))), 0.8
+    found = finder.detect(volume)
+    assert found.coverage == 0.8
+    assert_allclose(found.error_mm, plain.error_mm / 3 * [16, 32, 48, np.nan])  # the error ratio is 3
+    assert found.notes == ("each radius holds the ground truth in 80 % of new patients (from 19 validation patients)",)
+    first = finder.detect_stages(volume)["heatmap"]
+    assert first.coverage is None
+    assert_allclose(first.error_mm, 3 * 1.5)
+    finder.calibration = Calibration({}, None, Radii(scores[:8], tuple("abcdefgh")))
+    assert finder.detect(volume).coverage == 0.8
+    finder.coverage = 0.95
+    assert finder.detect(volume).coverage == pytest.approx(8 / 9)
+
+
 def test_a_landmark_outside_the_image_is_reported_missing():
     grid = Grid.around([0.0, 0, 0], (48, 48, 48), 1.0)
     points = SHAPE_MM.copy()
@@ -331,6 +354,25 @@ def test_small_images_are_padded_to_what_the_network_knows():
     assert grid.shape == (40, 24, 40)  # 70 mm are 35 voxels of 2 mm, in blocks of 8
     assert_allclose(grid.center_mm, [1, 2, 3])
     assert_allclose(grid.spacing_mm, 2.0)
+
+
+def test_a_volume_much_larger_than_those_of_the_training_is_seen_through_windows_of_their_size():
+    seen = []
+
+    class Watched(BlobStage):
+        def forward(self, image):
+            seen.append(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    finder = detector(heatmap=Watched(HEIGHTS), sides=(32, 32, 32), spacing_mm=1.5, windowed=True)
+    near = draw(Grid.around([0.0, 0, 0], (52, 52, 52), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(near).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(40, 40, 40)}  # 52 mm are 35 voxels, a quarter more than 32 at most
+    seen.clear()
+    far = draw(Grid.around([-20.0, 10, 30], (120, 100, 140), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(far).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(32, 32, 32)}
+    assert len(seen) > 8
 
 
 @pytest.mark.parametrize(
@@ -451,15 +493,16 @@ def test_a_bundles_warning_goes_with_its_points(bundle, warning, notes):
     torch.save(weights | {"error_ratio": torch.tensor(1.5, dtype=torch.float64)}, bundle / "models" / "model.pt")
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
-    assert finder.notes == notes
-    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == notes
+    assert finder.notes[:-1] == notes
+    assert finder.notes[-1].startswith("nothing assesses its predictions")
+    assert finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4)))).notes == finder.notes
 
 
 def test_weights_that_no_validation_has_measured_say_so_with_their_points(bundle):
     finder = LandmarkDetector.from_bundle(bundle)
     data = np.random.default_rng(0).random((20, 18, 16))
     found = finder.detect(Volume(data, Grid((20, 18, 16), np.eye(4))))
-    (note,) = found.notes
+    note, _ = found.notes
     assert note.startswith("no validation that found most landmarks has calibrated it: no errors are expected")
     assert found.error_mm is None or np.isnan(found.error_mm).all()
 

@@ -27,6 +27,7 @@ EXCUSE = "# long: "  # behind a def, with the reason why it is better whole
 # Modules that are tested through another one.
 TESTED_ELSEWHERE: dict[str, str] = {
     "errors.py": "cli/test_shell.py",
+    "level.py": "test_inference.py",
     "__main__.py": "cli/test_shell.py",
     "predictor.py": "test_prediction.py",
 }

@@ -83,6 +83,8 @@ def _join(arguments: argparse.Namespace) -> int:
     folders = [bundle_folder(text) for text in arguments.bundles]
     from lmk3d.ensemble import join_bundles
 
-    join_bundles(folders, arguments.output)
+    patients = join_bundles(folders, arguments.output)
     say(f"joined {len(folders)} bundles in {arguments.output}")
+    if patients:
+        say(f"radii from {counted(patients, 'validation patient')} of the single trainings")
     return 0

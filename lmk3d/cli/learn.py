@@ -1,4 +1,4 @@
-"""``lmk3d train``, ``tune`` and ``evaluate``: a network of one's own, and how good it is."""
+"""``lmk3d train``, ``calibrate``, ``tune`` and ``evaluate``: a network of one's own, and how good it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import (
+    add_coverage_argument,
     add_device_argument,
     add_trust_argument,
     bundle_folder,
@@ -61,7 +62,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     add_trust_argument(train)
     train.set_defaults(run=_train)
+    _add_evaluate(subparsers)
+    _add_tune(subparsers)
 
+
+def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = subparsers.add_parser(
         "evaluate",
         help="measure a bundle's errors on a data set",
@@ -74,12 +79,22 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.add_argument(
         "--sdr", type=distances_mm, default=None, metavar="MM,...", help="distances of the success rates (0.5,1,2,3,4)"
     )
+    add_coverage_argument(evaluate)
     evaluate.add_argument("--points", action="store_true", help="BUNDLE is a folder of points, predicted by whatever")
     add_device_argument(evaluate)
     evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
     evaluate.set_defaults(run=_evaluate)
 
-    _add_tune(subparsers)
+    calibrate = subparsers.add_parser(
+        "calibrate",
+        help="learn from a data set how far a bundle's predictions can be trusted",
+        description="Learn what the training and validation cases look like, to tell scans and points unlike theirs.",
+        epilog="lmk3d train does this at its end; bundles of earlier versions and joined ones need it.",
+    )
+    calibrate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    calibrate.add_argument("dataset", type=Path, metavar="DATASET", help="JSON of the data set that it was trained on")
+    add_device_argument(calibrate)
+    calibrate.set_defaults(run=_calibrate)
 
 
 def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -166,6 +181,14 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(arguments: argparse.Namespace) -> int:
+    bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
+    from lmk3d.configure import calibrate_bundle
+
+    calibrate_bundle(bundle, arguments.dataset, device=device)
+    return 0
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is not None and (output / "summary.json").exists() and not arguments.overwrite:
@@ -179,5 +202,5 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
     from lmk3d.evaluation import evaluate
 
-    evaluate(bundle, arguments.dataset, output, device=device, **options)
+    evaluate(bundle, arguments.dataset, output, device=device, coverage=arguments.coverage, **options)
     return 0

@@ -2,6 +2,6 @@
 
 from lmk3d.configure.files import bundle_files, write_bundle
 from lmk3d.configure.plan import LevelPlan, Plan, plan_for
-from lmk3d.configure.run import train_dataset
+from lmk3d.configure.run import calibrate_bundle, train_dataset
 
-__all__ = ["LevelPlan", "Plan", "bundle_files", "plan_for", "train_dataset", "write_bundle"]
+__all__ = ["LevelPlan", "Plan", "bundle_files", "calibrate_bundle", "plan_for", "train_dataset", "write_bundle"]

@@ -19,10 +19,19 @@ from lmk3d.configure.plan import plan_for
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate
 from lmk3d.geometry import Grid, Volume
+from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, check_dataset, read_dataset
 from lmk3d.report import undertrained
 from lmk3d.terminal import duration, say
-from lmk3d.training import OWN_ENTRIES, TimeLimit, agreed_inference, is_finished, run_training
+from lmk3d.training import (
+    OWN_ENTRIES,
+    TimeLimit,
+    agreed_inference,
+    calibrate,
+    datalist,
+    is_finished,
+    run_training,
+)
 from lmk3d.weights import find_device
 
 if TYPE_CHECKING:
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 
     from lmk3d.training import Resume
 
-__all__ = ["parsed", "train_dataset"]
+__all__ = ["calibrate_bundle", "parsed", "train_dataset"]
 
 _ABOVE_ZERO = {"epochs", "validate_every", "spacing_mm", "learning_rate", "batch_size", "max_epochs"}
 _NEVER = 1_000_000  # epochs that no training reaches
@@ -38,6 +47,7 @@ _NEVER = 1_000_000  # epochs that no training reaches
 _SURE = 0.95
 # Seconds that the evaluation's tables and pictures take on a slow core, and the training that is worth a validation.
 _REPORT_S, _LEAST_TRAINING_S = 15.0, 60.0
+_CALIBRATION = 0.1  # of a budget, what the training cases of a calibration may take
 _WORTH = 1.2  # of a validation, what a training takes at least
 
 
@@ -87,16 +97,38 @@ def train_dataset(
         _agree_with_training(output)
     else:
         _hand_on(output, changes)
-    if budget_s is not None and timed:
-        _time_limit(parser, resume, budget_s, begun).attach(trainer)
+    limit = _time_limit(parser, resume, budget_s, begun) if budget_s is not None and timed else None
+    if limit is not None:
+        limit.attach(trainer)
     run_training(trainer, resume)
     if timed:
         _write_json(output / "train.json", parsed(output, {"epochs": trainer.state.epoch}).get())
     _record_source(output, dataset)
     used = str(parser.get_parsed_content("device"))
     until = None if budget_s is None else begun + _SURE * budget_s - _REPORT_S
+    evaluation_s = 0.0 if limit is None else limit.validation_s
+    training, validation = (parser.get_parsed_content(f"{part}#dataset").data for part in ("train", "validate"))
+    model = output / "models" / "model.pt"
+    calibrate(made("detector"), training, validation, model, until=None if until is None else until - evaluation_s)
     summary = evaluate(output, dataset, output / "evaluation", section="validation", device=used, until=until)
     _note_in_card(output, undertrained(summary))
+
+
+def calibrate_bundle(bundle: Path, dataset: Path, *, device: str = "cpu") -> None:
+    """Learn from a data set how far the predictions of a bundle can be trusted; see ``lmk3d.training.calibrate``.
+
+    Args:
+        bundle: folder of a trained bundle.
+        dataset: what it was trained on: images that it has seen may not pass for new ones.
+        device: "cpu", "cuda", ...
+    Raises:
+        InputError: if the bundle, the data set or one of its files cannot be used, or it has other landmarks.
+    """
+    detector = LandmarkDetector.from_bundle(bundle, device=device)
+    if not set(detector.names) & set(read_dataset(dataset).landmark_names):
+        raise InputError(f"{dataset}: has none of the bundle's landmarks; give the data set that it was trained on")
+    training, validation = (datalist(str(dataset), section) for section in ("training", "validation"))
+    calibrate(detector, training, validation, bundle / "models" / "model.pt")
 
 
 def _by_time(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,7 +271,10 @@ def _time_limit(parser: ConfigParser, resume: Resume, budget_s: float, begun: fl
     """
     spent_s = time.monotonic() - begun
     validation_s = _validation_seconds(parser)
-    closing_s = validation_s + _REPORT_S  # the evaluation detects once more in the same images
+    # The calibration and the evaluation detect once more in the same images, the calibration in those of training, too.
+    sizes = [len(parser.get_parsed_content(f"{part}#dataset")) for part in ("train", "validate")]
+    training_s = min(_CALIBRATION * budget_s, validation_s * sizes[0] / max(1, sizes[1]))
+    closing_s = 2 * validation_s + training_s + _REPORT_S
     left_s = _SURE * budget_s - (time.monotonic() - begun)
     if left_s - closing_s < _WORTH * validation_s:
         whole_s = (spent_s + closing_s + 3 * validation_s + _LEAST_TRAINING_S) / _SURE

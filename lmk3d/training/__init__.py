@@ -1,5 +1,6 @@
-"""Training both stages in one run: objective, evaluator in mm, checkpoints, schedule, and the folder of a run."""
+"""Training both stages in one run: objective, evaluator, checkpoints, schedule, calibration, the folder of a run."""
 
+from lmk3d.training.calibration import calibrate
 from lmk3d.training.checkpoints import Resume, is_finished
 from lmk3d.training.folders import (
     OWN_ENTRIES,
@@ -32,6 +33,7 @@ __all__ = [
     "agreed_inference",
     "begin_run",
     "bundle_root",
+    "calibrate",
     "cosine_decay",
     "datalist",
     "is_finished",

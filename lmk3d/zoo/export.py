@@ -90,7 +90,7 @@ def _copy(source: Path, folder: Path) -> None:
         train.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for path in sorted((source / "docs").glob("*")):
         _copy_file(path, folder / "docs", source)
-    for name in ("LICENSE", "models/model.pt"):
+    for name in ("LICENSE", "models/model.pt", "models/calibration.json"):
         _copy_file(source / name, (folder / name).parent, source)
 
 

@@ -1,0 +1,329 @@
+"""How far a prediction can be trusted: how like the training images the scan is, and how plausible its points are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmk3d.evidence import RANKS
+from lmk3d.landmarks import Assessment
+from lmk3d.likeness import LEAST_CASES, Arrangement, Likeness, listed, upper_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lmk3d.evidence import Evidence
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Moves", "Trust"]
+
+_WRONGLY = 0.02  # of new scans like the training's, how many may be flagged by all signals together
+_SIGNALS = (
+    5  # appearance, intensities, arrangement, displacements of points and of scans; the field of view has no tail
+)
+_LEAST_INTENSITY = 0.02  # of the window: no percentile is more certain than that
+_LARGER = 1.75  # times the largest field of view, or the smallest one over it, that training has shown
+_LEAST_MOVE = 0.05  # of a stage's usual displacement: shorter ones are all alike
+_MOST = 0.5  # of the points found: where more are doubtful, the scan is
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """How far each stage moves each landmark in scans that the network has not learnt from.
+
+    Args:
+        stages: their names, those after the first.
+        usual: (S, N) geometric mean of a landmark's displacement by a stage, in the detector's unit.
+        spread: (S,) standard deviation of its logarithm.
+        limit: of the largest deviation among a scan's points.
+        scan_limit: of the median deviation of a scan's points, for each stage the larger one counting.
+    """
+
+    stages: tuple[str, ...]
+    usual: FloatArray
+    spread: FloatArray
+    limit: float
+    scan_limit: float
+
+    @classmethod
+    def learn(cls, cases: Sequence[Evidence], count: int, share: float) -> Moves | None:
+        """From validation cases: what the network has learnt from it moves less.
+
+        Args:
+            cases: what was noted of them.
+            count: N, how many landmarks there are.
+            share: of new scans that may exceed either limit.
+        Returns:
+            None where there are fewer than ``LEAST_CASES``, or one stage alone.
+        """
+        stages = tuple(cases[0].moves()) if cases else ()
+        if len(cases) < LEAST_CASES or not stages:
+            return None
+        logs = np.full((len(cases), len(stages), count), np.nan)
+        for row, case in enumerate(cases):
+            for stage, move in enumerate(case.moves().values()):
+                logs[row, stage, case.numbers] = np.log(np.maximum(move, 1e-9))
+        middle = np.nanmedian(logs, axis=(0, 2))
+        logs = np.maximum(logs, middle[:, None] + np.log(_LEAST_MOVE))
+        known = np.isfinite(logs)
+        # A landmark's own mean, drawn towards the stage's where few cases say what it is.
+        overall = np.nanmean(logs, axis=(0, 2))
+        sums, number = np.where(known, logs - overall[:, None], 0.0).sum(0), known.sum(0)
+        usual = overall[:, None] + sums / (number + LEAST_CASES)
+        spread = np.sqrt(np.nanmean((logs - usual) ** 2, axis=(0, 2)))
+        own = cls(stages, np.exp(usual), np.maximum(spread, 0.1), np.inf, np.inf)
+        scores = [own.deviations(case) for case in cases]
+        worst = np.array([np.nanmax(one) for one in scores if np.isfinite(one).any()])
+        typical = np.array([own.typical(one) for one in scores if np.isfinite(one).any()])
+        limits = [max(upper_limit(one, share), one.max() + 0.5) for one in (worst, typical)]
+        return cls(stages, own.usual, own.spread, *limits)
+
+    def deviations(self, case: Evidence) -> FloatArray:
+        """(S, R) how much farther than usual each stage has moved each point, in standard deviations of the log."""
+        found = np.full((len(self.stages), len(case.numbers)), np.nan)
+        for stage, (name, move) in enumerate(zip(self.stages, self.usual, strict=True)):
+            if (own := case.moves().get(name)) is not None:
+                found[stage] = np.log(np.maximum(own, 1e-9) / move[case.numbers]) / self.spread[stage]
+        return found
+
+    @staticmethod
+    def typical(deviations: FloatArray) -> float:
+        """The median over points of the stage where it is largest; -inf where nothing is known."""
+        known = [np.nanmedian(stage) for stage in deviations if np.isfinite(stage).any()]
+        return float(max(known, default=-np.inf))
+
+    def told(self, case: Evidence, stage: int, rows: Sequence[int] | NDArray[np.intp]) -> str:
+        """How much a stage and the one before disagree about some points, beside what is usual."""
+        name, names = self.stages[stage], list(case.stages)
+        own = float(np.nanmedian(case.moves()[name][rows])) / case.factor
+        usual = float(np.median(self.usual[stage, case.numbers[rows]])) / case.factor
+        before = names[names.index(name) - 1]
+        return f"the stages {before!r} and {name!r} disagree by {own:.2g} {case.unit}, usually by {usual:.2g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        numbers = {name: listed(getattr(self, name)) for name in ("usual", "spread", "limit", "scan_limit")}
+        return {"stages": list(self.stages), **numbers}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Moves:
+        """What ``to_dict`` wrote."""
+        stages, usual = tuple(map(str, content["stages"])), np.array(content["usual"], dtype=np.float64)
+        spread = np.array(content["spread"], dtype=np.float64)
+        if usual.ndim != 2 or len(usual) != len(stages) or spread.shape != (len(stages),):
+            raise ValueError("usual and spread must have a row for each stage")
+        return cls(stages, usual, spread, float(content["limit"]), float(content["scan_limit"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What is learnt of the training and validation cases, to tell whether a new scan and its points are like theirs.
+
+    A signal that does not apply, or that too few cases were there for, is None and left out.
+
+    Args:
+        names: of the landmarks.
+        features: of the first stage's encoder, layer by layer.
+        intensities: of the images as the first stage sees them.
+        fields: (2, 3) smallest and largest field of view along the upright axes; of patients at any angle sorted.
+        arrangement: of the landmarks.
+        moves: of the stages.
+    """
+
+    names: tuple[str, ...]
+    features: tuple[Likeness, ...]
+    intensities: Likeness | None
+    fields: FloatArray | None
+    arrangement: Arrangement | None
+    moves: Moves | None
+
+    @classmethod
+    def learn(
+        cls,
+        names: Sequence[str],
+        training: Sequence[Evidence],
+        validation: Sequence[Evidence],
+        shapes: FloatArray,
+        *,
+        turned: bool,
+    ) -> Trust:
+        """Learn the limits, so that hardly any scan like the training's is flagged.
+
+        Args:
+            names: of the N landmarks.
+            training, validation: what was noted of their cases.
+            shapes: (n, N, 3) marked points of all cases along the upright axes, in the detector's unit; NaN if missing.
+            turned: whether patients lie at any angle.
+        """
+        share = _WRONGLY / _SIGNALS
+        layers = len(training[0].image.features) if training else 0
+        features = [
+            Likeness.learn(
+                [_views(case.image.features[layer])[0] for case in training],
+                [_views(case.image.features[layer])[0] for case in validation],
+                share / layers,
+            )
+            for layer in range(layers)
+        ]
+        intensities = Likeness.learn(
+            [case.image.intensities for case in training],
+            [case.image.intensities for case in validation],
+            share,
+            floor=_LEAST_INTENSITY,
+        )
+        sides = np.array([_sides(case, turned=turned) for case in (*training, *validation)])
+        return cls(
+            tuple(names),
+            tuple(one for one in features if one is not None),
+            intensities,
+            np.stack([sides.min(0), sides.max(0)]) if len(sides) else None,
+            Arrangement.learn(shapes, share, turned=turned),
+            Moves.learn(validation, len(names), share),
+        )
+
+    def assess(self, case: Evidence) -> Assessment:
+        """Compare a scan with the training's.
+
+        Returns:
+            Reasons where the whole scan is unlike them, and each reported row's own doubts.
+        """
+        points = case.points(len(self.names))
+        doubts = [""] * len(case.numbers)
+        far = self._implausible(case, points, doubts)
+        moved = self._moved(case, doubts)
+        found = (self._unlike(case), self._brightness(case), self._size(case), far, moved)
+        return Assessment(tuple(reason for reason in found if reason), tuple(doubts))
+
+    def _unlike(self, case: Evidence) -> str:
+        """Whether the encoder's features are far from all of the training's."""
+        if len(case.image.features) != len(self.features):
+            return ""
+        ratios = [
+            min(layer.distance(row) for row in _views(own)) / layer.limit
+            for layer, own in zip(self.features, case.image.features, strict=True)
+        ]
+        if (worst := max(ratios, default=0.0)) <= 1:
+            return ""
+        return f"it looks unlike the training images ({worst:.1f} times as far from them as images like them ever are)"
+
+    def _brightness(self, case: Evidence) -> str:
+        if self.intensities is None or self.intensities.distance(case.image.intensities) <= self.intensities.limit:
+            return ""
+        off = np.abs(self.intensities.deviations(case.image.intensities))
+        number = int(off.argmax())
+        usual = self.intensities.rows[:, number]
+        low, high, own = float(usual.min()), float(usual.max()), float(case.image.intensities[number])
+        said = "its intensities are unlike those of the training images"
+        if number < len(RANKS):
+            first, last = case.image.limits or (0.0, 1.0)
+            low, high, own = (first + one * (last - first) for one in (low, high, own))
+            of = "" if case.image.limits else " of its own range"
+            return (
+                f"{said} ({100 - RANKS[number]} % of it is brighter than {own:.3g}{of}; in training {low:.3g} to"
+                f" {high:.3g})"
+            )
+        end = "darker" if number == len(RANKS) else "brighter"
+        return (
+            f"{said} ({100 * own:.0f} % of it is {end} than the window shows; in training {100 * low:.0f} to"
+            f" {100 * high:.0f} %)"
+        )
+
+    def _size(self, case: Evidence) -> str:
+        if self.fields is None:
+            return ""
+        turned = self.arrangement is not None and self.arrangement.turned
+        sides = _sides(case, turned=turned)
+        larger, smaller = float((sides / self.fields[1]).max()), float((self.fields[0] / sides).max())
+        if max(larger, smaller) <= _LARGER:
+            return ""
+        if larger >= smaller:
+            return f"its field of view is {larger:.1f} times as large as any in training"
+        return f"its field of view is {1 / smaller:.2f} times as large as the smallest in training"
+
+    def _implausible(self, case: Evidence, points: FloatArray, doubts: list[str]) -> str:
+        """Note the doubts of points that lie to the others as in no training case; a reason where most do."""
+        if self.arrangement is None or not np.isfinite(points).any():
+            return ""
+        scores = np.nan_to_num(self.arrangement.scores(points))
+        doubtful = np.flatnonzero(scores > self.arrangement.limit)
+        for landmark in doubtful:
+            said = self._told(self.arrangement, case, points, int(landmark))
+            for row in np.flatnonzero((case.numbers == landmark) & case.there):
+                doubts[row] = said
+        if len(doubtful) <= _MOST * np.isfinite(points).all(1).sum():
+            return ""
+        return self._told(self.arrangement, case, points, int(scores.argmax()))
+
+    def _told(self, arrangement: Arrangement, case: Evidence, points: FloatArray, landmark: int) -> str:
+        """How one landmark lies to another, beside how it lies in training."""
+        other, known = arrangement.farthest(points, landmark)
+        step = points[landmark] - points[other]
+        apart, low, high = (float(one) / case.factor for one in (np.linalg.norm(step), known.min(), known.max()))
+        names, usual = (self.names[landmark], self.names[other]), f"({low:.3g} to {high:.3g} {case.unit})"
+        if apart > 1.05 * high:
+            return (
+                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, more than in any training case {usual}"
+            )
+        if apart < 0.95 * low:
+            return (
+                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, less than in any training case {usual}"
+            )
+        return f"{names[0]} lies in another direction from {names[1]} than in any training case"
+
+    def _moved(self, case: Evidence, doubts: list[str]) -> str:
+        """Note the doubts of points that the stages disagree about; a reason where they do about most."""
+        if self.moves is None:
+            return ""
+        deviations = self.moves.deviations(case)
+        for row in np.flatnonzero(np.nan_to_num(deviations, nan=-np.inf).max(0) > self.moves.limit):
+            stage = int(np.nanargmax(deviations[:, row]))
+            doubts[row] = doubts[row] or self.moves.told(case, stage, [row])
+        if self.moves.typical(deviations) <= self.moves.scan_limit:
+            return ""
+        medians = [np.nanmedian(one) if np.isfinite(one).any() else -np.inf for one in deviations]
+        return self.moves.told(case, int(np.argmax(medians)), np.flatnonzero(case.there))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        parts = {"intensities": self.intensities, "arrangement": self.arrangement, "moves": self.moves}
+        return {
+            "names": list(self.names),
+            "features": [one.to_dict() for one in self.features],
+            "fields": None if self.fields is None else listed(self.fields),
+            **{name: None if part is None else part.to_dict() for name, part in parts.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Trust:
+        """What ``to_dict`` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        try:
+            kinds: dict[str, Any] = {"intensities": Likeness, "arrangement": Arrangement, "moves": Moves}
+            parts = {
+                name: None if content[name] is None else kind.from_dict(content[name]) for name, kind in kinds.items()
+            }
+            fields = None if content["fields"] is None else np.array(content["fields"], dtype=np.float64).reshape(2, 3)
+            features = tuple(Likeness.from_dict(one) for one in content["features"])
+            return cls(tuple(map(str, content["names"])), features, fields=fields, **parts)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise ValueError(f"is nothing that calibration writes ({error!r})") from error
+
+
+def _views(features: FloatArray) -> FloatArray:
+    """(V, C) the image as a whole and, where the first stage saw it through windows, each of them.
+
+    A scan is like the training's where one of these is: a longer one also shows what training did not.
+    """
+    return features[None] if features.ndim == 1 else np.concatenate([features.mean(0, keepdims=True), features])
+
+
+def _sides(case: Evidence, *, turned: bool) -> FloatArray:
+    return np.sort(case.image.sides) if turned else case.image.sides

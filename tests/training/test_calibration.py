@@ -1,0 +1,112 @@
+"""What a training learns of its cases at the end: seen by the trained detector, copies left out, within a time."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from lmk3d.calibration import read_calibration
+from lmk3d.codecs import HeatmapCodec
+from lmk3d.conformal import image_key
+from lmk3d.geometry import Grid, Volume
+from lmk3d.inference import LandmarkDetector, Level
+from lmk3d.io import read_image, read_points, write_image, write_points
+from lmk3d.landmarks import Landmarks
+from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
+from lmk3d.training import calibrate
+from lmk3d.transforms.intensity import Window
+
+NAMES = ("left", "right", "top")
+SHAPE_MM = np.array([[-9.0, 0, -5], [9.0, 1, -4], [0, 6.0, 9]])
+
+
+def detector():
+    torch.manual_seed(0)
+    refiner = HeatmapRefiner(3, patch_size=8, channels=(4, 4, 4), max_move_vox=4.0)
+    network = Cascade(HeatmapUNet(3, channels=(4, 8)), [refiner], num_landmarks=3)
+    options = {"window": Window(0, 600), "codec": HeatmapCodec(), "spacing_mm": 2.0, "sides": (16, 16, 16)}
+    return LandmarkDetector(network, names=NAMES, levels=[Level(1.0, 8)], min_presence=0.0, **options)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Twelve volumes with their points as a data list has them."""
+    folder, generator, made = tmp_path_factory.mktemp("cases"), np.random.default_rng(0), []
+    for number in range(12):
+        grid = Grid.around([5.0, -3, 8], (20, 22, 18), 1.5)
+        points = grid.center_mm + SHAPE_MM + generator.normal(scale=1.0, size=(3, 3))
+        data = generator.normal(300, 60, size=grid.shape).astype(np.int16)
+        image, label = folder / f"{number}.nii.gz", folder / f"{number}.mrk.json"
+        write_image(Volume(data, grid), image)
+        write_points(Landmarks(NAMES, points), label)
+        made.append({"image": str(image), "label": str(label)})
+    return made
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "models" / "model.pt"
+    path.parent.mkdir()
+    torch.save(detector().network.state_dict(), path)
+    return path
+
+
+def test_cases_are_learnt_and_new_scans_assessed(cases, weights, capsys):
+    finder = detector()
+    with torch.no_grad():
+        finder.network.heatmap.head.bias.fill_(7.0)  # the weights in memory are not those of the file
+    calibrate(finder, cases[:8], cases[8:], weights)
+    assert "calibrating on 4 validation cases and 8 of training" in capsys.readouterr().out
+    finder.calibration, notes = read_calibration(weights, NAMES)
+    assert notes == ()
+    assert finder.calibration.cases == {"training": 8, "validation": 4}
+    assert len(finder.calibration.trust.arrangement.shapes) == 12
+    radii = finder.calibration.radii
+    assert radii.patients == tuple(image_key(read_image(case["image"])) for case in cases[8:])
+    volume = read_image(cases[8]["image"])
+    assert finder.detect(volume).assessment.reasons == ()
+    evidence, truth = finder.examine(volume)[1], read_points(cases[8]["label"]).points_mm
+    scores = np.linalg.norm(evidence.points(3) @ volume.grid.upright.T - truth, axis=1) / evidence.scale
+    assert_allclose(radii.scores[0], np.where(np.isnan(scores), np.inf, scores), rtol=1e-3)
+    assert finder.detect(volume).coverage == radii.given(0.9)
+    dark = Volume((volume.data - 4000).astype(np.int16), volume.grid)
+    dark.data[0, 0, 0] = 600
+    assert finder.detect(dark).assessment.verdict == "unlike the training data"
+    assert np.isnan(finder.detect(dark).error_mm).all()
+
+
+def test_copies_of_training_images_are_no_validation(cases, weights, capsys):
+    calibrate(detector(), cases[:8], [*cases[8:], cases[0], cases[8]], weights)
+    assert "left out: 1 validation case whose image is one of training, too" in capsys.readouterr().out
+    assert json.loads(weights.with_name("calibration.json").read_text())["cases"] == {"training": 8, "validation": 4}
+
+
+def test_of_many_training_cases_some_are_taken(cases, weights, capsys):
+    calibrate(detector(), cases[:8] * 20, cases[8:], weights)
+    assert "4 validation cases and 54 of training" in capsys.readouterr().out
+
+
+def test_a_time_limit_leaves_what_was_seen_by_then(cases, weights, capsys):
+    calibrate(detector(), cases[:8], cases[8:], weights, until=time.monotonic() - 1)
+    assert "stopped by the time limit after 0 of 4 cases" in capsys.readouterr().out
+    found, (note,) = read_calibration(weights, NAMES)
+    assert "too few cases" in note
+    assert found.radii is None
+
+
+def test_cases_of_one_patient_count_as_one(cases, weights):
+    held = [{**case, "patient": name} for case, name in zip(cases[8:], ("x", "y", "y", "y"), strict=True)]
+    calibrate(detector(), cases[:8], held, weights)
+    radii = read_calibration(weights, NAMES)[0].radii
+    assert len(radii.patients) == 4
+    assert len(radii) == 2
+    assert not {"x", "y"} & set(radii.patients)  # names stay where they are
+
+
+def test_other_ranks_leave_it_to_the_first(cases, weights, monkeypatch):
+    monkeypatch.setattr("lmk3d.training.calibration.rank", lambda: 1)
+    calibrate(detector(), cases[:8], cases[8:], weights)
+    assert not weights.with_name("calibration.json").exists()
