@@ -17,7 +17,7 @@ from bisect import bisect
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmk3d.io import atomic_path, write_image, write_points
 from lmk3d.synthetic import (
@@ -79,11 +79,22 @@ def main() -> None:
     parser.add_argument("--count", type=int, nargs=2, default=(24, 6), help="films for training and validation")
     parser.add_argument("--side", type=int, default=512, help="pixels along a film's longest side")
     parser.add_argument("--seed", type=int, default=0, help="of the first phantom")
+    parser.add_argument("--add", action="store_true", help="keep the cases of the data set that is there")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     dataset = cta_dataset(given) if given.film is None else film_dataset(given)
-    with atomic_path(given.out / "dataset.json") as path:
+    file = given.out / "dataset.json"
+    if given.add and file.is_file():
+        add_to(json.loads(file.read_text(encoding="utf-8")), dataset)
+    with atomic_path(file) as path:
         path.write_text(json.dumps(dataset, indent=1) + "\n", encoding="utf-8")
+
+
+def add_to(earlier: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """Put the cases of an earlier data set before those of this one, but for those that it has itself."""
+    names = {case["name"] for section in SECTIONS for case in dataset[section]}
+    for section in SECTIONS:
+        dataset[section] = [case for case in earlier[section] if case["name"] not in names] + dataset[section]
 
 
 def cta_dataset(given: argparse.Namespace) -> dict[str, object]:

@@ -14,8 +14,8 @@ Of the CTA every landmark is a point of the drawn geometry, exact to rounding in
 - ``brachiocephalic_bifurcation``: where the centrelines of the right common carotid and right subclavian artery part.
 - ``aortic_bifurcation``: where the centrelines of the two common iliac arteries part.
 
-``varied_phantom`` draws the same anatomy as scans of other hospitals, patients and fields of view show it, and scans that
-show none of it.
+``varied_phantom`` draws the same anatomy as scans of other hospitals, patients and fields of view show it, and scans
+that show none of it.
 
 ``film_phantom`` draws radiographs of four kinds; ``lmk3d.synthetic.skull``, ``spine``, ``chest`` and ``mediastinum``
 say where their points lie.

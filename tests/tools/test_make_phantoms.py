@@ -43,11 +43,17 @@ def test_varied_phantoms_go_with_the_others_each_view_as_often_as_the_table_says
     monkeypatch.setattr(sys, "argv", [str(TOOL), str(tmp_path), *arguments])
     tool["main"]()
     cases = read_dataset(tmp_path / "dataset.json")
-    assert [case.name for case in cases.cases("training")] == ["heart_00007", "chest_00008", "misplaced_00009"]
-    assert [case.name for case in cases.cases("validation")] == ["aorta_00010"]
+    assert [case.name for case in cases.cases("training")] == ["heart_00007", "chest_00008", "unenhanced_00009"]
+    assert [case.name for case in cases.cases("validation")] == ["body_00010"]
     truth = varied_phantom(8, view="chest", spacing_mm=9.0)
     np.testing.assert_array_equal(read_image(tmp_path / "chest_00008.nii.gz").data, truth.volume.data)
-    assert not read_points(tmp_path / "misplaced_00009.mrk.json").present.any()
+    assert not read_points(tmp_path / "unenhanced_00009.mrk.json").present.any()
+    again = ["--heart", "0", "1", "--aorta", "0", "0", "--spacing", "9", "9", "--seed", "7", "--add"]
+    monkeypatch.setattr(sys, "argv", [str(TOOL), str(tmp_path), *again])
+    tool["main"]()  # what was training and is validation now is in one section only
+    cases = read_dataset(tmp_path / "dataset.json")
+    assert [case.name for case in cases.cases("training")] == ["chest_00008", "unenhanced_00009"]
+    assert [case.name for case in cases.cases("validation")] == ["body_00010", "heart_00007"]
 
 
 def test_films_of_one_kind_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
