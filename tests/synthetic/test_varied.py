@@ -48,9 +48,9 @@ def test_the_image_shows_an_edge_where_a_landmark_is_said_to_lie(name):
     spreads = []
     for seed in range(6):
         phantom = varied_phantom(seed, view="chest", spacing_mm=2.0)
-        point = phantom.landmarks[name][0]
-        if not np.isfinite(point).all():
+        if not len(phantom.landmarks[name]):
             continue
+        point = phantom.landmarks[name][0]
         index = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
         grid = phantom.volume.grid
         voxels = np.round(grid.to_vox(point[None])).astype(int) + index
