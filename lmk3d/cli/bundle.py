@@ -85,4 +85,5 @@ def _join(arguments: argparse.Namespace) -> int:
 
     join_bundles(folders, arguments.output)
     say(f"joined {len(folders)} bundles in {arguments.output}")
+    say(f"nothing assesses its predictions yet: run lmk3d calibrate {arguments.output} with their data set")
     return 0

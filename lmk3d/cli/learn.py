@@ -61,7 +61,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     add_trust_argument(train)
     train.set_defaults(run=_train)
+    _add_evaluate(subparsers)
+    _add_tune(subparsers)
 
+
+def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = subparsers.add_parser(
         "evaluate",
         help="measure a bundle's errors on a data set",
@@ -89,8 +93,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     calibrate.add_argument("dataset", type=Path, metavar="DATASET", help="JSON of the data set that it was trained on")
     add_device_argument(calibrate)
     calibrate.set_defaults(run=_calibrate)
-
-    _add_tune(subparsers)
 
 
 def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _MOST_TRAINING = 64  # cases; of more the limits are nearly the same
+_GROSS = 5.0  # times the median error of all points
 _SAID_S = 30.0  # seconds between two lines of progress
 
 
@@ -95,13 +96,21 @@ def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_
         trust = Trust.learn(
             detector.names,
             [one.evidence for one in known],
-            [one.evidence for one in held],
+            _right(held),
             np.stack([one.marked for one in (*known, *held)]),
             turned=detector.pose == "any",
         )
         trusted = sum(trust.assess(one.evidence).verdict == "trusted" for one in held)
         say(f"calibrated: {trusted} of {counted(len(held), 'validation case')} trusted")
     return Calibration({"training": len(known), "validation": len(held)}, trust, _radii(held))
+
+
+def _right(held: Sequence[_Seen]) -> list[Evidence]:
+    """What was noted of validation cases, without the points that are grossly wrong: those are no example to follow."""
+    errors = np.concatenate([np.zeros(0), *(one.errors[np.isfinite(one.errors)] for one in held)])
+    most = _GROSS * float(np.median(errors)) if len(errors) else np.inf
+    wrong = [one.errors[one.evidence.numbers] > most for one in held]
+    return [replace(one.evidence, there=one.evidence.there & ~far) for one, far in zip(held, wrong, strict=True)]
 
 
 def _radii(held: Sequence[_Seen]) -> dict[str, Any] | None:
@@ -112,7 +121,7 @@ def _radii(held: Sequence[_Seen]) -> dict[str, Any] | None:
 def _seen(detector: LandmarkDetector, cases: Sequence[Mapping[str, Any]], until: float | None) -> Iterator[_Seen]:
     """The cases one after another, as long as there is time."""
     instances = detector.codec.instances
-    load = LoadCased(detector.names, instances=instances, side_px=detector.side_px)
+    load: Any = LoadCased(detector.names, instances=instances, side_px=detector.side_px)
     begun = said = time.monotonic()
     for number, case in enumerate(cases):
         now = time.monotonic()
@@ -122,7 +131,7 @@ def _seen(detector: LandmarkDetector, cases: Sequence[Mapping[str, Any]], until:
         if now - said > _SAID_S:
             say(f"calibrating: {number} of {counted(len(cases), 'case')}")
             said = now
-        yield _examined(detector, load({**case}))
+        yield _examined(detector, load(case))
 
 
 def _examined(detector: LandmarkDetector, case: Mapping[Any, Any]) -> _Seen:
