@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.io import atomic_path
 from lmk3d.io.text import read_json
@@ -34,15 +35,27 @@ class Calibration:
     Args:
         cases: how many of "training" and of "validation" it was learnt from.
         trust: what tells scans and points unlike theirs; None where too few cases were there.
-        radii: of errors in validation, as plain values; None where there are none.
+        radii: round points, from the errors in validation; None where no validation case had points.
     """
 
     cases: dict[str, int]
     trust: Trust | None = None
-    radii: dict[str, Any] | None = None
+    radii: Radii | None = None
 
-    def assessed(self, landmarks: Landmarks, evidence: Evidence) -> Landmarks:
-        """The landmarks with their assessment; no error is expected of those that are not trusted."""
+    def assessed(self, landmarks: Landmarks, evidence: Evidence, coverage: float) -> Landmarks:
+        """The landmarks with their radii and assessment.
+
+        Args:
+            landmarks: the detector's, with its typical errors.
+            evidence: of the same scan.
+            coverage: share of new patients that the radii are to hold for, in (0, 1).
+        Returns:
+            The same points; those that are not trusted have neither radius nor expected error.
+        """
+        if self.radii is not None:
+            scale = np.where(evidence.there, evidence.scale / evidence.factor, np.nan)
+            radius = self.radii.factors(coverage)[evidence.numbers] * scale
+            landmarks = replace(landmarks, error_mm=radius, coverage=self.radii.given(coverage))
         if self.trust is None:
             return landmarks
         found = replace(landmarks, assessment=self.trust.assess(evidence))
@@ -66,7 +79,7 @@ def write_calibration(calibration: Calibration, weights: Path) -> None:
         "weights": sha256(weights),
         "cases": calibration.cases,
         "trust": None if calibration.trust is None else calibration.trust.to_dict(),
-        "radii": calibration.radii,
+        "radii": None if calibration.radii is None else calibration.radii.to_dict(),
     }
     with atomic_path(calibration_file(weights)) as path:
         path.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
@@ -96,9 +109,12 @@ def read_calibration(weights: Path, names: Sequence[str]) -> tuple[Calibration |
         trust = None if content["trust"] is None else Trust.from_dict(content["trust"])
         if trust is not None and trust.names != tuple(names):
             raise ValueError("trust is of other landmarks")
-        calibration = Calibration(cases, trust, content["radii"])
+        radii = None if content["radii"] is None else Radii.from_dict(content["radii"])
+        if radii is not None and radii.scores.shape[1] != len(names):
+            raise ValueError(f"radii are of {radii.scores.shape[1]} landmarks, not of {len(names)}")
+        calibration = Calibration(cases, trust, radii)
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: is damaged ({reason}); remove it, and make it again with lmk3d calibrate") from error
-    few = ("too few cases calibrated it for its predictions to be assessed",)
-    return calibration, () if trust is not None else few
+    few = f"nothing assesses its predictions, for it was joined or calibrated on too few cases: {_MAKE}"
+    return calibration, () if trust is not None else (few,)

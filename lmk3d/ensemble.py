@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lmk3d.calibration import Calibration, write_calibration
 from lmk3d.components import read_config
+from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 
@@ -25,16 +27,22 @@ __all__ = ["join_bundles"]
 _SHARED = ("names", "spacing_mm", "window", "codec", "levels", "network_def", "detector")
 
 
-def join_bundles(folders: Sequence[Path], target: Path) -> None:
+def join_bundles(folders: Sequence[Path], target: Path) -> int:
     """Write one bundle of several trainings of one plan, such as with other seeds.
 
     It is an ordinary bundle, whose first stage is the mean of theirs (``MeanMaps``) and whose refiners make the mean of
     their moves (``MeanMoves``). What was learnt of the shapes is the first one's. The grids they were trained through
     may differ; an image is padded to the largest.
 
+    Where all of them are calibrated, its radii are made of the scores that each had in its own validation cases; those
+    of folds are of all patients. See ``Radii.pooled``: they are scores of single trainings, and usually a little larger
+    than the mean's would be. Nothing assesses how like the training data a scan is.
+
     Args:
         folders: two trained bundles or more, whose settings agree.
         target: the new folder; it appears whole or not at all.
+    Returns:
+        How many patients its radii are made of; 0 where a bundle has none.
     Raises:
         InputError: if the target exists, a bundle lacks a file or is joined already, or settings differ.
     """
@@ -48,7 +56,8 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
         raise InputError(f"{target}: a bundle was named twice; name each once")
     for folder in folders:
         _check_agreement(folder, folders[0])
-    states = [LandmarkDetector.from_bundle(folder).network.state_dict() for folder in folders]
+    members = [LandmarkDetector.from_bundle(folder) for folder in folders]
+    radii = _pooled([None if own.calibration is None else own.calibration.radii for own in members])
     path, config = read_config(folders[0], "inference.json")
     network = _network_of(config, path)
     sides = np.max([read_config(folder, "inference.json")[1].get("sides", [1, 1, 1]) for folder in folders], axis=0)
@@ -65,9 +74,19 @@ def join_bundles(folders: Sequence[Path], target: Path) -> None:
             ("metadata.json", _described(folders)),
         ):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        torch.save(_joined_state(states), folder / "models" / "model.pt")
+        weights = folder / "models" / "model.pt"
+        torch.save(_joined_state([own.network.state_dict() for own in members]), weights)
+        if radii is not None:
+            write_calibration(Calibration({"training": 0, "validation": len(radii)}, radii=radii), weights)
         LandmarkDetector.from_bundle(folder)  # it must load before it may stand
         folder.rename(target)
+    return 0 if radii is None else len(radii)
+
+
+def _pooled(radii: Sequence[Radii | None]) -> Radii | None:
+    """The scores of all members; None where one of them has none."""
+    known = [own for own in radii if own is not None]
+    return Radii.pooled(known) if len(known) == len(radii) else None
 
 
 def _described(folders: Sequence[Path]) -> dict[str, Any]:

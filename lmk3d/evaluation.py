@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -12,23 +11,17 @@ import numpy as np
 
 from lmk3d import metrics
 from lmk3d.components import read_config
+from lmk3d.conformal import COVERAGE, image_key
 from lmk3d.errors import InputError
 from lmk3d.io import POINT_FORMATS, read_dataset, read_image, read_points
 from lmk3d.io.datasets import bare_name, case_points
 from lmk3d.io.findings import Finding, summed_up
 from lmk3d.manifest import versions
 from lmk3d.overlap import compare_masks
-from lmk3d.report import (
-    ALIGNED,
-    RESULT,
-    heading,
-    summary_lines,
-    undertrained,
-    write_errors,
-    write_points_table,
-    write_summary,
-)
-from lmk3d.terminal import say
+from lmk3d.reliability import radius_summary
+from lmk3d.report import ALIGNED, RESULT, TRUSTED, summary_lines, undertrained
+from lmk3d.report_folder import make_folder, write_folder
+from lmk3d.terminal import counted, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,10 +29,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lmk3d.calibration import Calibration
     from lmk3d.geometry import Grid, Volume
     from lmk3d.io import Case, Dataset
     from lmk3d.landmarks import Landmarks
-    from lmk3d.metrics import PointError, Summary
+    from lmk3d.metrics import Summary
 
     Errors = dict[str, NDArray[np.float64]]
 
@@ -55,8 +49,6 @@ __all__ = [
 
 SDR_MM = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Distances of the success rates where none are given; pixels where the images have no spacing."""
-
-_PICTURES = 6
 
 
 class Detector(Protocol):
@@ -90,7 +82,8 @@ class OutliningDetector(Protocol):
 class _Compared:
     """One case: its truth and what was predicted, in the end and stage by stage where that is known.
 
-    ``overlaps`` has each structure's Dice and surface distance, where the detector outlines any.
+    ``overlaps`` has each structure's Dice and surface distance, where the detector outlines any; ``image_key`` tells
+    the image from others.
     """
 
     case: Case
@@ -98,6 +91,7 @@ class _Compared:
     predicted: Landmarks
     stages: dict[str, Landmarks] = field(default_factory=dict)
     overlaps: dict[str, dict[str, float]] = field(default_factory=dict)
+    image_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ class _Task:
                 found += [Finding(f"{path}: {note}", self.section, case.name, str(path)) for note in notes]
         say(*(f"note: {line}" for line in summed_up(found, len(cases))))
         if self.output is not None:
-            _make_folder(self.output)
+            make_folder(self.output)
         return cases
 
 
@@ -141,6 +135,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command or of a traini
     section: str = "validation",
     sdr_mm: Sequence[float] | None = None,
     device: str = "cpu",
+    coverage: float = COVERAGE,
     until: float | None = None,
 ) -> Summary:
     """Run a bundle's detector over a section of a data set and say how far its points lie from the truth.
@@ -160,6 +155,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command or of a traini
         sdr_mm: distances of the success rates; pixels where the images have no spacing. The bundle's own when None, or
             ``SDR_MM``.
         device: "cpu", "cuda", "cuda:1".
+        coverage: share of new patients, in (0, 1), that the radii are to hold for.
         until: when to stop, on the clock of ``time.monotonic``; the cases so far are measured then, one at least.
     Returns:
         All figures, in mm, or in px where the images have no spacing.
@@ -173,6 +169,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the command or of a traini
     from lmk3d.inference import LandmarkDetector
 
     detector = LandmarkDetector.from_bundle(bundle, device=device)
+    detector.coverage = coverage
     return _run(detector, task, cases, bundle.resolve().name, until=until)
 
 
@@ -273,7 +270,17 @@ def _run(detector: Detector, task: _Task, cases: Sequence[Case], name: str, *, u
         say(f"{number} of {len(cases)}: {case.name}: {said}{missed}, {time.monotonic() - begun:.1f} s")
     told = " ".join(filter(None, (name, getattr(detector, "version", ""))))
     notes = [note for note in getattr(detector, "notes", ()) if not note.startswith("Undertrained")]  # seen here anew
+    notes += _about_radii(getattr(detector, "calibration", None), getattr(detector, "coverage", COVERAGE), results)
     return _summed_up(task, results, names, told, about_bundle=notes, learnt=True)
+
+
+def _about_radii(calibration: Calibration | None, coverage: float, results: Sequence[_Compared]) -> list[str]:
+    """What the radii promise, and whether these cases can test it."""
+    if calibration is None or (radii := calibration.radii) is None:
+        return []
+    known = sum(own.image_key in radii.patients for own in results)
+    seen = f"{known} of these {counted(len(results), 'case')} are among those: their coverage is no test of the radii"
+    return [radii.described(coverage), *[seen] * bool(known)]
 
 
 def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[str]]) -> _Compared:
@@ -291,7 +298,9 @@ def _detected(detector: Detector, case: Case, structures: Mapping[str, Sequence[
     truth, predicted = replace(truth, unit=volume.unit), replace(predicted, unit=volume.unit)
     overlaps = detector.compare_masks(volume, truth) if isinstance(detector, OutliningDetector) else {}
     overlaps = overlaps or _outlined(volume.grid, truth, predicted, structures)
-    return _Compared(case, truth, predicted, earlier, overlaps)
+    return _Compared(
+        case, truth, predicted, earlier, overlaps, image_key(volume) if getattr(detector, "calibration", None) else ""
+    )
 
 
 def _outlined(
@@ -333,6 +342,8 @@ def _summed_up(
         for row in metrics.compare(own.truth, own.predicted, names, case=own.case.name, limit_mm=task.limit_mm)
     ]
     errors = {RESULT: metrics.errors_by_name(rows, names)}
+    if any(own.predicted.assessment is not None for own in results):
+        errors[TRUSTED] = metrics.errors_by_name([row for row in rows if row.has_prediction and row.trusted], names)
     for stage in results[0].stages:
         errors[f"stage {stage}"] = _stage_errors(results, stage, names, task.limit_mm)
     shape, notes = _shape_errors(task, results, names)
@@ -349,13 +360,19 @@ def _summed_up(
         _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
+        None if (promised := _promised(results)) is None else radius_summary(rows, names, promised),
     )
     if learnt and (note := undertrained(summary)):
         summary = replace(summary, notes=(note, *summary.notes))
     say("", *summary_lines(summary))
     if task.output is not None:
-        _write(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
+        write_folder(task.output, summary, rows, errors, {own.case.name: own.case for own in results})
     return summary
+
+
+def _promised(results: Sequence[_Compared]) -> float | None:
+    """The coverage of the predictions' radii; None where they have none."""
+    return next((own.predicted.coverage for own in results if own.predicted.coverage is not None), None)
 
 
 def _about(task: _Task, detector: str) -> dict[str, str]:
@@ -430,57 +447,6 @@ def _gaps(task: _Task, names: Sequence[str], measured: int) -> list[str]:
     if unknown := [name for name in task.dataset.landmark_names if name not in names]:
         notes.append(f"Left out, since the detector does not know them: {_listed(unknown)}.")
     return notes
-
-
-def _write(
-    output: Path, summary: Summary, rows: Sequence[PointError], errors: dict[str, Errors], cases: dict[str, Case]
-) -> None:
-    from lmk3d.pages import write_report
-    from lmk3d.plots import box_plot, cumulative_curve, save_figure
-
-    write_points_table(rows, output / "points.csv", unit=summary.unit)
-    write_errors(errors, output / "errors.csv", unit=summary.unit)
-    write_summary(summary, output / "summary.csv", output / "summary.json")
-    title = heading(summary).partition(";")[0]
-    save_figure(box_plot(errors[RESULT], unit=summary.unit, title=title), output / "boxes.png")
-    curves = {name: np.concatenate([*own.values(), np.empty(0)]) for name, own in errors.items()}
-    save_figure(cumulative_curve(curves, unit=summary.unit, title=title), output / "cumulative.png")
-    _write_worst(output, rows, cases, summary.unit)
-    write_report([output], output / "index.html")
-    say(f"written to {output}")
-
-
-def _write_worst(output: Path, rows: Sequence[PointError], cases: dict[str, Case], unit: str) -> None:
-    """The worst point of each of the worst cases: an image that failed as a whole is one picture, not all."""
-    from lmk3d.plots import save_figure, worst_case
-
-    worst: dict[str, PointError] = {}
-    for row in rows:
-        if row.status == "found" and (row.case not in worst or row.error_mm > worst[row.case].error_mm):
-            worst[row.case] = row
-    count = 0
-    for row in sorted(worst.values(), key=lambda row: -row.error_mm)[:_PICTURES]:
-        case = cases[row.case]
-        try:
-            volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
-        except InputError as error:  # points alone can be evaluated where the images are not at hand
-            say(f"no picture of {row.case}: {error}")
-            continue
-        figure = worst_case(volume, row.truth_mm, row.predicted_mm, title=f"{row.case}   {row.name}", unit=unit)
-        count += 1
-        title = f"{row.case}, {row.name}: {row.error_mm:.2f} {unit} apart"
-        save_figure(figure, output / f"worst-{count}.png", title=title)
-    for number in range(count + 1, _PICTURES + 1):  # left by an earlier run, they would pass for this one's
-        (output / f"worst-{number}.png").unlink(missing_ok=True)
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _file_of(case: Case, folder: Path) -> Path:

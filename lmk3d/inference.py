@@ -12,6 +12,7 @@ import torch
 from lmk3d.calibration import read_calibration
 from lmk3d.codecs import DenseCodec, ShapeModel
 from lmk3d.components import about_bundle, build, default_bundle, read_config
+from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.evidence import Evidence, ImageEvidence, Watch
 from lmk3d.geometry import Grid, Volume, apply_affine, cube_rotations, fit_similarity
@@ -154,6 +155,7 @@ class LandmarkDetector:
         self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
         self.calibration: Calibration | None = None
+        self.coverage = COVERAGE  # share of new patients that the calibration's radii are to hold for
         self._watch = Watch(network.heatmap)
 
     @classmethod
@@ -187,22 +189,24 @@ class LandmarkDetector:
         Args:
             volume: one image.
         Returns:
-            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm;
-            rows of landmarks that are not in the image are NaN. With several instances one row for each, best first.
-            Its notes are the bundle's warning, where it has one.
+            One row for each of ``names``: world RAS mm, the presence score as confidence, the expected error in mm or,
+            calibrated, the radius of ``coverage``; rows of landmarks that are not in the image are NaN. With several
+            instances one row for each, best first. Its notes are the bundle's warnings, and what the radii promise.
         Raises:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
-        return replace(list(self.detect_stages(volume).values())[-1], notes=self.notes)
+        radii = None if self.calibration is None else self.calibration.radii
+        promise = () if radii is None else (radii.described(self.coverage),)
+        return replace(list(self.detect_stages(volume).values())[-1], notes=(*self.notes, *promise))
 
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""
         stages, evidence = self.examine(volume)
         last = list(stages)[-1]
-        return (
-            stages if self.calibration is None else {**stages, last: self.calibration.assessed(stages[last], evidence)}
-        )
+        if self.calibration is not None:
+            stages[last] = self.calibration.assessed(stages[last], evidence, self.coverage)
+        return stages
 
     @torch.inference_mode()
     def examine(self, volume: Volume) -> tuple[dict[str, Landmarks], Evidence]:

@@ -120,10 +120,21 @@ class Landmarks:
             return np.ones(len(self), dtype=bool)
         return np.array([not self.assessment.reasons and not doubt for doubt in self.assessment.doubts], dtype=bool)
 
-    def withheld(self) -> Landmarks:
-        """The same rows without the points that are not trusted: missing, the assessment still says why."""
+    @property
+    def held_back(self) -> NDArray[np.bool_]:
+        """(N,) True where a point may be missing since it is not trusted: in the rows of ``withheld``."""
+        suspect = ~self.trusted
+        return np.asarray(suspect & ~self.present & ~(suspect & self.present).any())
+
+    def withheld(self, *, keep_points: bool = False) -> Landmarks:
+        """The same rows without the points that are not trusted: missing, the assessment still says why.
+
+        Args:
+            keep_points: take only their expected errors away, which nobody should read.
+        """
         error_mm = None if self.error_mm is None else np.where(self.trusted, self.error_mm, np.nan)
-        return replace(self, points_mm=np.where(self.trusted[:, None], self.points_mm, np.nan), error_mm=error_mm)
+        shown = self.trusted | keep_points
+        return replace(self, points_mm=np.where(shown[:, None], self.points_mm, np.nan), error_mm=error_mm)
 
     def rows(self, index: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Landmarks:
         """These rows, in this order, with everything that belongs to them."""
@@ -168,3 +179,17 @@ class Landmarks:
             error_mm=error_mm,
             assessment=self._assessed(chosen),
         )
+
+    def deviation_mm(self, dims: int = 3) -> FloatArray:
+        """(N,) standard deviation along each axis that ``error_mm`` stands for if errors are normal; NaN where unknown.
+
+        Args:
+            dims: 3, or 2 for points of a film, whose errors lie in its plane.
+        """
+        from scipy.special import gamma, gammaincinv
+
+        if self.error_mm is None:
+            return np.full(len(self), np.nan)
+        if self.coverage is None:  # the mean length of a normal vector
+            return self.error_mm / float(np.sqrt(2) * gamma((dims + 1) / 2) / gamma(dims / 2))
+        return self.error_mm / float(np.sqrt(2 * gammaincinv(dims / 2, self.coverage)))

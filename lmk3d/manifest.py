@@ -12,22 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 from lmk3d.io.images import image_files
 from lmk3d.io.nifti import nifti_form
+from lmk3d.landmarks import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lmk3d.geometry import Volume
     from lmk3d.landmarks import Landmarks
 
 __all__ = [
+    "KEEP_UNTRUSTED",
     "MANIFEST",
     "bundle_digests",
+    "describe_assessment",
     "describe_bundle",
     "describe_input",
     "digest_input",
     "read_manifest",
     "sha256",
+    "verdict_in",
     "versions",
     "write_manifest",
 ]
@@ -35,10 +42,14 @@ __all__ = [
 MANIFEST = ".manifest.json"
 """What the name of a manifest ends in."""
 
+KEEP_UNTRUSTED = "keep_untrusted"
+"""The key among a manifest's options that says whether points are in the outputs that are not trusted."""
+
 
 _PACKAGES = ("lmk3d", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK", "pillow")
 _NIFTI = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _CONFIG = "inference.json"
+_ASSESSMENT = "assessment"
 _BLOCK = 1 << 20  # bytes; larger blocks hash no faster and cost memory
 
 
@@ -109,11 +120,17 @@ def describe_bundle(folder: Path, version: str, notes: Sequence[str] = ()) -> di
 
 
 def bundle_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of a bundle's weights and of the configuration that prediction reads ("" where it has none)."""
+    """SHA-256 of a bundle's weights, and of the configuration and the calibration that prediction reads.
+
+    Returns:
+        "" for those of the two that it has not.
+    """
+    calibration = folder / "models" / "calibration.json"
     config = next((file for file in (folder / _CONFIG, folder / "configs" / _CONFIG) if file.is_file()), None)
     return {
         "sha256": sha256(folder / "models" / "model.pt"),
         "config_sha256": "" if config is None else sha256(config),
+        "calibration_sha256": sha256(calibration) if calibration.is_file() else "",
     }
 
 
@@ -134,7 +151,7 @@ def write_manifest(
     image: dict[str, object],
     bundle: dict[str, object],
     landmarks: Landmarks,
-    outputs: list[str],
+    withheld: NDArray[np.bool_],
     run: dict[str, Any],
 ) -> None:
     """Write the manifest of one prediction as JSON.
@@ -143,22 +160,45 @@ def write_manifest(
         path: where to; the caller makes it atomic.
         image: from ``describe_input``.
         bundle: from ``describe_bundle``.
-        landmarks: what was found; the manifest names the present and the missing ones.
-        outputs: names of the other files written.
-        run: what else to record: device, seconds.
+        landmarks: as they are written; the manifest names the present and the missing ones, and says how far they can
+            be trusted.
+        withheld: (N,) which of their rows are missing because they are not trusted.
+        run: what else to record: the names of the other files written as "outputs", options, device, seconds.
     """
     names = list(dict.fromkeys(landmarks.names))
-    missing = [name for name in names if not len(landmarks[name])]
+    found = [name for name in names if len(landmarks[name])]
+    kept_back = list(dict.fromkeys(name for name, back in zip(landmarks.names, withheld, strict=True) if back))
+    missing = [name for name in names if name not in {*found, *kept_back}]
     content = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "input": image,
         "bundle": bundle,
-        "landmarks": {"found": [name for name in names if name not in missing], "missing": missing},
-        "outputs": outputs,
+        "landmarks": {"found": found, "withheld": kept_back, "missing": missing},
+        **({} if landmarks.coverage is None else {"coverage": landmarks.coverage}),
+        _ASSESSMENT: describe_assessment(landmarks),
         **run,
         "versions": versions(),
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def describe_assessment(landmarks: Landmarks) -> dict[str, object] | None:
+    """The verdict, its reasons, and what speaks against single points, as JSON; None where nobody assessed them."""
+    assessment = landmarks.assessment
+    if assessment is None:
+        return None
+    doubts: dict[str, list[str]] = {}
+    for name, doubt in zip(landmarks.names, assessment.doubts, strict=True):
+        if doubt:
+            doubts.setdefault(name, []).append(doubt)
+    return {"verdict": assessment.verdict, "reasons": list(assessment.reasons), "doubts": doubts}
+
+
+def verdict_in(manifest: dict[str, Any]) -> str:
+    """What a manifest says of the points, one of ``lmk3d.landmarks.VERDICTS``; "" where nobody assessed them."""
+    assessment = manifest.get(_ASSESSMENT)
+    verdict = assessment.get("verdict") if isinstance(assessment, dict) else ""
+    return verdict if verdict in VERDICTS else ""
 
 
 def versions() -> dict[str, str]:

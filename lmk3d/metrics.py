@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from lmk3d.landmarks import Landmarks
+    from lmk3d.reliability import RadiusSummary
 
     FloatArray = NDArray[np.float64]
 
@@ -55,7 +56,8 @@ __all__ = [
 class PointError:
     """One landmark of one case: truth, prediction and their distance, NaN where one of the two is not there.
 
-    ``instance`` counts the rows of one name in one case from 0; it is always 0 where names are unique.
+    ``instance`` counts the rows of one name in one case from 0; it is always 0 where names are unique. ``expected_mm``
+    is the expected error, or the radius of a prediction with a ``coverage``. ``trusted``: whether the prediction is.
     """
 
     case: str
@@ -66,6 +68,7 @@ class PointError:
     error_mm: float
     confidence: float
     expected_mm: float
+    trusted: bool = True
 
     @property
     def has_truth(self) -> bool:
@@ -156,6 +159,7 @@ class Summary:
         patients: for each landmark of which a case shows several, the part of the cases with a right one; see
             ``patient_rates``.
         structures: for each outlined structure, the mean "dice" and surface distance ("asd") over the cases.
+        radii: what the predictions' radii hold; None where they have none.
     """
 
     unit: str
@@ -167,6 +171,7 @@ class Summary:
     about: dict[str, str] = field(default_factory=dict)
     patients: dict[str, dict[float, float]] = field(default_factory=dict)
     structures: dict[str, dict[str, float]] = field(default_factory=dict)
+    radii: RadiusSummary | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file; NaN becomes None, rates are parts of 1."""
@@ -232,8 +237,8 @@ def compare(
             one, other = _point(truth, None if t is None else true_rows[t]), _point(predicted, row)
             said = _presence_row(predicted, name) if row is None and len(joined) < 2 else row
             confidence, expected = _value(predicted.confidence, said), _value(predicted.error_mm, row)
-            distance = float(np.linalg.norm(one - other))
-            rows.append(PointError(case, name, instance, one, other, distance, confidence, expected))
+            distance, trusted = float(np.linalg.norm(one - other)), row is None or bool(predicted.trusted[row])
+            rows.append(PointError(case, name, instance, one, other, distance, confidence, expected, trusted))
     return rows
 
 

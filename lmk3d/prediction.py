@@ -15,7 +15,8 @@ from lmk3d.errors import InputError
 from lmk3d.io import find_images
 from lmk3d.io.atomic import clear_parts
 from lmk3d.io.patients import Patient, patient_of
-from lmk3d.manifest import MANIFEST, bundle_digests, digest_input, read_manifest
+from lmk3d.landmarks import VERDICTS
+from lmk3d.manifest import KEEP_UNTRUSTED, MANIFEST, bundle_digests, digest_input, read_manifest, verdict_in
 from lmk3d.predictor import Job, Prediction, PredictOptions, asked, predict_here
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class _Earlier:
         if len(self._existing([*points, *pages])) < len([*points, *pages]) or bool(pictures) > bool(pages):
             return replace(job, earlier=tuple(self._existing(made)))
         outputs = tuple(self.output / name for name in (*points, *pages, manifest_name))
-        return Prediction(job.image, outputs=outputs, patient=job.patient)
+        return Prediction(job.image, outputs=outputs, patient=job.patient, verdict=verdict_in(manifest))
 
     def _existing(self, names: list[str]) -> list[str]:
         return [name for name in names if (self.output / name).exists()]
@@ -174,8 +175,13 @@ class _Earlier:
             return "made before the scan was changed" if other == own else f"made from {other}"
         if {key: bundle.get(key) for key in self._digests} != self._digests:
             return "made with another bundle or other weights"
-        same = manifest.get("options") == asked(self.options, job.patient)
-        return "" if same else "made with another --series or --spacing"
+        wanted, made = asked(self.options, job.patient), dict(manifest.get("options") or {})
+        keeps, kept = wanted.pop(KEEP_UNTRUSTED), made.pop(KEEP_UNTRUSTED, False)
+        if wanted != made:
+            return "made with another --series, --spacing or --coverage"
+        if keeps == kept or verdict_in(manifest) in ("", VERDICTS[0]):  # no point is concerned
+            return ""
+        return f"made {'with' if kept else 'without'} --keep-untrusted"
 
     @cached_property
     def _digests(self) -> dict[str, str]:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.io import read_image, write_points
 from lmk3d.io.atomic import part_folder
 from lmk3d.io.patients import Patient
 from lmk3d.io.points import REPORT
-from lmk3d.manifest import MANIFEST, describe_bundle, describe_input, write_manifest
+from lmk3d.manifest import KEEP_UNTRUSTED, MANIFEST, describe_bundle, describe_input, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,8 +46,11 @@ class PredictOptions:
         device: where to compute: cpu, cuda, cuda:1; auto for CUDA where it is there.
         series: which series of a DICOM folder with several.
         spacing_mm: pixel spacing of radiographs whose files do not say it.
+        coverage: share of new patients, in (0, 1), whose true point lies within a point's radius; see ``Radii``.
         overwrite: replace files that exist; without it scans that are done are skipped, and other files kept.
         patient_names: leave a patient's name and id in file names, manifests and messages where the path holds them.
+        keep_untrusted: write points that are not trusted, too, marked and without an expected error; they are missing
+            from all outputs without it.
     """
 
     formats: tuple[str, ...] = ("mrk.json",)
@@ -54,8 +58,10 @@ class PredictOptions:
     device: str = "cpu"
     series: str | None = None
     spacing_mm: float | None = None
+    coverage: float = COVERAGE
     overwrite: bool = False
     patient_names: bool = False
+    keep_untrusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,15 @@ class Prediction:
 
     Args:
         image: the file or folder.
-        landmarks: all names of the bundle in world RAS mm, NaN where missing; None where nothing was computed.
+        landmarks: all names of the bundle in world RAS mm, NaN where missing or withheld, since they are not trusted;
+            None where nothing was computed.
         grid: of the image; None where it was not read.
         outputs: the files written, points first, the manifest last; those found where the scan was done already.
         seconds: the time of each step.
         notes: what a user should know of the image and its points, one sentence each.
         error: why the image could not be used; None where it could.
         patient: hides the patient's name and id in what is printed.
+        verdict: how far the points can be trusted, one of ``lmk3d.landmarks.VERDICTS``; "" where nobody assessed them.
         finished, total: the how manyth result this is of how many.
     """
 
@@ -99,6 +107,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     error: BaseException | None = None
     patient: Patient = field(default_factory=Patient)
+    verdict: str = ""
     finished: int = 1
     total: int = 1
 
@@ -111,7 +120,12 @@ class Prediction:
 def asked(options: PredictOptions, patient: Patient) -> dict[str, object]:
     """What of the options the landmarks depend on, as the manifest records it."""
     series = None if options.series is None else patient.hide(options.series)
-    return {"series": series, "spacing_mm": options.spacing_mm}
+    return {
+        "series": series,
+        "spacing_mm": options.spacing_mm,
+        "coverage": options.coverage,
+        KEEP_UNTRUSTED: options.keep_untrusted,
+    }
 
 
 def predict_here(jobs: list[Job], bundle: Path, output: Path, options: PredictOptions) -> Iterator[Prediction]:
@@ -227,6 +241,7 @@ class Predictor:
             from lmk3d.inference import LandmarkDetector
 
         detector = LandmarkDetector.from_bundle(bundle, device=options.device)
+        detector.coverage = options.coverage
         described = describe_bundle(bundle, detector.version, detector.notes)
         return cls(detector, described, output, options, time.perf_counter() - start)
 
@@ -245,10 +260,11 @@ class Predictor:
         volume = loading.volume()
         start = time.perf_counter()
         try:
-            landmarks = self.detector.detect(volume)
+            found = self.detector.detect(volume)
         except InputError as error:  # which file it was, a detector does not know
             raise InputError(f"{job.image}: {error}") from error
         detected = time.perf_counter()
+        landmarks = found.withheld(keep_points=self.options.keep_untrusted)
         manifest = f"{job.name}{MANIFEST}"
         with self._staged() as folder:
             written = [file.name for file in self._write(volume, landmarks, folder, job)]
@@ -261,8 +277,9 @@ class Predictor:
                 image={**image, "path": job.patient.hide(str(job.image))},
                 bundle=self.bundle,
                 landmarks=landmarks,
-                outputs=list(dict.fromkeys([*written, *job.earlier])),
+                withheld=found.present & ~landmarks.present,
                 run={
+                    "outputs": list(dict.fromkeys([*written, *job.earlier])),
                     "options": asked(self.options, job.patient),
                     "device": str(self.detector.device),
                     "seconds": seconds,
@@ -270,7 +287,10 @@ class Predictor:
             )
         files = tuple(self.output / file for file in [*written, manifest])
         notes = (*volume.notes, *landmarks.notes)
-        return Prediction(job.image, landmarks, volume.grid, files, seconds, notes, patient=job.patient)
+        verdict = "" if landmarks.assessment is None else landmarks.assessment.verdict
+        return Prediction(
+            job.image, landmarks, volume.grid, files, seconds, notes, patient=job.patient, verdict=verdict
+        )
 
     def _write(self, volume: Volume, landmarks: Landmarks, folder: Path, job: Job) -> list[Path]:
         files = [folder / f"{job.name}.{ending}" for ending in self.options.formats]

@@ -15,6 +15,7 @@ from lmk3d.io import atomic_path
 from lmk3d.io.csv_files import write_csv
 from lmk3d.io.text import plain_cell
 from lmk3d.metrics import Breakdown, MissingScore, Statistics, Summary
+from lmk3d.reliability import RadiusFigures, RadiusSummary
 from lmk3d.terminal import counted, printable
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIGNED",
     "RESULT",
+    "TRUSTED",
     "aligned",
     "heading",
     "read_errors",
@@ -44,24 +46,35 @@ __all__ = [
 RESULT = "result"
 """What tables call the predictions, beside the stages, the mean shape and the second rater."""
 
+TRUSTED = "trusted points"
+"""What tables call those of the predictions that are trusted; no point of them counts as missed."""
+
 ALIGNED = "mean shape, aligned"
 """What tables call the training shapes' mean, laid over each case's ground truth."""
 
 
-def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "mm") -> None:
+def write_points_table(rows: Iterable[PointError], path: Path, *, unit: str = "mm", radii: bool = False) -> None:
     """One line for each case and landmark (and instance): both points in world RAS, their distance, what was expected.
 
-    Numbers that are not there are empty fields. ``status`` is found, missed, false or absent.
+    Numbers that are not there are empty fields. ``status`` is found, missed, false or absent; ``trusted`` yes or no, or
+    empty where nothing was predicted.
 
+    Args:
+        rows: of all cases.
+        path: of the file.
+        unit: of the points.
+        radii: what was expected are radii with a coverage, not typical errors.
     Raises:
         InputError: if the file cannot be written.
     """
-    heads = ["case", "landmark", "instance", "status", f"error_{unit}", "confidence", f"expected_error_{unit}"]
-    heads += [f"{side}_{axis}_{unit}" for side in ("truth", "predicted") for axis in "ras"]
+    heads = ["case", "landmark", "instance", "status", f"error_{unit}", "confidence"]
+    heads.append(f"radius_{unit}" if radii else f"expected_error_{unit}")
+    heads += [f"{side}_{axis}_{unit}" for side in ("truth", "predicted") for axis in "ras"] + ["trusted"]
     lines = (
         [
             *(row.case, row.name, row.instance, row.status, row.error_mm, row.confidence, row.expected_mm),
             *(*row.truth_mm, *row.predicted_mm),
+            ("yes" if row.trusted else "no") if row.has_prediction else "",
         ]
         for row in rows
     )
@@ -77,8 +90,12 @@ def write_summary(summary: Summary, csv_path: Path, json_path: Path) -> None:
     unit, rates = summary.unit, list(summary.result.overall.sdr)
     measures = [f"{name}_{unit}" for name in ("mean", "median", "std", "p95", "max")]
     heads = ["set", "landmark", "n", "missed", *measures, *(f"sdr_{at:g}_{unit}" for at in rates)]
+    heads += ["within_radius", f"median_radius_{unit}"] if summary.radii else []
     lines = (
-        [which, name, own.n, own.missed, own.mean, own.median, own.std, own.p95, own.max, *map(own.sdr.get, rates)]
+        [
+            *(which, name, own.n, own.missed, own.mean, own.median, own.std, own.p95, own.max),
+            *(*map(own.sdr.get, rates), *_radius_of(summary, which, name)),
+        ]
         for which, name, own in _lines(summary)
     )
     write_csv(itertools.chain([heads], lines), csv_path)
@@ -133,6 +150,7 @@ def read_summary(path: Path) -> Summary:
             about=content["about"],
             patients={name: _rates(own) for name, own in content["patients"].items()},
             structures={name: _numbers(own) for name, own in content["structures"].items()},
+            radii=None if content["radii"] is None else _radii(content["radii"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no summary of lmk3d evaluate ({error!r}); evaluate again") from None
@@ -147,6 +165,14 @@ def _breakdown(content: dict[str, Any]) -> Breakdown:
 def _statistics(content: dict[str, Any]) -> Statistics:
     measures = _numbers({key: content[key] for key in ("mean", "median", "std", "p95", "max")})
     return Statistics(n=content["n"], missed=content["missed"], sdr=_rates(content["sdr"]), **measures)
+
+
+def _radii(content: dict[str, Any]) -> RadiusSummary:
+    overall, *own = (
+        RadiusFigures(some["n"], **_numbers({key: some[key] for key in ("within", "median")}))
+        for some in (content["overall"], *content["landmarks"].values())
+    )
+    return RadiusSummary(content["coverage"], overall, dict(zip(content["landmarks"], own, strict=True)))
 
 
 def _rates(content: dict[str, Any]) -> dict[float, float]:
@@ -188,14 +214,27 @@ def summary_table(summary: Summary) -> list[list[str]]:
     rows = [["landmark", "n", "missed", "mean", "median", "sd", "p95", "max", *rates]]
     rows += [_cells(name, own, digits) for name, own in summary.result.landmarks.items()]
     rows.append(_cells("ALL", overall, digits))
-    return rows + [_cells(name, own.overall, digits) for name, own in summary.beside.items()]
+    rows += [_cells(name, own.overall, digits) for name, own in summary.beside.items()]
+    if summary.radii is None:
+        return rows
+    figures = [*summary.radii.landmarks.values(), summary.radii.overall]
+    more = [["radius", "in it"], *([_text(own.median, digits), _percent(own.within)] for own in figures)]
+    more += [["-", "-"]] * (len(rows) - len(more))
+    return [[*row, *cells] for row, cells in zip(rows, more, strict=True)]
 
 
 def _cells(name: str, own: Statistics, digits: int) -> list[str]:
     measures = (own.mean, own.median, own.std, own.p95, own.max)
-    numbers = ["-" if math.isnan(value) else f"{value:.{digits}f}" for value in measures]
-    rates = ["-" if math.isnan(rate) else f"{100 * rate:.1f}%" for rate in own.sdr.values()]
+    numbers, rates = [_text(value, digits) for value in measures], [_percent(rate) for rate in own.sdr.values()]
     return [name, str(own.n), str(own.missed), *numbers, *rates]
+
+
+def _text(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(rate: float) -> str:
+    return "-" if math.isnan(rate) else f"{100 * rate:.1f}%"
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -209,7 +248,24 @@ def remarks(summary: Summary) -> list[str]:
             f"Missing landmarks: {score.absent} truly absent, {score.reported} reported missing, {score.both} of them "
             f"rightly; precision {precision}, recall {recall}."
         )
-    return [missing, *_patients(summary), *_structures(summary), *summary.notes]
+    return [missing, *_reliability(summary), *_patients(summary), *_structures(summary), *summary.notes]
+
+
+def _reliability(summary: Summary) -> list[str]:
+    """What the radii hold, and what trust is worth."""
+    lines, radii, trusted = [], summary.radii, summary.beside.get(TRUSTED)
+    if radii is not None:
+        share = f"{_percent(radii.overall.within)} of {counted(radii.overall.n, 'found point')} with a radius"
+        lines.append(f"Radii: {share} lie within it, {100 * radii.coverage:.3g}% were promised.")
+    if trusted is not None:
+        found, own = summary.result.overall.n, trusted.overall
+        line = f"Trust: {found - own.n} of {counted(found, 'found point')} are not trusted"
+        if own.sdr and own.n:
+            limit = max(own.sdr)
+            gross = round((1 - own.sdr[limit]) * own.n)
+            line += f"; of the {own.n} trusted ones {gross} lie more than {limit:g} {summary.unit} off"
+        lines.append(f"{line}.")
+    return lines
 
 
 def _patients(summary: Summary) -> list[str]:
@@ -239,6 +295,14 @@ def _lines(summary: Summary) -> Iterator[tuple[str, str, Statistics]]:
         yield which, "ALL", own.overall
         for name, statistics in own.landmarks.items():
             yield which, name, statistics
+
+
+def _radius_of(summary: Summary, which: str, name: str) -> list[float | None]:
+    """Cells of the share within the radius and the median radius: none where no radii are, empty for other sets."""
+    if summary.radii is None:
+        return []
+    own = summary.radii.overall if name == "ALL" else summary.radii.landmarks.get(name)
+    return [None, None] if which != RESULT or own is None else [own.within, own.median]
 
 
 def undertrained(summary: Summary) -> str | None:

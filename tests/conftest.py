@@ -13,7 +13,7 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +29,8 @@ class FakeDetector:
     version = "1.2.3"
     notes: tuple[str, ...] = ()
     device = "cpu"
+    assessment: Assessment | None = None
+    coverage: float | None = None
 
     @classmethod
     def from_bundle(cls, folder: Path, *, device: str = "cpu") -> FakeDetector:
@@ -46,6 +48,8 @@ class FakeDetector:
             confidence=[0.9, 0.6, 0.1],
             error_mm=[0.5, 2.0, np.nan],
             unit=volume.unit,
+            assessment=self.assessment,
+            coverage=self.coverage,
         )
 
 

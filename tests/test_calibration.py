@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lmk3d.calibration import Calibration, calibration_file, read_calibration, write_calibration
+from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.trust import Trust
@@ -24,10 +25,12 @@ def weights(tmp_path):
 
 
 def test_a_calibration_comes_back(weights):
-    write_calibration(Calibration(CASES, EMPTY, {"patients": 4}), weights)
+    radii = Radii(np.array([[1.5, np.nan], [np.inf, 2.0]]), ("a", "b"))
+    write_calibration(Calibration(CASES, EMPTY, radii), weights)
     found, notes = read_calibration(weights, NAMES)
     assert notes == ()
-    assert (found.cases, found.radii, found.trust.names) == (CASES, {"patients": 4}, NAMES)
+    assert (found.cases, found.radii.patients, found.trust.names) == (CASES, ("a", "b"), NAMES)
+    np.testing.assert_array_equal(found.radii.scores, radii.scores)
     assert sorted(path.name for path in weights.parent.iterdir()) == ["calibration.json", "model.pt"]
 
 
@@ -50,8 +53,8 @@ def test_one_of_too_few_cases_says_so(weights):
     write_calibration(Calibration(CASES), weights)
     found, (note,) = read_calibration(weights, NAMES)
     points = Landmarks(NAMES, np.zeros((2, 3)))
-    assert "too few cases" in note
-    assert found.assessed(points, None) is points
+    assert note.startswith("nothing assesses its predictions, for it was joined or calibrated on too few cases")
+    assert found.assessed(points, None, 0.9) is points
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,8 @@ def test_one_of_too_few_cases_says_so(weights):
     [
         ({"version": 2}, "version 2 is not 1"),
         ({"cases": {"training": 9}}, "'validation'"),
+        ({"radii": {"patients": ["a"], "scores": [[1.0, 2.0, 3.0]]}}, "radii are of 3 landmarks, not of 2"),
+        ({"radii": {"patients": ["a"]}}, "is no table of scores"),
         ({"trust": {"names": []}}, "is nothing that calibration writes"),
         ({"trust": {**EMPTY.to_dict(), "names": ["apex", "other"]}}, "trust is of other landmarks"),
     ],
@@ -78,7 +83,25 @@ def test_a_damaged_file_is_named_with_what_to_do(weights, change, reason):
 def test_no_error_is_expected_of_points_that_are_not_trusted():
     points = Landmarks(NAMES, np.zeros((2, 3)), error_mm=[1.0, 2.0])
     trust = SimpleNamespace(assess=lambda evidence: Assessment((), ("", "far off")))
-    found = Calibration(CASES, trust).assessed(points, None)
+    found = Calibration(CASES, trust).assessed(points, None, 0.9)
     assert found.assessment.verdict == "doubtful"
     np.testing.assert_array_equal(found.error_mm, [1.0, np.nan])
     np.testing.assert_array_equal(found.points_mm, points.points_mm)
+
+
+def test_radii_are_in_the_unit_of_the_image_and_none_of_points_that_are_not_trusted():
+    points = Landmarks(NAMES, np.zeros((2, 3)), error_mm=[1.0, 2.0])
+    radii = Radii(np.outer(np.arange(1.0, 20), [1, 3]), tuple("abcdefghijklmnopqrs"))
+    evidence = SimpleNamespace(
+        numbers=np.array([1, 0]), there=np.array([True, True]), scale=np.array([4.0, 8]), factor=2
+    )
+    found = Calibration(CASES, None, radii).assessed(points, evidence, 0.5)
+    assert found.coverage == 0.5
+    np.testing.assert_array_equal(found.error_mm, [60, 40])  # the tenth of 19 scores, times 4 / 2 and 8 / 2
+    trust = SimpleNamespace(assess=lambda evidence: Assessment((), ("far off", "")))
+    found = Calibration(CASES, trust, radii).assessed(points, evidence, 0.5)
+    np.testing.assert_array_equal(found.error_mm, [np.nan, 40])
+    evidence.there[:] = False, True
+    np.testing.assert_array_equal(
+        Calibration(CASES, None, radii).assessed(points, evidence, 0.5).error_mm, [np.nan, 40]
+    )

@@ -8,10 +8,12 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
+from lmk3d.calibration import Calibration, write_calibration
 from lmk3d.cli import main
 from lmk3d.components import build, read_config
 from lmk3d.configure import LevelPlan, Plan, write_bundle
 from lmk3d.configure.methods import METHODS
+from lmk3d.conformal import Radii
 from lmk3d.ensemble import join_bundles
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
@@ -94,6 +96,22 @@ def test_joined_bundles_take_shapes_from_the_first_and_the_mean_of_what_each_cla
     network = LandmarkDetector.from_bundle(tmp_path / "joined").network
     assert float(network.error_ratio) == 2.5
     assert_array_equal(network.mean_shape, LandmarkDetector.from_bundle(bundles[0]).network.mean_shape)
+
+
+def test_radii_of_folds_are_pooled_over_all_their_patients(bundles, tmp_path, capsys):
+    folds = [shutil.copytree(folder, tmp_path / folder.name) for folder in bundles]
+    for number, folder in enumerate(folds[:2]):
+        radii = Radii(np.arange(15.0).reshape(5, 3) + number, tuple(f"{number} {case}" for case in range(5)))
+        write_calibration(Calibration({"training": 9, "validation": 5}, radii=radii), folder / "models" / "model.pt")
+    assert main(["bundle", "join", *map(str, folds[:2]), "--output", str(tmp_path / "joined")]) == 0
+    assert "radii from 10 validation patients of the single trainings" in capsys.readouterr().out
+    calibration = LandmarkDetector.from_bundle(tmp_path / "joined").calibration
+    assert calibration.trust is None
+    assert len(calibration.radii) == 10
+    assert_array_equal(calibration.radii.factors(0.9), [13, 14, 15])
+    assert main(["bundle", "join", *map(str, folds), "--output", str(tmp_path / "partly")]) == 0
+    assert "radii" not in capsys.readouterr().out
+    assert LandmarkDetector.from_bundle(tmp_path / "partly").calibration is None
 
 
 def test_an_image_is_padded_to_the_largest_grid_of_the_members(bundles, tmp_path):

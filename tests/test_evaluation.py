@@ -3,16 +3,19 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from lmk3d.calibration import Calibration
+from lmk3d.conformal import Radii, image_key
 from lmk3d.errors import InputError
 from lmk3d.evaluation import evaluate, evaluate_detector, evaluate_points
 from lmk3d.geometry import Grid, Volume
-from lmk3d.io import write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.io import read_image, write_image, write_points
+from lmk3d.landmarks import Assessment, Landmarks
 
 NAMES = ("a", "b", "c", "d")
 GONE = np.full(3, np.nan)
@@ -111,6 +114,42 @@ def test_figures_by_hand(dataset, capsys):
     assert "version 7" not in said
     assert "7, boxes, validation, 2 cases; errors in mm" in said
     assert "Mean shape: of 2 training cases" in said
+
+
+class Assessed(Known):
+    """Does not trust its last landmark; its radii are 0.6 mm."""
+
+    calibration, coverage = Calibration({}, None, Radii(np.ones((3, 4)), tuple("abc"))), 0.7
+
+    def detect(self, volume):
+        found = super().detect(volume)
+        assessment = Assessment((), ("", "", "", "far off"))
+        error_mm = np.where(found.present, [0.6, 0.6, 0.4, np.nan], np.nan)
+        return replace(found, assessment=assessment, error_mm=error_mm, coverage=0.7)
+
+
+def test_radii_and_trust_are_measured(dataset, tmp_path, capsys):
+    found = evaluate_detector(Assessed((0, 0.3, 0.4)), dataset, tmp_path / "out", sdr_mm=(0.2, 0.4))
+    assert (found.radii.coverage, found.radii.overall.n) == (0.7, 6)
+    assert found.radii.overall.within == pytest.approx(4 / 6)
+    assert found.radii.landmarks["c"].within == 0
+    assert found.beside["trusted points"].overall.n == 6
+    assert found.result.overall.n == 7
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Radii: 66.7% of 6 found points with a radius lie within it, 70% were promised." in said
+    assert "Trust: 1 of 7 found points are not trusted; of the 6 trusted ones 6 lie more than 0.4 mm off." in said
+    assert "each radius holds the ground truth in 70 % of new patients (from 3 validation patients)." in said
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "within the 70 % radius" in page
+    assert "radius mm" in page
+
+
+def test_cases_that_the_radii_were_learnt_from_are_no_test_of_them(dataset, tmp_path, capsys):
+    detector = Assessed()
+    key = image_key(read_image(tmp_path / "v1.nrrd"))
+    detector.calibration = Calibration({}, None, Radii(np.ones((3, 4)), ("a", "b", key)))
+    evaluate_detector(detector, dataset)
+    assert "1 of these 2 cases are among those: their coverage is no test of the radii" in capsys.readouterr().out
 
 
 def test_a_detector_without_stages_is_asked_once(dataset):

@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn import functional
 
 from lmk3d import inference
+from lmk3d.calibration import Calibration
 from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
+from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
 from lmk3d.inference import LandmarkDetector, Level, default_bundle
@@ -221,6 +223,27 @@ def test_the_shape_fills_in_a_landmark_that_no_map_shows():
     stages = detector(pose="any", shape=SHAPE_MM, tolerance_mm=3.0, refined=False).detect_stages(draw(grid, shown))
     assert_allclose(stages["shape"].points_mm, points, atol=1.0)
     assert_allclose(stages["shape"].confidence, 0.75)  # of the peaks agree
+
+
+def test_radii_take_the_place_of_expected_errors_after_the_last_stage():
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    volume = draw(grid, grid.center_mm + SHAPE_MM)
+    finder = detector()
+    plain = finder.detect(volume)
+    assert plain.coverage is None
+    scores = np.outer(np.arange(1.0, 20), [1, 2, 3, np.nan])
+    finder.calibration, finder.coverage = Calibration({}, None, Radii(scores, tuple("abcdefghijklmnopqrs"))), 0.8
+    found = finder.detect(volume)
+    assert found.coverage == 0.8
+    assert_allclose(found.error_mm, plain.error_mm / 3 * [16, 32, 48, np.nan])  # the error ratio is 3
+    assert found.notes == ("each radius holds the ground truth in 80 % of new patients (from 19 validation patients)",)
+    first = finder.detect_stages(volume)["heatmap"]
+    assert first.coverage is None
+    assert_allclose(first.error_mm, 3 * 1.5)
+    finder.calibration = Calibration({}, None, Radii(scores[:8], tuple("abcdefgh")))
+    assert finder.detect(volume).coverage == 0.8
+    finder.coverage = 0.95
+    assert finder.detect(volume).coverage == pytest.approx(8 / 9)
 
 
 def test_a_landmark_outside_the_image_is_reported_missing():

@@ -1,8 +1,10 @@
 """Named points that may be missing or have several instances."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lmk3d.landmarks import Assessment, Landmarks
 
@@ -84,6 +86,16 @@ def test_what_is_not_trusted_is_withheld_and_still_said(reasons, doubts, verdict
     assert left.assessment == points.assessment
 
 
+def test_points_are_held_back_only_where_none_that_is_not_trusted_was_kept():
+    points = Landmarks("abc", [[0, 0, 0], [1, 1, 1], [np.nan] * 3], error_mm=[1, 2, np.nan])
+    points = replace(points, assessment=Assessment((), ("", "far off", "")))
+    assert points.withheld().held_back.tolist() == [False, True, False]
+    kept = points.withheld(keep_points=True)
+    assert not kept.held_back.any()
+    assert kept.present.tolist() == [True, True, False]
+    assert_array_equal(kept.error_mm, [1, np.nan, np.nan])
+
+
 def test_doubts_stay_with_their_rows():
     points = Landmarks("abc", np.ones((3, 3)), assessment=Assessment((), ("", "far off", "")), coverage=0.9)
     assert points.rows([1, 0]).assessment.doubts == ("far off", "")
@@ -120,3 +132,11 @@ def test_points_are_copied_and_exact():
 def test_what_is_no_set_of_landmarks_is_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         Landmarks(*arguments)
+
+
+def test_deviations_of_expected_errors_and_of_radii():
+    points = Landmarks("ab", np.zeros((2, 3)), error_mm=[np.sqrt(8 / np.pi), np.nan])
+    assert_allclose(points.deviation_mm(), [1, np.nan])
+    assert_allclose(replace(points, coverage=0.9).deviation_mm()[0], np.sqrt(8 / np.pi) / 2.5003, rtol=1e-4)
+    assert_allclose(replace(points, coverage=0.9).deviation_mm(2)[0], np.sqrt(8 / np.pi) / 2.1460, rtol=1e-4)
+    assert_allclose(Landmarks("a", [[0, 0, 0]]).deviation_mm(), [np.nan])

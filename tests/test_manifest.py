@@ -9,7 +9,7 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import write_image
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.manifest import (
     bundle_digests,
     describe_bundle,
@@ -17,6 +17,7 @@ from lmk3d.manifest import (
     digest_input,
     read_manifest,
     sha256,
+    verdict_in,
     write_manifest,
 )
 
@@ -133,8 +134,8 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
         image={"path": "scan.nii"},
         bundle=describe_bundle(bundle, "0.3", ["phantoms alone"]),
         landmarks=landmarks,
-        outputs=["scan.fcsv"],
-        run={"device": "cpu", "seconds": {"read": 0.1}},
+        withheld=np.zeros(3, bool),
+        run={"outputs": ["scan.fcsv"], "device": "cpu", "seconds": {"read": 0.1}},
     )
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert content["bundle"] == {
@@ -143,11 +144,35 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
         "notes": ["phantoms alone"],
         "sha256": hashlib.sha256(b"weights").hexdigest(),
         "config_sha256": "",
+        "calibration_sha256": "",
     }
-    assert content["landmarks"] == {"found": ["root"], "missing": ["tip"]}
+    assert content["landmarks"] == {"found": ["root"], "withheld": [], "missing": ["tip"]}
+    assert content["assessment"] is None
+    assert verdict_in(content) == ""
     assert content["outputs"] == ["scan.fcsv"]
     assert content["device"] == "cpu"
     assert content["versions"]["numpy"] == np.__version__
+
+
+def test_manifest_says_what_was_withheld_and_why(tmp_path):
+    doubts = ("", "far off", "left of right", "")
+    landmarks = Landmarks(
+        ("root", "tip", "tip", "apex"),
+        [[1, 2, 3], *[[np.nan] * 3] * 3],
+        assessment=Assessment((), doubts),
+        coverage=0.9,
+    )
+    write_manifest(
+        tmp_path / "m.json", image={}, bundle={}, landmarks=landmarks, withheld=np.array([False, True, True, False]),
+        run={},
+    )  # fmt: skip
+    content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert content["landmarks"] == {"found": ["root"], "withheld": ["tip"], "missing": ["apex"]}
+    doubts = {"tip": ["far off", "left of right"]}
+    assert content["assessment"] == {"verdict": "doubtful", "reasons": [], "doubts": doubts}
+    assert content["coverage"] == 0.9
+    assert verdict_in(content) == "doubtful"
+    assert verdict_in({"assessment": {"verdict": ["?"]}}) == ""
 
 
 def test_configuration_of_a_bundle_counts_wherever_it_stands(tmp_path):
@@ -155,6 +180,11 @@ def test_configuration_of_a_bundle_counts_wherever_it_stands(tmp_path):
     folder_of(tmp_path, {"b/models/model.pt": "w", "b/configs/inference.json": "{}"})
     assert bundle_digests(tmp_path / "a") == bundle_digests(tmp_path / "b")
     assert bundle_digests(tmp_path / "a")["config_sha256"] == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_calibration_counts_as_part_of_the_bundle(tmp_path):
+    folder_of(tmp_path, {"a/models/model.pt": "w", "a/models/calibration.json": "{}"})
+    assert bundle_digests(tmp_path / "a")["calibration_sha256"] == hashlib.sha256(b"{}").hexdigest()
 
 
 def test_what_is_no_manifest_reads_as_empty(tmp_path):

@@ -19,6 +19,7 @@ from lmk3d.geometry import Volume
 from lmk3d.io import read_points, write_image
 from lmk3d.io.atomic import part_folder
 from lmk3d.io.patients import Patient
+from lmk3d.landmarks import Assessment
 from lmk3d.prediction import PredictOptions, output_names, predict_files
 
 
@@ -166,7 +167,7 @@ def test_manifest_says_what_was_computed_from_what(scan, fake_bundle, tmp_path):
     content = json.loads((tmp_path / "scan.manifest.json").read_text(encoding="utf-8"))
     assert content["input"]["shape"] == [6, 5, 4]
     assert content["bundle"]["version"] == "1.2.3"
-    assert content["landmarks"] == {"found": ["brightest", "beside"], "missing": ["absent"]}
+    assert content["landmarks"] == {"found": ["brightest", "beside"], "withheld": [], "missing": ["absent"]}
     assert content["outputs"] == ["scan.mrk.json"]
     assert set(content["seconds"]) == {"load bundle", "read", "hash", "detect", "write"}
 
@@ -230,7 +231,7 @@ def test_the_folder_of_a_scan_at_work_is_left_alone(scan, fake_bundle, tmp_path)
         ("scan", "made before the scan was changed"),
         ("weights", "made with another bundle or other weights"),
         ("configuration", "made with another bundle or other weights"),
-        ("options", "made with another --series or --spacing"),
+        ("options", "made with another --series, --spacing or --coverage"),
         ("manifest", "and no manifest says what it was made from"),
     ],
 )
@@ -246,7 +247,7 @@ def test_outputs_made_from_something_else_are_named_and_kept(change, reason, sca
     }
     if change in changed:
         changed[change].write_bytes(b"[1]")
-    options = PredictOptions(spacing_mm=2.0 if change == "options" else None)
+    options = PredictOptions(coverage=0.8 if change == "options" else 0.9)
     (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
     assert reason in str(result.error)
     assert (tmp_path / "scan.mrk.json").read_bytes() == before
@@ -326,3 +327,65 @@ def test_a_series_is_chosen_for_a_whole_folder(write_series, fake_bundle, tmp_pa
     (result,) = predict_files([tmp_path / "study"], fake_bundle, output=tmp_path / "out", options=options)
     assert result.image == tmp_path / "study" / "s5"
     assert result.error is None
+
+
+DOUBTFUL = Assessment((), ("", "the stages are 12 mm apart", ""))
+UNLIKE = Assessment(("intensities are those of no CT",), ("", "", ""))
+
+
+def assess(monkeypatch, assessment):
+    """From now on every scan is assessed so."""
+    monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "assessment", assessment)
+
+
+def landmarks_in(folder):
+    return json.loads((folder / "scan.manifest.json").read_text(encoding="utf-8"))["landmarks"]
+
+
+def test_points_that_are_not_trusted_are_withheld(scan, fake_bundle, tmp_path, monkeypatch):
+    assess(monkeypatch, DOUBTFUL)
+    shown = []
+    monkeypatch.setattr("lmk3d.plots.save_preview", lambda volume, points, *rest, **more: shown.append(points) or [])
+    options = PredictOptions(preview=True, formats=("mrk.json", "fcsv", "csv", "json"))
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
+    assert result.verdict == "doubtful"
+    for ending in options.formats:
+        written = read_points(tmp_path / f"scan.{ending}")
+        assert [len(written[name]) for name in ("brightest", "beside")] == [1, 0], ending
+        assert written.assessment == DOUBTFUL, ending
+    for points in (result.landmarks, *shown):
+        assert points.present.tolist() == [True, False, False]
+        assert points.error_mm[0] == 0.5
+        assert np.isnan(points.error_mm[1])
+    assert landmarks_in(tmp_path) == {"found": ["brightest"], "withheld": ["beside"], "missing": ["absent"]}
+
+
+def test_keep_untrusted_writes_them_without_an_error(scan, fake_bundle, tmp_path, monkeypatch):
+    assess(monkeypatch, UNLIKE)
+    options = PredictOptions(keep_untrusted=True)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
+    written = read_points(tmp_path / "scan.mrk.json")
+    assert written.present.sum() == 2
+    assert written.error_mm is None
+    assert written.assessment == UNLIKE
+    assert result.verdict == "unlike the training data"
+    assert landmarks_in(tmp_path) == {"found": ["brightest", "beside"], "withheld": [], "missing": ["absent"]}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_scan_is_done_again_only_where_the_other_choice_changes_its_points(
+    scan, fake_bundle, tmp_path, monkeypatch, kept
+):
+    for assessment, folder, state in (
+        (DOUBTFUL, "doubtful", "failed"),
+        (Assessment((), ("", "", "")), "trusted", "skipped"),
+    ):
+        assess(monkeypatch, assessment)
+        for keep, expected in ((kept, "done"), (kept, "skipped"), (not kept, state)):
+            options = PredictOptions(keep_untrusted=keep)
+            results = predict_files([scan], fake_bundle, output=tmp_path / folder, options=options)
+            assert states(results) == [expected]
+            if expected == "skipped":
+                assert results[0].verdict == assessment.verdict
+            if expected == "failed":
+                assert f"made {'with' if kept else 'without'} --keep-untrusted; give another" in str(results[0].error)

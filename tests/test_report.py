@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lmk3d.errors import InputError
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import MissingScore, Summary, compare, summarise
+from lmk3d.reliability import RadiusFigures, RadiusSummary
 from lmk3d.report import (
     aligned,
     heading,
@@ -43,10 +45,12 @@ def test_points_table_has_a_line_for_each_case_and_landmark(tmp_path):
     write_points_table(compare(truth, predicted, "abc", case="x,1"), tmp_path / "points.csv", unit="px")
     heads, *lines = read(tmp_path / "points.csv")
     assert heads[:7] == ["case", "landmark", "instance", "status", "error_px", "confidence", "expected_error_px"]
-    assert heads[7:] == [f"{side}_{axis}_px" for side in ("truth", "predicted") for axis in "ras"]
-    assert lines[0] == ["x,1", "a", "0", "found", "0.5", "0.9", "1.5", "0.0", "0.0", "0.0", "0.0", "0.5", "0.0"]
-    assert lines[1] == ["x,1", "b", "0", "missed", "", "0.2", "", "1.0", "2.0", "3.0", "", "", ""]
-    assert lines[2][3:] == ["absent", *[""] * 9]
+    assert heads[7:] == [*(f"{side}_{axis}_px" for side in ("truth", "predicted") for axis in "ras"), "trusted"]
+    assert lines[0] == ["x,1", "a", "0", "found", "0.5", "0.9", "1.5", "0.0", "0.0", "0.0", "0.0", "0.5", "0.0", "yes"]
+    assert lines[1] == ["x,1", "b", "0", "missed", "", "0.2", "", "1.0", "2.0", "3.0", *[""] * 4]
+    assert lines[2][3:] == ["absent", *[""] * 10]
+    write_points_table([], tmp_path / "radii.csv", radii=True)
+    assert read(tmp_path / "radii.csv")[0][6] == "radius_mm"
 
 
 def test_summary_is_written_as_csv_and_json(tmp_path):
@@ -63,6 +67,35 @@ def test_summary_is_written_as_csv_and_json(tmp_path):
     assert again["about"]["dataset"] == "skulls"
     assert again["missing"]["recall"] == pytest.approx(1 / 3)
     assert again["result"]["landmarks"]["c"]["mean"] is None
+
+
+def with_radii():
+    figures = {"a<b": RadiusFigures(2, 0.5, 1.25), "c": RadiusFigures(0, np.nan, np.nan)}
+    return replace(a_summary(), radii=RadiusSummary(0.9, figures["a<b"], figures))
+
+
+def test_radii_stand_in_table_summary_and_remarks(tmp_path):
+    summary = with_radii()
+    rows = summary_table(summary)
+    assert [row[-2:] for row in rows] == [
+        ["radius", "in it"], ["1.25", "50.0%"], ["-", "-"], ["1.25", "50.0%"], ["-", "-"]
+    ]  # fmt: skip
+    assert remarks(summary)[1] == "Radii: 50.0% of 2 found points with a radius lie within it, 90% were promised."
+    write_summary(summary, tmp_path / "s.csv", tmp_path / "s.json")
+    heads, *lines = read(tmp_path / "s.csv")
+    assert heads[-2:] == ["within_radius", "median_radius_mm"]
+    assert [line[-2:] for line in lines] == [["0.5", "1.25"], ["0.5", "1.25"], *[["", ""]] * 4]
+    again = read_summary(tmp_path / "s.json")
+    assert again.radii.landmarks["a<b"] == summary.radii.overall == again.radii.overall
+    assert again.radii.coverage == 0.9
+    assert np.isnan(again.radii.landmarks["c"].within)
+
+
+def test_trust_is_told_with_the_gross_failures_among_the_trusted():
+    summary = replace(a_summary(), beside={"trusted points": summarise({"a<b": [3.0], "c": []}, sdr_mm=(0.5, 2))})
+    assert remarks(summary)[1] == (
+        "Trust: 1 of 2 found points are not trusted; of the 1 trusted ones 1 lie more than 2 mm off."
+    )
 
 
 def test_terminal_table_by_hand():

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from lmk3d.apps.films import blank_film, check_film
+from lmk3d.apps.films import blank_film, check_film, refuse_untrusted
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, apply_affine
 from lmk3d.io import atomic_path
@@ -185,8 +185,9 @@ class BoneAgeModel:
             hand: the points that the model was trained on, by name; a bone that has not appeared is missing.
             film: not needed; where given, the points must lie on it, in its unit.
         Raises:
-            InputError: if the hand is unlike those of the training, see ``docs/bone_age.rst``.
+            InputError: if the hand is unlike those of the training, see ``docs/bone_age.rst``, or not trusted.
         """
+        refuse_untrusted(hand, self.hands.names)  # a bone that was withheld would count as one that has not appeared
         points = torch.as_tensor(self.hands.points(hand), dtype=torch.float32)[None]
         if film is not None:
             check_film(film, hand)

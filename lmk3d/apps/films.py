@@ -10,6 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import LPS_TO_RAS, Grid, Volume, apply_affine
+from lmk3d.io.trust import trust_of
 from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["blank_film", "check_film", "film_points", "from_film"]
+__all__ = ["blank_film", "check_film", "film_points", "from_film", "refuse_untrusted"]
 
 # What rounding in a file may add to the third coordinate, beside the points' own extent.
 _FLAT = 1e-3
@@ -36,8 +37,9 @@ def film_points(landmarks: Landmarks, names: Sequence[str]) -> FloatArray:
     Returns:
         (N, 2) to the right and down from the film's first pixel, in the landmarks' unit.
     Raises:
-        InputError: if a name is unknown, missing or doubled, or the points do not lie on one film.
+        InputError: if a name is unknown, missing, doubled or not trusted, or the points do not lie on one film.
     """
+    refuse_untrusted(landmarks, names)
     if unknown := [name for name in names if name not in landmarks.names]:
         near = get_close_matches(unknown[0], landmarks.names, n=1, cutoff=0.5)
         there = repr(near[0]) if near else _some(landmarks.names)
@@ -54,6 +56,21 @@ def film_points(landmarks: Landmarks, names: Sequence[str]) -> FloatArray:
             f"the points are {extent[2]:.3g} {landmarks.unit} apart in depth; give points of one film (R and A vary)"
         )
     return np.asarray(lps[:, :2] + 0.0)
+
+
+def refuse_untrusted(landmarks: Landmarks, names: Sequence[str]) -> None:
+    """Refuse points that are not trusted, withheld or not: a value made of them would look like any other.
+
+    Raises:
+        InputError: naming the first few and why.
+    """
+    suspect = [row for row in np.flatnonzero(~landmarks.trusted) if landmarks.names[row] in names]
+    if suspect:
+        _, why = trust_of(landmarks, int(suspect[0]))
+        raise InputError(
+            f"not trusted: {_some([landmarks.names[row] for row in suspect])} ({why}); place them by hand and clear "
+            "what the file says of their trust, or measure all the same with --keep-untrusted"
+        )
 
 
 def from_film(points: ArrayLike) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Measure", "measure_files", "measure_points", "text_of"]
+__all__ = ["Measure", "lacks", "measure_files", "measure_points", "text_of"]
 
 # Draws of each point about its place: a standard deviation from so many is right to about 1 %.
 _DRAWS = 10_000
 # Mean length of a normal vector over the standard deviation of each of its parts: in space and in a plane.
-_MEAN_LENGTH = {3: float(np.sqrt(8 / np.pi)), 2: float(np.sqrt(np.pi / 2))}
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Measure:
         sd: standard deviation that the points' expected errors give it; NaN where one of them is unknown.
         low, high: 95 % of the values that the expected errors allow lie between them.
         missing: the landmarks it lacks.
+        untrusted: those of its landmarks that are not trusted; it has no value of them unless that was asked for.
     """
 
     name: str
@@ -57,21 +57,29 @@ class Measure:
     low: float
     high: float
     missing: tuple[str, ...] = ()
+    untrusted: tuple[str, ...] = ()
 
 
 def measure_points(
-    plan: MeasurePlan, landmarks: Landmarks, *, error_mm: float | None = None, seed: int = 0
+    plan: MeasurePlan,
+    landmarks: Landmarks,
+    *,
+    error_mm: float | None = None,
+    keep_untrusted: bool = False,
+    seed: int = 0,
 ) -> list[Measure]:
     """Measure what the plan says.
 
-    The expected error of a point is the mean of its distance from the truth; the point is drawn about its place with
-    normal errors of that mean length, the same in all directions (of a film: in its plane), and independent of the
-    other points. The value itself is that of the points as they are.
+    The expected error of a point is the mean of its distance from the truth, or, with a coverage, the distance that is
+    exceeded in the rest of the patients; the point is drawn about its place with normal errors of which that is true,
+    the same in all directions (of a film: in its plane), and independent of the other points. The value itself is that
+    of the points as they are.
 
     Args:
         plan: what to measure.
         landmarks: world RAS; missing points make the measures that need them NaN.
         error_mm: expected error of points that have none.
+        keep_untrusted: measure also points that are not trusted, without a deviation.
         seed: of the draws.
     Returns:
         One value for each measure of the plan, in its order.
@@ -83,18 +91,19 @@ def measure_points(
     """
     _check_names(plan, landmarks)
     _check_unit(plan, landmarks)
-    own = landmarks.ordered(plan.landmarks)
-    errors = np.full(len(own), np.nan) if own.error_mm is None else own.error_mm
-    errors = np.where(np.isnan(errors), np.nan if error_mm is None else error_mm, errors)
+    own = landmarks.withheld(keep_points=keep_untrusted).ordered(plan.landmarks)
     flat = bool(own.present.any()) and not own.points_mm[own.present, 2].any()
     dims = 2 if flat else 3
     noise = np.random.default_rng(seed).normal(size=(_DRAWS, len(own), 3)) * (np.arange(3) < dims)
-    sigma = np.nan_to_num(errors) / _MEAN_LENGTH[dims]
-    drawn = own.points_mm + np.concatenate([np.zeros((1, len(own), 3)), noise * sigma[:, None]])
+    given = replace(own, error_mm=np.full(len(own), np.nan if error_mm is None else error_mm), coverage=None)
+    sigma = np.where(np.isnan(own.deviation_mm(dims)), given.deviation_mm(dims), own.deviation_mm(dims))
+    drawn = own.points_mm + np.concatenate([np.zeros((1, len(own), 3)), noise * np.nan_to_num(sigma)[:, None]])
     places = {name: drawn[:, row] for row, name in enumerate(own.names)}
-    known = dict(zip(own.names, ~np.isnan(errors), strict=True))
+    known = dict(zip(own.names, ~np.isnan(sigma) & own.trusted, strict=True))
     scene = Scene(plan, places)
-    return [_measure(plan, name, scene, known, landmarks.unit) for name in plan.measures]
+    measures = [_measure(plan, name, scene, known, landmarks.unit) for name in plan.measures]
+    suspect = {name for name, trusted in zip(own.names, own.trusted, strict=True) if not trusted}
+    return [replace(one, untrusted=tuple(n for n in plan.needs(one.name) if n in suspect)) for one in measures]
 
 
 def measure_files(
@@ -103,6 +112,7 @@ def measure_files(
     output: Path | None = None,
     *,
     error_mm: float | None = None,
+    keep_untrusted: bool = False,
     overwrite: bool = False,
 ) -> tuple[dict[str, list[Measure]], list[Path]]:
     """Measure files of points and write measures.csv, measures.json and a picture for each file.
@@ -112,6 +122,7 @@ def measure_files(
         sides: files of points; an image of theirs is the background of the picture.
         output: folder for the files, made where it is not there; nothing is written when None.
         error_mm: expected error of points that have none.
+        keep_untrusted: measure also points that are not trusted, and say so.
         overwrite: replace files that exist.
     Returns:
         The measures by file, and the files written.
@@ -129,14 +140,15 @@ def measure_files(
     for side in sides:
         landmarks, volume = read_side(side)
         try:
-            measures = measure_points(plan, landmarks, error_mm=error_mm)
+            measures = measure_points(plan, landmarks, error_mm=error_mm, keep_untrusted=keep_untrusted)
         except InputError as error:
             raise InputError(f"{side.points}: {error}") from None
         results[str(side.points)] = measures
         if output is not None:
             from lmk3d.plots.measures import measure_sheet
 
-            figures.append(measure_sheet(_drawing(plan, landmarks, measures), volume))
+            shown = landmarks.withheld(keep_points=keep_untrusted)
+            figures.append(measure_sheet(_drawing(plan, shown, measures), volume))
     if output is not None:
         from lmk3d.plots import save_figure
 
@@ -209,20 +221,30 @@ def _drawing(plan: MeasurePlan, landmarks: Landmarks, measures: list[Measure]) -
 
 
 def text_of(measure: Measure) -> str:
-    """A value with its unit and deviation, or what it lacks."""
+    """A value with its unit and deviation, or what it lacks, and which of its points are not trusted."""
     if measure.missing:
-        return f"lacks {', '.join(measure.missing)}"
+        return lacks(measure)
     digits = {"angle": 1, "ratio": 3}.get(measure.kind, 2)
     sign = "\N{DEGREE SIGN}" if measure.unit == "deg" else f" {measure.unit}".rstrip()
     spread = "" if np.isnan(measure.sd) else f" \N{PLUS-MINUS SIGN} {measure.sd:.{digits}f}"
-    return f"{measure.value:.{digits}f}{spread}{sign}"
+    return f"{measure.value:.{digits}f}{spread}{sign}{' (not trusted)' if measure.untrusted else ''}"
+
+
+def lacks(measure: Measure) -> str:
+    """What to say of a measure without a value."""
+    gone = [name for name in measure.missing if name not in measure.untrusted]
+    said = {"lacks": gone, "not trusted:": measure.untrusted}
+    return ", ".join(f"{what} {', '.join(names)}" for what, names in said.items() if names)
 
 
 def _write_tables(plan: MeasurePlan, results: dict[str, list[Measure]], folder: Path) -> None:
     lines: list[list[object]] = [
-        ["points", "measure", "kind", "value", "unit", "sd", "low_95", "high_95", "missing"],
+        ["points", "measure", "kind", "value", "unit", "sd", "low_95", "high_95", "missing", "untrusted"],
         *(
-            [path, own.name, own.kind, own.value, own.unit, own.sd, own.low, own.high, " ".join(own.missing)]
+            [
+                *(path, own.name, own.kind, own.value, own.unit, own.sd, own.low, own.high),
+                *(" ".join(own.missing), " ".join(own.untrusted)),
+            ]
             for path, measures in results.items()
             for own in measures
         ),

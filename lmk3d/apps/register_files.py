@@ -69,6 +69,7 @@ def register_files(
     paths = {} if output is None else {name: output / name for name in names}
     refuse_existing(paths.values(), overwrite=overwrite)
     (near, near_image), (far, far_image) = read_side(moving), read_side(fixed)
+    near, far = near.withheld(), far.withheld()
     grids = [None if image is None else image.grid for image in (near_image, far_image)]
     try:
         registration = register_points(near, far, options, axes=fitting_axes(near, far, *grids))

@@ -229,14 +229,14 @@ def _weights(moving: Landmarks, fixed: Landmarks) -> FloatArray:
     """One over the variance of each pair's distance, from the expected errors of its two points."""
     variance = np.zeros(len(moving))
     for side, landmarks in (("moving", moving), ("fixed", fixed)):
-        errors = np.full(len(landmarks), np.nan) if landmarks.error_mm is None else landmarks.error_mm
-        wrong = [name for name, error in zip(landmarks.names, errors, strict=True) if not error > 0]
+        deviations = landmarks.deviation_mm()
+        wrong = [name for name, own in zip(landmarks.names, deviations, strict=True) if not own > 0]
         if wrong:
             raise InputError(
                 f"the {side} points have no expected error above 0 for {', '.join(wrong)}; give error_mm, or leave out "
                 f"the weights"
             )
-        variance += errors**2
+        variance += deviations**2
     return 1 / variance
 
 

@@ -12,6 +12,7 @@ from lmk3d.io.csv_files import write_csv
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
 __all__ = ["Result", "write_result"]
 
@@ -28,9 +29,13 @@ class Result(Protocol):
         """Its lines as a table, all with the same keys; at least one."""
 
 
-def write_result(result: Result, path: str | os.PathLike[str]) -> None:
+def write_result(result: Result, path: str | os.PathLike[str], *, untrusted: Sequence[str] = ()) -> None:
     """Write a result in the format of the file's name; an existing file is replaced.
 
+    Args:
+        result: what was measured.
+        path: the file.
+        untrusted: names of points among those measured that are not trusted; the file says them where there are any.
     Raises:
         InputError: if the ending is unknown or the file cannot be written.
     """
@@ -38,9 +43,11 @@ def write_result(result: Result, path: str | os.PathLike[str]) -> None:
     if path.suffix.lower() not in _ENDINGS:
         raise InputError(f"{path}: results are written as {' or '.join(_ENDINGS)}; end the name so")
     if path.suffix.lower() == ".csv":
-        rows = result.rows()
+        marks = {"untrusted": " ".join(untrusted)} if untrusted else {}
+        rows = [{**row, **marks} for row in result.rows()]
         write_csv([list(rows[0]), *([row[key] for key in rows[0]] for row in rows)], path)
         return
     with atomic_path(path) as temporary:
-        text = json.dumps(result.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        content = result.as_dict() | ({"untrusted": list(untrusted)} if untrusted else {})
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ class Side:
 
 
 def read_side(side: Side) -> tuple[Landmarks, Volume | None]:
-    """The points and, where there is one, their image; prints what should be known about how they were read.
+    """The points and, where there is one, their image; prints what should be known about them, such as their trust.
 
     Raises:
         InputError: if a file cannot be read, the two count different units, or no point lies in the image.
@@ -48,6 +48,8 @@ def read_side(side: Side) -> tuple[Landmarks, Volume | None]:
     image = None if side.image is None else read_image(side.image, spacing_mm=side.spacing_mm)
     landmarks = read_points(side.points, image=None if image is None else lambda: image)
     say(*(f"note: {side.points}: {note}" for note in landmarks.notes))
+    if len(suspect := [landmarks.names[row] for row in np.flatnonzero(~landmarks.trusted)]):
+        say(f"note: {side.points}: not trusted: {', '.join(suspect)}")
     if image is None:
         return landmarks, None
     say(*(f"note: {side.image}: {note}" for note in image.notes))

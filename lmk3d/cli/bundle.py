@@ -83,7 +83,9 @@ def _join(arguments: argparse.Namespace) -> int:
     folders = [bundle_folder(text) for text in arguments.bundles]
     from lmk3d.ensemble import join_bundles
 
-    join_bundles(folders, arguments.output)
+    patients = join_bundles(folders, arguments.output)
     say(f"joined {len(folders)} bundles in {arguments.output}")
+    if patients:
+        say(f"radii from {counted(patients, 'validation patient')} of the single trainings")
     say(f"nothing assesses its predictions yet: run lmk3d calibrate {arguments.output} with their data set")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmk3d.cli.options import positive
+from lmk3d.cli.trust import add_keep_untrusted_argument
 from lmk3d.errors import InputError
 from lmk3d.terminal import printable, say
 
@@ -58,6 +59,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="DIR", help="folder for the result as .json and .csv, and a picture"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist (default: refuse to)")
+    add_keep_untrusted_argument(parser, "measure also points that are not trusted, and say so (default: refuse to)")
 
 
 def _ceph(arguments: argparse.Namespace) -> int:
@@ -84,9 +86,16 @@ def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: C
     """Read points and film, measure, print the table, and write NAME.WHAT.json, .csv and .png where asked to."""
     outputs = _outputs(arguments)
     landmarks, film = _read(arguments)
+    untrusted: list[str] = []
+    if arguments.keep_untrusted:
+        suspect = landmarks.present & ~landmarks.trusted
+        untrusted = [landmarks.names[row] for row in suspect.nonzero()[0]]
+        landmarks = replace(landmarks, assessment=None)
     with _naming(arguments.points):
         result = measure(landmarks, film=film)
     say(*_table(result.rows()))
+    if untrusted:
+        say(f"NOT TRUSTED: made of points that are not trusted: {', '.join(untrusted)}")
     if outputs:
         from lmk3d.apps.results import write_result
         from lmk3d.plots import save_figure
@@ -94,8 +103,9 @@ def _measure(arguments: argparse.Namespace, measure: Callable[..., Any], draw: C
         arguments.output.mkdir(parents=True, exist_ok=True)
         *tables, picture = outputs
         for path in tables:
-            write_result(result, path)
-        save_figure(draw(landmarks, result, film=film, title=arguments.points.name), picture)
+            write_result(result, path, untrusted=untrusted)
+        title = f"NOT TRUSTED: {arguments.points.name}" if untrusted else arguments.points.name
+        save_figure(draw(landmarks, result, film=film, title=title), picture)
         say(f"wrote {', '.join(str(path) for path in outputs)}")
     return 0
 

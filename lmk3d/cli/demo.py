@@ -45,6 +45,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from lmk3d.cli.table import landmark_table
+    from lmk3d.cli.trust import trust_lines
     from lmk3d.io import write_image, write_points
     from lmk3d.prediction import PredictOptions, predict_files
     from lmk3d.synthetic import cta_phantom
@@ -63,8 +64,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise prediction.error or RuntimeError("the prediction ended without a result")
     found = prediction.landmarks
     errors_mm = np.linalg.norm(found.points_mm - phantom.landmarks.ordered(found.names).points_mm, axis=1)
-    say(describe(prediction))
-    say(*landmark_table(found, errors_mm=errors_mm))
+    say(*trust_lines(found), describe(prediction), *landmark_table(found, errors_mm=errors_mm))
     for note in prediction.notes:
         say(f"note: {note}")
     if np.isfinite(errors_mm).any():

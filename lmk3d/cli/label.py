@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import add_trust_argument, bundle_folder
+from lmk3d.cli.trust import add_keep_untrusted_argument
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +31,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         help="a bundle's folder, or the name of a shipped one (cascade); may be given several times",
     )
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="port on 127.0.0.1 (default: 8000)")
+    add_keep_untrusted_argument(parser, "offer points that are not trusted, too, marked, to be corrected")
     add_trust_argument(parser)
     parser.set_defaults(run=_label)
 
@@ -38,5 +40,11 @@ def _label(arguments: argparse.Namespace) -> int:
     bundles = [bundle_folder(text) for text in arguments.bundles or ["cascade"]]
     from lmk3d.label import serve
 
-    serve(arguments.images, bundles, port=arguments.port, trust=arguments.trust)
+    serve(
+        arguments.images,
+        bundles,
+        port=arguments.port,
+        trust=arguments.trust,
+        keep_untrusted=arguments.keep_untrusted,
+    )
     return 0

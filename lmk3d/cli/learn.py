@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import (
+    add_coverage_argument,
     add_device_argument,
     add_trust_argument,
     bundle_folder,
@@ -78,6 +79,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     evaluate.add_argument(
         "--sdr", type=distances_mm, default=None, metavar="MM,...", help="distances of the success rates (0.5,1,2,3,4)"
     )
+    add_coverage_argument(evaluate)
     evaluate.add_argument("--points", action="store_true", help="BUNDLE is a folder of points, predicted by whatever")
     add_device_argument(evaluate)
     evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
@@ -200,5 +202,5 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
     from lmk3d.evaluation import evaluate
 
-    evaluate(bundle, arguments.dataset, output, device=device, **options)
+    evaluate(bundle, arguments.dataset, output, device=device, coverage=arguments.coverage, **options)
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmk3d.cli import clinic
 from lmk3d.cli.options import positive
+from lmk3d.cli.trust import add_keep_untrusted_argument
 from lmk3d.errors import InputError
 from lmk3d.terminal import say
 
@@ -45,6 +46,7 @@ def _add_plan(measures: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--output", type=Path, metavar="DIR", help="folder for measures.csv, measures.json and pictures"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist (default: refuse to)")
+    add_keep_untrusted_argument(parser, "measure also points that are not trusted, and say so (default: no value)")
     parser.set_defaults(run=_measure_plan)
 
 
@@ -59,6 +61,7 @@ def _measure_plan(arguments: argparse.Namespace) -> int:
         [Side(path, arguments.image, arguments.spacing) for path in arguments.points],
         arguments.output,
         error_mm=arguments.error,
+        keep_untrusted=arguments.keep_untrusted,
         overwrite=arguments.overwrite,
     )
     for path, measures in results.items():
@@ -69,11 +72,14 @@ def _measure_plan(arguments: argparse.Namespace) -> int:
 
 
 def _table(measures: list[Measure]) -> list[str]:
+    from lmk3d.apps.measure import lacks
     from lmk3d.report import aligned
 
     rows = [["measure", "value", "sd", "95 % from", "to", "unit"]]
     for own in measures:
         digits = {"angle": 2, "ratio": 4}.get(own.kind, 3)
         cells = ["-" if math.isnan(x) else f"{x:.{digits}f}" for x in (own.value, own.sd, own.low, own.high)]
-        rows.append([own.name, *cells, f"lacks {', '.join(own.missing)}" if own.missing else own.unit])
+        rows.append([own.name, *cells, lacks(own) if own.missing else own.unit])
+        if own.untrusted and not own.missing:
+            rows[-1][-1] += f", not trusted: {', '.join(own.untrusted)}"
     return aligned(rows)

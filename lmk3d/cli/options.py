@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "Parser",
+    "add_coverage_argument",
     "add_device_argument",
     "add_trust_argument",
     "bundle_folder",
@@ -25,6 +26,7 @@ __all__ = [
     "override",
     "positive",
     "search_range",
+    "share",
     "use_device",
 ]
 
@@ -85,6 +87,17 @@ def positive(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number between 0 and 1, neither of the two."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1; write for example 0.9 for 90 %")
+    return number
+
+
 def distances_mm(text: str) -> tuple[float, ...]:
     """Distances above 0 in a comma-separated list, in order."""
     return tuple(sorted({positive(number) for number in text.split(",")}))
@@ -120,6 +133,17 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     """Add --trust."""
     parser.add_argument(
         "--trust", action="store_true", help="run a bundle's train.json also where it holds code of others"
+    )
+
+
+def add_coverage_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --coverage."""
+    parser.add_argument(
+        "--coverage",
+        type=share,
+        default=0.9,
+        metavar="SHARE",
+        help="share of new patients whose true point lies within the radius round each point (default: 0.9)",
     )
 
 

@@ -12,8 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmk3d.cli.options import FORMATS, add_device_argument, bundle_folder, formats, positive, use_device
+from lmk3d.cli.options import (
+    FORMATS,
+    add_coverage_argument,
+    add_device_argument,
+    bundle_folder,
+    formats,
+    positive,
+    use_device,
+)
 from lmk3d.cli.progress import Progress
+from lmk3d.cli.trust import UNTRUSTED, add_keep_untrusted_argument, trust_lines, verdict_counts
 from lmk3d.terminal import counted, duration, say
 
 if TYPE_CHECKING:
@@ -31,10 +40,28 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "predict",
         help="find the landmarks of scans",
         description="Find the landmarks of scans and write them as files that open in 3D Slicer.",
-        epilog="Each scan gives NAME.mrk.json and NAME.manifest.json; NAME is that of the scan without its ending.",
+        epilog="Each scan gives NAME.mrk.json and NAME.manifest.json; NAME is that of the scan without its ending. "
+        "Exit code: 0 when the points of all scans are trusted, 3 when those of one at least are doubtful or it is "
+        "unlike the training data, 2 when a scan or an argument cannot be used.",
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders of images, DICOM folders or zips")
     add_detector_arguments(parser)
+    _add_output_arguments(parser)
+    parser.add_argument(
+        "--series", metavar="WHICH", help="UID, number or description of the series, if there are several"
+    )
+    parser.add_argument(
+        "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
+    )
+    add_coverage_argument(parser)
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="do the scans on a Ray cluster: its address, auto, or local to start one here"
+    )
+    parser.set_defaults(run=_predict)
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is written, and where to."""
     parser.add_argument(
         "--output", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: the current one)"
     )
@@ -50,12 +77,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "--preview", action="store_true", help="also write a picture of three planes through each point"
     )
     parser.add_argument(
-        "--series", metavar="WHICH", help="UID, number or description of the series, if there are several"
-    )
-    parser.add_argument(
-        "--spacing", type=positive, metavar="MM", help="pixel spacing of radiographs whose files do not say it"
-    )
-    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="do all scans again and replace files that exist (default: skip what is done, keep what is there)",
@@ -63,10 +84,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--names", action="store_true", help="leave patients' names and ids in file names, manifests and messages"
     )
-    parser.add_argument(
-        "--ray", metavar="ADDRESS", help="do the scans on a Ray cluster: its address, auto, or local to start one here"
+    add_keep_untrusted_argument(
+        parser, "write points that are not trusted, too, marked (default: they are withheld, and the reasons written)"
     )
-    parser.set_defaults(run=_predict)
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +130,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     _import_nibabel()
     from lmk3d.cli.shell import WRONG_INPUT
+    from lmk3d.landmarks import VERDICTS
     from lmk3d.prediction import PredictOptions, predict_files
     from lmk3d.predictor import predict_here
 
@@ -132,14 +153,18 @@ def _predict(arguments: argparse.Namespace) -> int:
                 device=_device(arguments),
                 series=arguments.series,
                 spacing_mm=arguments.spacing,
+                coverage=arguments.coverage,
                 overwrite=arguments.overwrite,
                 patient_names=arguments.names,
+                keep_untrusted=arguments.keep_untrusted,
             ),
             report=printer,
             engine=engine,
         )
     printer.sum_up(results)
-    return WRONG_INPUT if any(result.error is not None for result in results) else 0
+    if any(result.error is not None for result in results):
+        return WRONG_INPUT
+    return 0 if all(result.verdict in ("", VERDICTS[0]) for result in results) else UNTRUSTED
 
 
 def _import_nibabel() -> None:
@@ -195,20 +220,22 @@ class _Printer:
                 say(*"".join(traceback.format_exception(result.error)).split("\n"), file=sys.stderr)
             say(f"lmk3d: error: {_problem(result)}", file=sys.stderr)
         elif result.skipped:
-            say(f"{_shown(result)}: done already, skipped")
+            say(f"{_shown(result)}: done already, skipped{f', {result.verdict}' if result.verdict else ''}")
         elif result.total == 1:
             self._print_table(result)
         else:
-            say(f"{describe(result)}, {result.seconds['detect']:.1f} s")
+            verdict = f"{result.verdict}: " if result.verdict else ""
+            say(f"{verdict}{describe(result)}, {result.seconds['detect']:.1f} s")
             self._print_notes(result)
         self.progress.draw(result.finished, result.total, self.failed, quick=result.skipped)
 
     def _print_table(self, result: Prediction) -> None:
         from lmk3d.cli.table import landmark_table
 
-        say(describe(result))
         if result.landmarks is not None:
-            say(*landmark_table(result.landmarks))
+            say(*trust_lines(result.landmarks), describe(result), *landmark_table(result.landmarks))
+            if result.landmarks.held_back.any():
+                say("points that are not trusted are withheld; --keep-untrusted writes them, marked")
         self._print_notes(result)
         say(f"wrote {', '.join(str(path) for path in result.outputs)}")
 
@@ -229,6 +256,8 @@ class _Printer:
         done = len(results) - self.failed
         taken = duration(time.monotonic() - self.start)
         say(f"{done} of {len(results)} scans done{before}, {self.failed} could not be used; {taken}")
+        if trust := verdict_counts(result.verdict for result in results if result.error is None):
+            say(trust)
         for result in results:
             if result.error is not None:
                 say(f"  {_problem(result)}")

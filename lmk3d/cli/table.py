@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lmk3d.cli.trust import error_head
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -14,26 +16,29 @@ __all__ = ["landmark_table"]
 
 
 def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) -> list[str]:
-    """One line for each landmark: name, world position, confidence, expected error.
+    """One line for each landmark: name, world position, confidence, expected error or radius.
 
     Args:
-        landmarks: as predicted; a missing one is said to be missing.
+        landmarks: as predicted; a missing one is said to be missing. One that is not trusted has neither confidence nor
+            error, and its verdict in their place; where its point is withheld, the line says so.
         errors_mm: (N,) true distances, where they are known; NaN where not.
     """
     from lmk3d.report import aligned
 
-    unit = landmarks.unit
-    heads = ["landmark", "R", "A", "S", "confidence", f"expected {unit}"]
+    trusted, withheld = landmarks.trusted, landmarks.held_back
+    heads = ["landmark", "R", "A", "S", "confidence", error_head(landmarks)]
     if errors_mm is not None:
-        heads.append(f"error {unit}")
+        heads.append(f"error {landmarks.unit}")
     rows = []
     for row, name in enumerate(landmarks.names):
         if landmarks.present[row]:
             position = [f"{value:.2f}" for value in landmarks.points_mm[row]]
         else:
-            position = ["missing", "-", "-"]
-        cells = [name, *position, _cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
-        rows.append(cells + ([] if errors_mm is None else [_cell(errors_mm, row, 2)]))
+            position = ["withheld" if withheld[row] else "missing", "-", "-"]
+        sure = [_cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
+        if landmarks.assessment is not None and not trusted[row]:
+            sure = ["-", "unlike" if landmarks.assessment.reasons else "doubtful"]
+        rows.append([name, *position, *sure, *([] if errors_mm is None else [_cell(errors_mm, row, 2)])])
     return aligned([heads, *rows])
 
 

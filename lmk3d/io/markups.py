@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmk3d.errors import InputError
 from lmk3d.io.slicer import describe, name_points, parse_description, parse_slicer_frame, placed
 from lmk3d.io.tables import PointRows
@@ -12,6 +14,8 @@ from lmk3d.io.text import brief, convert_frame, parse_number, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from lmk3d.landmarks import Landmarks
 
@@ -26,13 +30,16 @@ _LISTS, _LINES = ("Fiducial",), ("Line", "Angle", "Curve", "ClosedCurve")
 _UNITS_MM = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "m": 1000.0}
 # RAS axes in LPS: what Slicer itself writes for a point that nobody turned.
 _ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]
+# Red and orange, of points that are not trusted.
+_UNLIKE, _DOUBTFUL = [0.9, 0.1, 0.1], [1.0, 0.6, 0.1]
 
 
 def read_points_markups(path: Path, *, frame: str | None = None) -> Landmarks:
     """Read all control points of the point lists, lines, angles and curves in a markups file.
 
     A point without a position is missing, and one whose ``positionStatus`` says so, see ``placed``; one without a
-    label is named by its id. Confidence and error come from descriptions like "confidence=0.93; error_mm=1.2".
+    label is named by its id. What descriptions say of trust, confidence and error is read, see ``describe``: those of a
+    list that Slicer has saved again are still there.
 
     Args:
         path: the file.
@@ -121,20 +128,35 @@ def write_points_markups(landmarks: Landmarks, path: Path) -> None:
 def markups_of(landmarks: Landmarks) -> dict[str, Any]:
     """A point list as Slicer's JSON has it, in LPS; missing points are control points without a position.
 
+    Points that are there and not trusted come last, in a list of their own: Slicer has one colour for a list, and
+    theirs is red where the scan is unlike the training data, else orange. A property ``assessment`` of each list has
+    the verdict on the scan and its reasons.
+
     Slicer knows no pixels: points of a film without spacing are written as if a pixel were 1 mm, which is how Slicer
     shows the film, and a property ``unit`` of the markup, which Slicer ignores, says "px". Notes stand in such a
     property, too, and in the description of every point, which Slicer shows.
     """
-    points = []
-    for row, (name, point) in enumerate(zip(landmarks.names, convert_frame(landmarks.points_mm, "LPS"), strict=True)):
+    suspect = landmarks.present & ~landmarks.trusted
+    lists = [_markup(landmarks, np.flatnonzero(~suspect))] if not suspect.all() or not len(landmarks) else []
+    if suspect.any() and landmarks.assessment is not None:
+        color = _UNLIKE if landmarks.assessment.reasons else _DOUBTFUL
+        colors = {"color": color, "selectedColor": color, "glyphType": "Cross2D"}
+        lists.append({**_markup(landmarks, np.flatnonzero(suspect)), "name": "not trusted", "display": colors})
+    return {"@schema": _SCHEMA, "markups": lists}
+
+
+def _markup(landmarks: Landmarks, rows: NDArray[np.intp]) -> dict[str, Any]:
+    """One list with the control points of these rows."""
+    points, places = [], convert_frame(landmarks.points_mm, "LPS")
+    for row in rows.tolist():
         there = bool(landmarks.present[row])
         points.append(
             {
                 "id": str(row + 1),
-                "label": name,
+                "label": landmarks.names[row],
                 "description": describe(landmarks, row),
                 "associatedNodeID": "",
-                **({"position": point.tolist()} if there else {}),
+                **({"position": places[row].tolist()} if there else {}),
                 "orientation": _ORIENTATION,
                 "selected": True,
                 "locked": False,
@@ -142,16 +164,18 @@ def markups_of(landmarks: Landmarks) -> dict[str, Any]:
                 "positionStatus": "defined" if there else "undefined",
             }
         )
-    markup = {
+    assessment = landmarks.assessment
+    said = {} if assessment is None else {"verdict": assessment.verdict, "reasons": list(assessment.reasons)}
+    return {
         "type": "Fiducial",
         "coordinateSystem": "LPS",
         "coordinateUnits": "mm",
         **({"unit": "px"} if landmarks.unit == "px" else {}),
         **({"notes": list(landmarks.notes)} if landmarks.notes else {}),
+        **({"assessment": said} if said else {}),
         "locked": False,
         "fixedNumberOfControlPoints": False,
         "labelFormat": "%N-%d",
-        "lastUsedControlPointNumber": len(points),
+        "lastUsedControlPointNumber": len(landmarks),
         "controlPoints": points,
     }
-    return {"@schema": _SCHEMA, "markups": [markup]}

@@ -89,6 +89,8 @@ def write_points(
 ) -> None:
     """Write points in the format of the file's name; see ``read_points``. An existing file is replaced.
 
+    Points that are not trusted are marked, and have no expected error; ``Landmarks.withheld`` leaves them out.
+
     Args:
         landmarks: the points.
         path: the file.
@@ -103,6 +105,7 @@ def write_points(
         raise InputError(f"{path}: a landmark has no name; give each one before writing")
     if any("\0" in name for name in landmarks.names):
         raise InputError(f"{path}: a landmark's name has a NUL character, which no format holds; remove it")
+    landmarks = landmarks.withheld(keep_points=True)
     with atomic_path(path) as temporary:
         if ending != ".dcm":
             _WRITERS[ending](landmarks, temporary)

@@ -10,6 +10,8 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io.text import brief, parse_frame
+from lmk3d.io.trust import Said, trust_of
+from lmk3d.landmarks import VERDICTS
 
 if TYPE_CHECKING:
     from lmk3d.io.tables import PointRows
@@ -19,6 +21,9 @@ __all__ = ["STATES", "describe", "name_points", "parse_description", "parse_slic
 
 STATES = ("undefined", "preview", "defined", "missing")
 """Of a point's position, in the order of Slicer's numbers, which .fcsv has."""
+
+# What ``describe`` begins with where somebody assessed the point: a verdict, and in brackets why.
+_TRUST = re.compile(rf"({'|'.join(VERDICTS)})(?: \((.*?)\))?(?=;|$)", re.DOTALL)
 
 
 def parse_slicer_frame(value: object, where: str) -> str:
@@ -82,18 +87,29 @@ def name_points(rows: PointRows) -> None:
 
 
 def describe(landmarks: Landmarks, row: int) -> str:
-    """Confidence and expected error of one point, and the notes on all, as its description."""
+    """How far one point is trusted and why, its confidence and expected error, and the notes on all, as one text.
+
+    >>> from lmk3d.landmarks import Assessment, Landmarks
+    >>> doubtful = Assessment((), ("far off",))
+    >>> describe(Landmarks(("a",), [[1, 2, 3]], [0.9], [1.5], coverage=0.9, assessment=doubtful), 0)
+    'doubtful (far off); confidence=0.9; error_mm=1.5; coverage=0.9'
+    """
     measures = {"confidence": landmarks.confidence, f"error_{landmarks.unit}": landmarks.error_mm}
     # float() so that NumPy 2 does not write np.float64(...).
     there = {name: float(values[row]) for name, values in measures.items() if values is not None}
     numbers = [f"{name}={value!r}" for name, value in there.items() if not np.isnan(value)]
-    return "; ".join([*numbers, *landmarks.notes])
+    if landmarks.coverage is not None and numbers and numbers[-1].startswith("error"):
+        numbers.append(f"coverage={landmarks.coverage!r}")
+    verdict, why = trust_of(landmarks, row)
+    trust = [f"{verdict} ({why.replace(';', ',')})" if why else verdict] if verdict else []
+    return "; ".join([*trust, *numbers, *landmarks.notes])
 
 
-def parse_description(text: object) -> tuple[str | None, str | None]:
-    """Confidence and expected error that ``describe`` wrote; None for what is not there."""
-    if not isinstance(text, str) or "=" not in text:
-        return None, None
-    found = (re.search(rf"\b{name}=(\d[\d.eE+-]*)", text) for name in ("confidence", "error_(?:mm|px)"))
-    confidence, error_mm = (match and match.group(1) for match in found)
-    return confidence, error_mm
+def parse_description(text: object) -> Said:
+    """What ``describe`` wrote of one point; None for what is not there."""
+    if not isinstance(text, str) or not text:
+        return Said()
+    names = ("confidence", "error_(?:mm|px)", "coverage")
+    found = [re.search(rf"\b{name}=(\d[\d.eE+-]*)", text) for name in names] if "=" in text else [None] * 3
+    trust = _TRUST.match(text)
+    return Said(*(match and match.group(1) for match in found), *(trust.groups() if trust else (None, None)))

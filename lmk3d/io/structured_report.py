@@ -15,6 +15,8 @@ from lmk3d.io.dicom import choose_series, is_dicom
 from lmk3d.io.dicom_frames import Entry, naming, pydicom_dataset
 from lmk3d.io.tables import PointRows
 from lmk3d.io.text import convert_frame
+from lmk3d.io.trust import Said, trust_of
+from lmk3d.landmarks import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,12 @@ _TRACKING = ("112039", "DCM", "Tracking Identifier")
 _FINDING = ("121071", "DCM", "Finding")
 _CERTAINTY = ("111012", "DCM", "Certainty of Finding")
 _ERROR = ("expected-error", _OWN, "Expected error")
+_RADIUS = ("error-radius", _OWN, "Radius that holds the truth in a share of new patients")
+_COVERAGE = ("coverage", _OWN, "Share of new patients whose truth lies within the radius")
+_TRUST = ("trust", _OWN, "Trust")
+_VERDICTS = dict(zip(VERDICTS, ("trusted", "doubtful", "unlike"), strict=True))
+_WHY = ("why", _OWN, "Reason for the trust")
+_COMMENT = ("121106", "DCM", "Comment")
 _PRESENCE = ("705057003", "SCT", "Presence")
 _ABSENT = ("2667000", "SCT", "Absent")
 _IMAGING = ("363679005", "SCT", "Imaging")
@@ -65,8 +73,10 @@ def write_points_sr(landmarks: Landmarks, path: Path, *, image: Path, series: st
     """Write a Comprehensive 3D SR that refers to the images, in their study, with their patient.
 
     Each point is a measurement group (TID 1410) with its name as tracking identifier and finding, SCOORD3D POINT in
-    LPS mm, confidence as certainty in percent, and the expected error. A missing landmark is a group (TID 1501) with
-    the evaluation "absent". DICOM keeps coordinates in float32: within 0.0001 mm as far as 1 m from the origin.
+    LPS mm, confidence as certainty in percent, and the expected error, or with a coverage the radius and its coverage.
+    A missing landmark is a group (TID 1501) with the evaluation "absent". Where the points were assessed, the report
+    and each group have an evaluation "Trust", and texts that say why; the notes are comments of the report. DICOM keeps
+    coordinates in float32: within 0.0001 mm as far as 1 m from the origin.
 
     Args:
         landmarks: the points, in mm.
@@ -100,6 +110,7 @@ def write_points_sr(landmarks: Landmarks, path: Path, *, image: Path, series: st
         imaging_measurements=[_group(landmarks, row, frame_uid) for row in range(len(landmarks))],
         title=_code("126000", "DCM", "Imaging Measurement Report"),
     )
+    content[0].ContentSequence.extend(_remarks(landmarks))
     report = highdicom.sr.Comprehensive3DSR(
         evidence=evidence,
         content=content[0],
@@ -147,10 +158,35 @@ def _complete(evidence: list[Any], entries: list[Entry]) -> None:
             setattr(evidence[0], tag, None)
 
 
+def _remarks(landmarks: Landmarks) -> list[Any]:
+    """The verdict on the scan, its reasons, and the notes, as content items of the report."""
+    assessment = landmarks.assessment
+    found = [] if assessment is None else [_verdict(assessment.verdict), *(map(_why, assessment.reasons))]
+    return [*found, *(_text(_COMMENT, note) for note in landmarks.notes)]
+
+
+def _verdict(verdict: str) -> Any:
+    from highdicom.sr import CodeContentItem
+
+    return CodeContentItem(_code(*_TRUST), _code(_VERDICTS[verdict], _OWN, verdict), relationship_type="CONTAINS")
+
+
+def _why(reason: str) -> Any:
+    return _text(_WHY, reason)
+
+
+def _text(what: tuple[str, str, str], text: str) -> Any:
+    from highdicom.sr import TextContentItem
+
+    return TextContentItem(_code(*what), text, relationship_type="CONTAINS")
+
+
 def _group(landmarks: Landmarks, row: int, frame_uid: str) -> Any:
     from highdicom import UID, sr
 
-    name = landmarks.names[row]
+    name, coverage = landmarks.names[row], landmarks.coverage
+    known = landmarks.error_mm is not None and not np.isnan(landmarks.error_mm[row])
+    shares = None if coverage is None or not known else np.full(len(landmarks), coverage)
     common: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=UID(), identifier=name),
         # The code of a name is made from it: the same in each report.
@@ -159,17 +195,22 @@ def _group(landmarks: Landmarks, row: int, frame_uid: str) -> Any:
             sr.Measurement(name=_code(*what), value=factor * float(values[row]), unit=_code(*unit))
             for what, values, factor, unit in (
                 (_CERTAINTY, landmarks.confidence, 100.0, _PERCENT),
-                (_ERROR, landmarks.error_mm, 1.0, _MM),
+                (_ERROR if coverage is None else _RADIUS, landmarks.error_mm, 1.0, _MM),
+                (_COVERAGE, shares, 100.0, _PERCENT),
             )
             if values is not None and not np.isnan(values[row])
         ],
     }
     if not landmarks.present[row]:
         absent = sr.QualitativeEvaluation(name=_code(*_PRESENCE), value=_code(*_ABSENT))
-        return sr.MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[absent])
-    point_lps = convert_frame(landmarks.points_mm[row], "LPS")
-    region = sr.ImageRegion3D("POINT", point_lps.reshape(1, 3), frame_uid)
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(**common, referenced_region=region)
+        group = sr.MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[absent])
+    else:
+        point_lps = convert_frame(landmarks.points_mm[row], "LPS")
+        region = sr.ImageRegion3D("POINT", point_lps.reshape(1, 3), frame_uid)
+        group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(**common, referenced_region=region)
+    verdict, why = trust_of(landmarks, row)
+    group[0].ContentSequence.extend([*([_verdict(verdict)] if verdict else []), *([_why(why)] if why else [])])
+    return group
 
 
 def _code(value: str, scheme: str, meaning: str) -> Any:
@@ -203,22 +244,39 @@ def _points_of(report: Any, path: Path) -> Landmarks:
         what = "a DICOM image" if report.get("Rows") else "no DICOM structured report"
         raise InputError(f"{path}: is {what} and holds no points; give a structured report (TID 1500)")
     rows, frames = PointRows(), set()
+    for item in report.ContentSequence:
+        if _concept(item) == _COMMENT[:2] and item.get("TextValue"):
+            rows.note(str(item.TextValue))
     groups = [item for item in _items(report) if _concept(item) == _GROUP[:2]]
     for number, group in enumerate(groups, 1):
         items = list(_items(group))
         points = [item for item in items if item.get("GraphicType") == "POINT" and item.get("ValueType") == "SCOORD3D"]
         absent = any(_concept(item) == _PRESENCE[:2] and _meant(item) == _ABSENT[:2] for item in items)
         frames |= {str(point.get("ReferencedFrameOfReferenceUID", "")) for point in points}
-        certainty, error_mm = _number(items, _CERTAINTY), _number(items, _ERROR)
-        measures = None if certainty is None else certainty / 100, error_mm
+        said = _said(items)
         positions: list[Any] = [list(point.GraphicData) for point in points]
         for position in positions or ([None] if absent else []):
-            rows.add(_name(items, number), position, "LPS", measures, f"{path}, group {number}")
+            rows.add(_name(items, number), position, "LPS", said, f"{path}, group {number}")
     if not rows.names:
         raise InputError(f"{path}: none of its {len(groups)} measurement groups holds a 3D point; give another report")
     if len(frames) > 1:
         raise InputError(f"{path}: has points in {len(frames)} frames of reference; give a report of one")
     return rows.landmarks()
+
+
+def _said(items: list[Any]) -> Said:
+    """What a group says of its point beside the place."""
+    certainty, error_mm, radius, share = (_number(items, what) for what in (_CERTAINTY, _ERROR, _RADIUS, _COVERAGE))
+    words = {(value, _OWN): verdict for verdict, value in _VERDICTS.items()}
+    trust = next((words.get(_meant(item) or ("", "")) for item in items if _concept(item) == _TRUST[:2]), None)
+    why = next((str(item.TextValue) for item in items if _concept(item) == _WHY[:2] and item.get("TextValue")), None)
+    return Said(
+        None if certainty is None else certainty / 100,
+        error_mm if radius is None else radius,
+        None if share is None else share / 100,
+        trust,
+        why,
+    )
 
 
 def _items(parent: Any) -> Iterator[Any]:

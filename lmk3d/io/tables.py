@@ -22,6 +22,7 @@ from lmk3d.io.text import (
     read_json,
     read_text,
 )
+from lmk3d.io.trust import Said, Trust, assessment_of, parse_trust, trust_of
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ _DEFINED = dict.fromkeys(("", "1", "1.0", "true", "yes", "t", "y"), True)
 _DEFINED |= dict.fromkeys(("0", "0.0", "false", "no", "f", "n"), False)
 # No file has more to say; one that does is not read by anybody.
 _MOST_NOTES = 20
-_JSON_KEYS = {"frame", "unit", "notes", "landmarks"}
-_POINT_KEYS = {"name", "position", "confidence", "error_mm"}
+_JSON_KEYS = {"frame", "unit", "notes", "coverage", "landmarks"}
+_POINT_KEYS = {"name", "position", "confidence", "error_mm", "trust", "why"}
 
 
 @dataclass
@@ -56,18 +57,21 @@ class PointRows:
     error_mm: list[float] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     unnamed: dict[int, str] = field(default_factory=dict)
+    trust: list[Trust | None] = field(default_factory=list)
+    coverage: float | None = None
 
-    def add(self, name: object, point: object, frame: str, measures: tuple[object, object], where: str) -> None:
+    def add(self, name: object, point: object, frame: str, said: Said, where: str) -> None:
         """Take one point.
 
         Args:
             name: its name; not empty.
             point: three numbers in ``frame``; None, or three times nothing or NaN, is a missing point.
             frame: "RAS" or "LPS".
-            measures: confidence and expected error; None or an empty text where nobody said.
+            said: what the file says of it beside.
             where: file and line, for the error.
         Raises:
-            InputError: if the name is empty, the point is not three numbers, or the confidence is not in [0, 1].
+            InputError: if the name is empty, the point is not three numbers, the confidence is not in [0, 1], or the
+                coverage is another one than that of the points before.
         """
         if name is not None and not isinstance(name, str):
             raise InputError(f"{where}: the name of a point is {brief(name)}; write a text")
@@ -82,18 +86,29 @@ class PointRows:
         x, y, z = (_number(value, axis, name, where) for axis, value in zip("xyz", point, strict=True))
         if 0 < math.isnan(x) + math.isnan(y) + math.isnan(z) < 3:
             raise InputError(f"{where}: the position of {brief(name)} is {brief(point)}; write three numbers, or none")
-        confidence, error_mm = (_number(measures[row], _MEASURES[row], name, where) for row in (0, 1))
+        confidence, error_mm = (_number(getattr(said, measure), measure, name, where) for measure in _MEASURES)
         if any(abs(number) > _FARTHEST_MM for number in (x, y, z, error_mm)):
             raise InputError(f"{where}: a number of {brief(name)} is above {_FARTHEST_MM:g}; no image is that large")
         if not math.isnan(confidence) and not 0 <= confidence <= 1:
             raise InputError(f"{where}: confidence of {brief(name)} is {confidence:g}; it lies between 0 and 1")
         if error_mm < 0:
             raise InputError(f"{where}: error_mm of {brief(name)} is {error_mm:g}; a distance is not negative")
+        self.trust.append(parse_trust(said, where))
+        self.cover(said.coverage, where)
         self.names.append(name)
         # Adding zero turns -0.0 back into 0.0.
         self.points_mm.append([-x + 0.0, -y + 0.0, z] if frame == "LPS" else [x, y, z])
         self.confidence.append(confidence)
         self.error_mm.append(error_mm)
+
+    def cover(self, value: object, where: str) -> None:
+        """Take the coverage of the points' errors, which all share; nothing where ``value`` is None or empty."""
+        coverage = parse_number(value, "coverage", where)
+        if math.isnan(coverage):
+            return
+        if not 0 < coverage < 1 or self.coverage not in (None, coverage):
+            raise InputError(f"{where}: coverage is {coverage:g}; write one number between 0 and 1 for all points")
+        self.coverage = coverage
 
     def note(self, text: str) -> None:
         """Keep what a user should know, once."""
@@ -120,6 +135,8 @@ class PointRows:
             np.array(self.error_mm) if has[1] else None,
             unit=unit,
             notes=tuple(self.notes),
+            assessment=assessment_of(self.trust),
+            coverage=self.coverage,
         )
 
 
@@ -132,7 +149,7 @@ def _number(value: object, what: str, name: str, where: str) -> float:
 
 
 def read_points_csv(path: Path, *, frame: str | None = None, image: Callable[[], Volume] | None = None) -> Landmarks:
-    """Read a table with a header: name,x,y,z and, each if there, frame,confidence,error_mm,unit.
+    """Read a table with a header: name,x,y,z and, each if there, frame,confidence,error_mm,coverage,unit,trust,why.
 
     The name's column may be called label or landmark; separators are commas, semicolons or tabs; r,a,s or l,p,s in
     place of x,y,z say the frame. A missing point has empty coordinates. Of a radiograph column,row may stand instead,
@@ -162,7 +179,7 @@ def read_points_csv(path: Path, *, frame: str | None = None, image: Callable[[],
         raise InputError(f"{path}: is empty; write a header name,x,y,z,frame and one row for each point")
     if len(units) > 1:
         raise InputError(f"{path}: mixes mm and px; write one unit in all rows")
-    has = {measure: measure in columns.index for measure in ("confidence", "error_mm")}
+    has = {measure: measure in columns.index for measure in _MEASURES}
     return rows.landmarks(unit=units.pop() if units else "mm", **has)
 
 
@@ -220,8 +237,7 @@ class _Columns:
                 None if gone else self._in_radiograph(self.radiograph, cells, name, where),
                 self.radiograph.unit,
             )
-        measures = self._cell(cells, "confidence"), self._cell(cells, "error_mm")
-        rows.add(name, point, frame, measures, where)
+        rows.add(name, point, frame, Said(*(self._cell(cells, column) for column in Said._fields)), where)
         return unit
 
     def _in_radiograph(self, radiograph: Volume, cells: list[str], name: str, where: str) -> list[float]:
@@ -257,19 +273,29 @@ def _radiograph_of(image: Callable[[], Volume] | None, index: dict[str, int], wh
 
 
 def write_points_csv(landmarks: Landmarks, path: Path, *, delimiter: str = ",") -> None:
-    """Write a table with the header name,x,y,z,frame[,confidence,error_mm,unit] in RAS; missing points stay empty."""
-    measures = [name for name in ("confidence", "error_mm") if getattr(landmarks, name) is not None]
-    px = landmarks.unit == "px"
-    lines: list[list[object]] = [["name", "x", "y", "z", "frame", *measures, *(["unit"] if px else [])]]
+    """Write a table with the header name,x,y,z,frame in RAS; missing points stay empty.
+
+    Columns confidence, error_mm, coverage (which belongs to error_mm), unit, trust and why follow where there is
+    anything to say in them.
+    """
+    measures = [name for name in _MEASURES if getattr(landmarks, name) is not None]
+    shared = {"coverage": landmarks.coverage, "unit": "px" if landmarks.unit == "px" else None}
+    shared = {name: value for name, value in shared.items() if value is not None}
+    assessed = landmarks.assessment is not None
+    heads: list[object] = ["name", "x", "y", "z", "frame", *measures, *shared, *(["trust", "why"] if assessed else [])]
+    lines = [heads]
     for row, name in enumerate(landmarks.names):
         values = [*landmarks.points_mm[row].tolist(), *(float(getattr(landmarks, m)[row]) for m in measures)]
-        lines.append([name, *values[:3], "RAS", *values[3:], *(["px"] if px else [])])
+        trust = trust_of(landmarks, row) if assessed else ()
+        lines.append([name, *values[:3], "RAS", *values[3:], *shared.values(), *trust])
     with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(csv_line(line, delimiter) + "\n" for line in lines)
 
 
 def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
-    """Read {"frame", "unit", "notes", "landmarks": [{"name", "position", "confidence", "error_mm"}]}.
+    """Read {"frame", "unit", "notes", "coverage", "landmarks": [{"name", "position", ...}]}.
+
+    A landmark's other keys are confidence, error_mm, trust and why.
 
     Args:
         path: the file.
@@ -290,14 +316,15 @@ def read_points_json(path: Path, *, frame: str | None = None) -> Landmarks:
     unit = content.get("unit", "mm")
     if unit not in ("mm", "px"):
         raise InputError(f"{path}: unit {brief(unit)} is unknown; write mm or px")
+    rows.cover(content.get("coverage"), str(path))
     for number, entry in enumerate(content["landmarks"], 1):
         where = f"{path}, landmark {number}"
         if not isinstance(entry, dict):
             raise InputError(f'{where}: is {brief(entry)}; write {{"name": ..., "position": [x, y, z]}}')
         check_keys(entry, _POINT_KEYS, where)
-        measures = entry.get("confidence"), entry.get("error_mm")
-        rows.add(entry.get("name"), entry.get("position"), frame, measures, where)
-    has = {m: any(m in entry for entry in content["landmarks"]) for m in ("confidence", "error_mm")}
+        said = Said(**{key: entry[key] for key in Said._fields if key in entry})
+        rows.add(entry.get("name"), entry.get("position"), frame, said, where)
+    has = {measure: any(measure in entry for entry in content["landmarks"]) for measure in _MEASURES}
     return rows.landmarks(unit=unit, **has)
 
 
@@ -313,9 +340,12 @@ def write_points_json(landmarks: Landmarks, path: Path) -> None:
     for row, name in enumerate(landmarks.names):
         point = landmarks.points_mm[row].tolist() if landmarks.present[row] else None
         entries.append({"name": name, "position": point})
-        for measure in ("confidence", "error_mm"):
+        for measure in _MEASURES:
             if (values := getattr(landmarks, measure)) is not None:
                 entries[-1][measure] = None if np.isnan(values[row]) else float(values[row])
-    notes = {"notes": list(landmarks.notes)} if landmarks.notes else {}
-    content = {"frame": "RAS", "unit": landmarks.unit, **notes, "landmarks": entries}
+        if landmarks.assessment is not None:
+            entries[-1]["trust"], entries[-1]["why"] = trust_of(landmarks, row)
+    shared = {"notes": list(landmarks.notes) or None, "coverage": landmarks.coverage}
+    shared = {key: value for key, value in shared.items() if value is not None}
+    content = {"frame": "RAS", "unit": landmarks.unit, **shared, "landmarks": entries}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -23,6 +22,9 @@ from lmk3d.inference import LandmarkDetector
 from lmk3d.io import atomic_path, read_image, read_points, write_image, write_points
 from lmk3d.io.markups import markups_of
 from lmk3d.label.labelmap import label_map
+from lmk3d.label.ranking import UNFIT, Score, score_of, urgency
+from lmk3d.landmarks import VERDICTS
+from lmk3d.manifest import describe_assessment
 from lmk3d.terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from monailabel.interfaces.datastore import Datastore
 
-__all__ = ["ExpectedError", "LandmarkApp", "LandmarkInfer", "LandmarkTrain", "LargestError"]
+__all__ = ["ExpectedError", "LandmarkApp", "LandmarkInfer", "LandmarkTrain", "LeastTrusted"]
 
 Answer = dict[str, Any]
 
@@ -62,11 +64,11 @@ class _Bundle:
             self._loaded = LandmarkDetector.from_bundle(self.folder, device="auto"), stamp
         return self._loaded
 
-    def errors_of(self, stamp: int | None) -> dict[str, float]:
-        """The expected error of each image that was scored; those of these weights alone where a stamp is given."""
+    def scores_of(self, stamp: int | None) -> dict[str, Score]:
+        """The score of each image that has one; those of these weights alone where a stamp is given."""
         content = json.loads(self.scores.read_text(encoding="utf-8")) if self.scores.is_file() else {}
-        errors: dict[str, float] = content.get("errors", {})
-        return errors if stamp in (None, content.get("weights")) else {}
+        scores = {name: Score(*own) for name, own in content.get("images", {}).items()}
+        return scores if stamp in (None, content.get("weights")) else {}
 
 
 class LandmarkApp(MONAILabelApp):
@@ -84,14 +86,15 @@ class LandmarkApp(MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        return {bundle.name: LandmarkInfer(bundle, Path(self.studies)) for bundle in self.bundles}
+        keep = self.conf.get("keep_untrusted") == "true"
+        return {bundle.name: LandmarkInfer(bundle, Path(self.studies), keep_untrusted=keep) for bundle in self.bundles}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         trust = self.conf.get("trust") == "true"
         return {bundle.name: LandmarkTrain(bundle, trust=trust) for bundle in self.bundles}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        return {f"{bundle.name}_error": LargestError(bundle) for bundle in self.bundles} | {"random": Random()}
+        return {f"{bundle.name}_trust": LeastTrusted(bundle) for bundle in self.bundles} | {"random": Random()}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"expected_error": ExpectedError(self.bundles)}
@@ -110,14 +113,16 @@ class LandmarkApp(MONAILabelApp):
 class LandmarkInfer(InferTask):
     """Points of an image as Slicer's markups and as a label map; the points also go to labels/original.
 
-    MONAI Label has no type for landmarks: as a segmentation the model is offered by every client.
+    MONAI Label has no type for landmarks: as a segmentation the model is offered by every client. Points that are not
+    trusted are withheld; with ``keep_untrusted`` the markups hold them, marked. The label map, in which nothing can be
+    marked, never does. The answer's ``assessment`` is that of a manifest.
     """
 
-    def __init__(self, bundle: _Bundle, images: Path) -> None:
+    def __init__(self, bundle: _Bundle, images: Path, *, keep_untrusted: bool = False) -> None:
         flat = read_config(bundle.folder, "metadata.json")[1].get("data_type") == "film"
         labels = {name: number for number, name in enumerate(dict.fromkeys(bundle.names), start=1)}
         super().__init__(InferType.SEGMENTATION, labels, 2 if flat else 3, bundle.description)
-        self.bundle, self.images = bundle, images
+        self.bundle, self.images, self.keep_untrusted = bundle, images, keep_untrusted
 
     def is_valid(self) -> bool:
         return True
@@ -132,17 +137,22 @@ class LandmarkInfer(InferTask):
         image = Path(request["image"])
         try:
             volume = read_image(image)
-            landmarks = self.bundle.detector()[0].detect(volume)
+            found = self.bundle.detector()[0].detect(volume)
         except InputError as error:
             raise HTTPException(400, str(error)) from error
-        balls, labels = label_map(landmarks, volume.grid)
+        landmarks = found.withheld(keep_points=self.keep_untrusted)
+        balls, labels = label_map(found.withheld(), volume.grid)
         with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:  # MONAI Label removes it
             path = Path(file.name)
         write_image(balls, path)
         if image.parent == self.images:
             with atomic_path(self.images / "labels" / "original" / f"{_case(image)}.mrk.json") as temporary:
                 write_points(landmarks, temporary)
-        return str(path), {**markups_of(landmarks), "label_names": labels}
+        return str(path), {
+            **markups_of(landmarks),
+            "label_names": labels,
+            "assessment": describe_assessment(landmarks),
+        }
 
 
 class LandmarkTrain(TrainTask):
@@ -196,14 +206,15 @@ class LandmarkTrain(TrainTask):
 
 
 class ExpectedError(ScoringMethod):
-    """What each bundle with weights says of its own errors, for every image without points.
+    """What each bundle with weights says of its own trust and errors, for every image without points.
 
-    The mean of the expected errors of the points it finds; an image in which it finds none counts as infinite. What
-    was scored with the same weights is not scored again: MONAI Label asks after every training and every sample.
+    The verdict on the image, and the mean of the expected errors of the points it finds; an image in which it finds
+    none counts as infinite. What was scored with the same weights is not scored again: MONAI Label asks after every
+    training and every sample.
     """
 
     def __init__(self, bundles: Sequence[_Bundle]) -> None:
-        super().__init__("Mean expected error of the points of each image that nobody has marked")
+        super().__init__("Trust and mean expected error of the points of each image that nobody has marked")
         self.bundles = bundles
 
     def __call__(self, request: Answer, datastore: Datastore) -> Answer:
@@ -213,36 +224,35 @@ class ExpectedError(ScoringMethod):
 def _score(bundle: _Bundle, datastore: Datastore) -> int:
     """Score the images that lack a score of the weights as they are now; how many those were."""
     detector, stamp = bundle.detector()
-    known = bundle.errors_of(stamp)
+    known = bundle.scores_of(stamp)
     images = [image for image in _unmarked(datastore) if image not in known]
     for image in images:
         try:
-            errors = detector.detect(read_image(datastore.get_image_uri(image))).error_mm
+            known[image] = score_of(detector.detect(read_image(datastore.get_image_uri(image))))
         except InputError as error:  # not an image for this bundle: the last to be marked for it
             say(f"{image}: {error}")
-            known[image] = -1.0
-            continue
-        found = np.array([]) if errors is None else errors[np.isfinite(errors)]
-        known[image] = float(found.mean()) if len(found) else math.inf
+            known[image] = UNFIT
     with atomic_path(bundle.scores) as path:
-        path.write_text(json.dumps({"weights": stamp, "errors": known}), encoding="utf-8")
+        path.write_text(json.dumps({"weights": stamp, "images": known}), encoding="utf-8")
     return len(images)
 
 
-class LargestError(Strategy):
-    """The image without points whose expected error is largest; one that was not scored yet comes after those."""
+class LeastTrusted(Strategy):
+    """The image without points that the bundle is to be trusted least in, see ``lmk3d.label.ranking.urgency``."""
 
     def __init__(self, bundle: _Bundle) -> None:
-        super().__init__(f"Where {bundle.name} expects the largest error")
+        super().__init__(f"Where {bundle.name} is unlike its training data, doubtful, or expects the largest error")
         self.bundle = bundle
 
     def __call__(self, request: Answer, datastore: Datastore) -> Answer | None:
-        errors, images = self.bundle.errors_of(None), _unmarked(datastore)
+        scores, images = self.bundle.scores_of(None), _unmarked(datastore)
         if not images:
             return None
-        image = max(images, key=lambda name: errors.get(name, 0.0))
-        error = errors.get(image, 0.0)
-        return {"id": image, "weight": error if math.isfinite(error) else None}  # JSON knows no infinity
+        image = max(images, key=lambda name: urgency(scores.get(name)))
+        score = scores.get(image, Score(0.0))
+        # JSON knows no infinity, and the expected error of what is not trusted is nothing to go by.
+        weighed = math.isfinite(score.error) and score.verdict in ("", VERDICTS[0])
+        return {"id": image, "weight": score.error if weighed else None, "verdict": score.verdict}
 
 
 def _case(image: Path) -> str:

@@ -74,7 +74,14 @@ def _add(bundle: Path, models: Path) -> None:
         copied.rename(target)
 
 
-def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000, trust: bool = False) -> None:
+def serve(
+    images: Path,
+    bundles: Sequence[Path],
+    *,
+    port: int = 8000,
+    trust: bool = False,
+    keep_untrusted: bool = False,
+) -> None:
     """Run MONAI Label on a folder of images until it is stopped; it answers programs and pages of this machine alone.
 
     Args:
@@ -82,6 +89,7 @@ def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000, trust: boo
         bundles: to offer; see ``prepare``.
         port: on 127.0.0.1.
         trust: whether training may run code in a bundle's train.json that this package did not write.
+        keep_untrusted: whether answers hold points that are not trusted, marked.
     Raises:
         InputError: if MONAI Label is not installed, the port is taken, or as ``prepare``.
     """
@@ -94,8 +102,9 @@ def serve(images: Path, bundles: Sequence[Path], *, port: int = 8000, trust: boo
     from monailabel.main import Main
 
     places = ["--app", str(app), "--studies", str(images), "--host", _HOST, "--port", str(port)]
-    options = ["--uvicorn_app", "lmk3d.label.gate:app", "--conf", "trust", "true" if trust else "false"]
-    sys.argv = ["monailabel", "start_server", *places, *options]
+    conf = {"trust": trust, "keep_untrusted": keep_untrusted}
+    words = [word for name, value in conf.items() for word in ("--conf", name, str(value).lower())]
+    sys.argv = ["monailabel", "start_server", *places, "--uvicorn_app", "lmk3d.label.gate:app", *words]
     Main().run()
 
 

@@ -22,8 +22,9 @@ from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, find_images, read_image, refuse_existing
 from lmk3d.io.markups import markups_of
 from lmk3d.io.patients import patient_of
+from lmk3d.io.trust import Said, assessment_of, parse_trust, trust_of
 from lmk3d.label.labelmap import label_map
-from lmk3d.landmarks import Landmarks, channel_def
+from lmk3d.landmarks import VERDICTS, Landmarks, channel_def
 from lmk3d.prediction import output_names
 from lmk3d.terminal import say
 
@@ -130,11 +131,12 @@ class LandmarkInferer(Inferer):
 
     Args:
         detector: of the bundle; its network is replaced by the one that is called with.
+        keep_untrusted: whether the rows hold points that are not trusted; they are missing without it.
     """
 
-    def __init__(self, detector: LandmarkDetector) -> None:
+    def __init__(self, detector: LandmarkDetector, *, keep_untrusted: bool = False) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector, self.keep_untrusted = detector, keep_untrusted
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Find the landmarks.
@@ -144,8 +146,9 @@ class LandmarkInferer(Inferer):
             network: the ``Cascade`` with its weights.
             args, kwargs: of MONAI's engines; without use here.
         Returns:
-            (1, R, 7) float64: the number of the name, world RAS mm (px where the image has no spacing), confidence,
-            expected error, 1 where the unit is px; NaN where missing or unknown.
+            (1, R, 9) float64: the number of the name, world RAS mm (px where the image has no spacing), confidence,
+            expected error, 1 where the unit is px, the coverage of the error, and the place of the point's verdict in
+            ``lmk3d.landmarks.VERDICTS``; NaN where missing or unknown. Its ``meta`` has the reasons, "why".
         Raises:
             InputError: as ``LandmarkDetector.detect``, or if the image carries no affine.
         """
@@ -156,19 +159,28 @@ class LandmarkInferer(Inferer):
         unit = inputs.meta["unit"]
         volume = Volume(data, Grid(data.shape, affine), unit if isinstance(unit, str) else unit[0])
         self.detector.network, self.detector.device = network, inputs.device
-        found = self.detector.detect(volume)
-        unknown = np.full(len(found.names), np.nan)
+        found = self.detector.detect(volume).withheld(keep_points=self.keep_untrusted)
+        said = [trust_of(found, row) for row in range(len(found))]
+        verdicts = [VERDICTS.index(verdict) if verdict else np.nan for verdict, _ in said]
+        shared = [found.unit == "px", np.nan if found.coverage is None else found.coverage]
+        unknown = np.full(len(found), np.nan)
         columns = [unknown if one is None else one for one in (found.confidence, found.error_mm)]
         numbers = [self.detector.names.index(name) for name in found.names]
-        rows = np.c_[numbers, found.points_mm, np.stack(columns, 1), np.full(len(numbers), found.unit == "px")]
-        return torch.as_tensor(rows, dtype=torch.float64)[None]
+        rows = np.c_[numbers, found.points_mm, np.stack(columns, 1), np.tile(shared, (len(found), 1)), verdicts]
+        # One text, since MONAI takes lists apart.
+        meta = {"why": [json.dumps([why for _, why in said])]}
+        out = MetaTensor(torch.as_tensor(rows, dtype=torch.float64)[None], meta=meta)
+        out.is_batch = True
+        return out
 
 
 class LandmarksToLabelMapd(MapTransform):
     """Turn the inferer's rows into a label map on the image's own grid, and into Slicer's markups.
 
+    Points that are not trusted are marked in the markups, and never in the label map, in which nothing can be marked.
+
     Args:
-        keys: the rows (R, 7), which the label map (1, I, J, K) replaces: a small ball round each point, numbered as
+        keys: the rows (R, 9), which the label map (1, I, J, K) replaces: a small ball round each point, numbered as
             ``lmk3d.landmarks.channel_def`` says.
         names: of the landmarks, in the network's order.
         image_key: the image whose grid it is.
@@ -190,15 +202,31 @@ class LandmarksToLabelMapd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, image = dict(data), data[self.image_key]
         for key in self.key_iterator(out):
-            rows = np.asarray(out[key].cpu(), dtype=np.float64)
-            names = tuple(self.names[int(number)] for number in rows[:, 0])
-            unit = "px" if rows[:, 6].any() else "mm"
-            found = Landmarks(names, rows[:, 1:4], rows[:, 4], rows[:, 5], unit)
-            balls, _ = label_map(found, Grid.of(image), labels=self.labels)
+            found = self._landmarks(out[key])
+            balls, _ = label_map(found.withheld(), Grid.of(image), labels=self.labels)
             drawn = torch.as_tensor(balls.data.astype(np.int16))[None]
             out[key] = MetaTensor(drawn, meta={**image.meta, "affine": image.affine})
             out[self.result_key] = markups_of(found)
         return out
+
+    def _landmarks(self, tensor: Tensor) -> Landmarks:
+        """What the inferer's rows mean; where MONAI has dropped the reasons the verdicts still stand."""
+        rows = np.asarray(tensor.cpu(), dtype=np.float64)
+        why = tensor.meta.get("why") if isinstance(tensor, MetaTensor) else None
+        reasons = json.loads(why) if isinstance(why, str) else [""] * len(rows)
+        said = [
+            None if np.isnan(verdict) else parse_trust(Said(trust=VERDICTS[int(verdict)], why=reason), "the inferer")
+            for verdict, reason in zip(rows[:, 8], reasons, strict=True)
+        ]
+        return Landmarks(
+            tuple(self.names[int(number)] for number in rows[:, 0]),
+            rows[:, 1:4],
+            rows[:, 4],
+            rows[:, 5],
+            "px" if rows[:, 6].any() else "mm",
+            assessment=assessment_of(said),
+            coverage=None if not len(rows) or np.isnan(rows[0, 7]) else float(rows[0, 7]),
+        )
 
 
 class SavePoints:
@@ -229,4 +257,7 @@ class SavePoints:
             with atomic_path(path) as temporary:
                 text = json.dumps(output[self.result_key], indent=1, ensure_ascii=False)
                 temporary.write_text(text + "\n", encoding="utf-8")
-            say(f"wrote {path}")
+            verdicts = {
+                own["assessment"]["verdict"] for own in output[self.result_key]["markups"] if "assessment" in own
+            }
+            say(f"wrote {path}{''.join(f', {verdict}' for verdict in verdicts)}")

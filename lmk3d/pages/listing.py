@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.landmarks import VERDICTS
 from lmk3d.pages.html import breakable
+from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lmk3d.geometry import Volume
+    from lmk3d.landmarks import Landmarks
     from lmk3d.metrics import PointError
 
-__all__ = ["color_of", "landmark_list", "legend", "lies_outside"]
+__all__ = ["WARNING", "color_of", "landmark_list", "legend", "lies_outside", "trust_banner", "trust_of_rows"]
+
+WARNING = {VERDICTS[1]: "#ff9a52", VERDICTS[2]: "#ff6b6b"}
+"""The colours of points that are not trusted, by the verdict on them."""
 
 _PLAIN = "#ffd84d"  # as in view.js: of a point without a confidence
 _RAMP = ((255, 92, 57), (255, 216, 77), (92, 190, 255))  # confidence 0, 0.5, 1; told apart by colour-blind eyes too
@@ -27,21 +34,27 @@ _KEYS = "Choose a row to go there (arrows and Enter too). Right button: drag for
 _TURNING = "Wheel: next slice. Drag the 3D view to turn it."
 
 
-def landmark_list(rows: Sequence[PointError], volume: Volume, *, several: bool) -> str:
+def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmarks, *, several: bool) -> str:
     """A table with a row for each landmark, which view.js ties to the scan.
 
     Args:
         rows: truth and prediction of each; of one file of points, all are predictions.
         volume: the scan.
+        predicted: the predictions, which say what their errors are and how far they can be trusted.
         several: whether there are both, so that there are errors.
     """
-    heads = ["landmark", *([f"error {volume.unit}"] if several else []), "confidence", f"expected {volume.unit}"]
+    expected = "expected" if predicted.coverage is None else f"{100 * predicted.coverage:.4g} % radius"
+    heads = ["landmark", *([f"error {volume.unit}"] if several else []), "confidence", f"{expected} {volume.unit}"]
     top = "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads)
     lines = []
-    for number, row in enumerate(rows):
-        values = [*([(row.error_mm, 2)] if several else []), (row.confidence, 2), (row.expected_mm, 1)]
+    for number, (row, (verdict, why)) in enumerate(zip(rows, trust_of_rows(rows, predicted), strict=True)):
+        sure = (math.nan, math.nan) if verdict in WARNING else (row.confidence, row.expected_mm)
+        values = [*([(row.error_mm, 2)] if several else []), (sure[0], 2), (sure[1], 1)]
         cells = "".join(_cell(value, digits) for value, digits in values)
-        name = _name_cell(row, _status(row, volume, several=several))
+        said = [_status(row, volume, several=several)]
+        if verdict in WARNING:
+            said = [f"withheld, {verdict}" if not row.has_prediction else verdict, *said[: row.has_prediction], why]
+        name = _name_cell(row, ": ".join(filter(None, said)), WARNING.get(verdict))
         lines.append(f'<tr tabindex="0" data-row="{number}" aria-selected="false">{name}{cells}</tr>')
     return (
         '<div class="list"><table role="grid" aria-label="Landmarks; Enter moves the crosshair to one">'
@@ -49,17 +62,50 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, *, several: bool) 
     )
 
 
-def legend(notes: Sequence[str], *, several: bool, sure: bool, film: bool) -> str:
+def trust_of_rows(rows: Sequence[PointError], predicted: Landmarks) -> list[tuple[str, str]]:
+    """The verdict on the prediction of each row and what speaks against it alone; empty where nobody assessed it."""
+    assessment, found = predicted.assessment, [("", "")] * len(rows)
+    for place, row in enumerate(rows if assessment is not None else ()):
+        own = [number for number, name in enumerate(predicted.names) if name == row.name]
+        same = [n for n in own if np.array_equal(predicted.points_mm[n], row.predicted_mm, equal_nan=True)]
+        if same and assessment is not None:
+            doubt = assessment.doubts[same[0]]
+            found[place] = replace(assessment, doubts=(doubt,)).verdict, doubt
+    return found
+
+
+def trust_banner(predicted: Landmarks) -> str:
+    """The verdict on all predictions with its reasons, for the top of the list; nothing where nobody assessed them."""
+    assessment = predicted.assessment
+    if assessment is None:
+        return ""
+    if assessment.reasons:
+        items = "".join(f"<li>{escape(reason)}</li>" for reason in assessment.reasons)
+        said = f"<b>Not trusted:</b> the scan is unlike the training data<ul>{items}</ul>"
+    elif count := int((~predicted.trusted).sum()):
+        said = f"<b>Doubtful:</b> {count} of {counted(len(predicted), 'landmark')}, see below"
+    else:
+        said = "<b>Trusted:</b> the scan is like the training data"
+    color = WARNING.get(assessment.verdict)
+    border = f' style="border-left-color:{color}"' if color else ""
+    return f'<div class="trust" role="status"{border}>{said}</div>'
+
+
+def legend(notes: Sequence[str], *, several: bool, sure: bool, suspect: bool, film: bool) -> str:
     """What the signs mean, notes, and how to move.
 
     Args:
         notes: plain text.
         several: whether truth and prediction are shown.
         sure: whether any point has a confidence.
+        suspect: whether any point that is shown is not trusted.
         film: whether there is only one slice.
     """
     signs = [("truth", _RING), ("prediction", _CROSS)] if several else [("point", _CROSS)]
     keys = [f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{sign}</svg>{name}</span>' for name, sign in signs]
+    if suspect:
+        colors = " or ".join(f'<i class="dot" style="background:{color}"></i>' for color in WARNING.values())
+        keys.append(f"<span>{colors} and a broken cross: not trusted</span>")
     if sure:
         colors = ",".join(color_of(value) or "" for value in (0.0, 0.5, 1.0))
         ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'
@@ -88,10 +134,11 @@ def lies_outside(row: PointError, volume: Volume) -> bool:
     return bool(((places < -0.5) | (places > sides[sides > 1] - 0.5)).any())
 
 
-def _name_cell(row: PointError, status: str) -> str:
+def _name_cell(row: PointError, status: str, warning: str | None) -> str:
     name = row.name if row.instance == 0 else f"{row.name} {row.instance + 1}"
-    look = f'" style="background:{color_of(row.confidence) or _PLAIN}' if row.has_prediction else " none"
-    said = f'<span class="status">{status}</span>' if status else ""
+    color = warning or color_of(row.confidence) or _PLAIN
+    look = f'" style="background:{color}' if row.has_prediction else " none"
+    said = f'<span class="status">{escape(status)}</span>' if status else ""
     shown = f'<span class="dot{look}"></span><span>{breakable(name)}{said}</span>'
     return f'<td data-value="{escape(name)}"><div>{shown}</div></td>'
 

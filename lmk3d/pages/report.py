@@ -116,6 +116,10 @@ def _cards(summary: Summary) -> str:
     if overall.sdr:
         at = list(overall.sdr)[len(overall.sdr) // 2]
         cards.append((f"within {at:g} {unit}", _number(100 * overall.sdr[at], 1), "%"))
+    if summary.radii is not None and summary.radii.overall.n:
+        promised = f"within the {100 * summary.radii.coverage:.3g} % radius"
+        cards.append((promised, _number(100 * summary.radii.overall.within, 1), "%"))
+        cards.append(("median radius", _number(summary.radii.overall.median), unit))
     cards.append(("points missed", str(overall.missed), f"of {overall.n + overall.missed}"))
     shown = "".join(f"<li><b>{value}</b> <small>{own}</small><span>{name}</span></li>" for name, value, own in cards)
     return f'<ul class="cards">{shown}</ul>'
@@ -143,9 +147,9 @@ def _worst(evaluation: Evaluation) -> str:
         "landmark",
         f"error {evaluation.summary.unit}",
         "confidence",
-        f"expected {evaluation.summary.unit}",
+        f"{'expected' if evaluation.summary.radii is None else 'radius'} {evaluation.summary.unit}",
     ]
-    keys = (("error", 2), ("confidence", 2), ("expected_error", 2))
+    keys = (("error", 2), ("confidence", 2), ("expected", 2))
     rows = [
         [
             row["case"],

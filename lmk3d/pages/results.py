@@ -45,7 +45,8 @@ class Evaluation:
     Args:
         summary: all figures.
         errors: distances of each set and landmark; NaN is a missed point.
-        worst: the rows of points.csv with the largest errors, the missed points first.
+        worst: the rows of points.csv with the largest errors, the missed points first; "expected" is the radius or the
+            expected error.
         pictures: of the worst cases.
     """
 
@@ -122,7 +123,8 @@ def _worst_points(path: Path) -> list[dict[str, str]]:
                 for row in csv.DictReader(file)
             ]
         for row in rows:
-            for key in ("error", "confidence", "expected_error"):
+            row["expected"] = row["radius"] if "radius" in row else row["expected_error"]
+            for key in ("error", "confidence", "expected"):
                 float(row[key] or "nan")
         missed = [row for row in rows if row["status"] == "missed"]
         found = sorted((row for row in rows if row["status"] == "found"), key=lambda row: -float(row["error"]))

@@ -17,7 +17,15 @@ from lmk3d.geometry import Volume
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import compare
 from lmk3d.pages.html import asset, document
-from lmk3d.pages.listing import color_of, landmark_list, legend, lies_outside
+from lmk3d.pages.listing import (
+    WARNING,
+    color_of,
+    landmark_list,
+    legend,
+    lies_outside,
+    trust_banner,
+    trust_of_rows,
+)
 from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
@@ -53,7 +61,7 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
     if volume.unit == "mm" and any(own.unit == "px" for own in points):
         raise InputError(f"{title}: has a spacing, but points are in px; write them in mm")
     # Points beside an image without spacing are in its pixels, also where their file does not say so.
-    truth, predicted = _sides([replace(own, unit=volume.unit) for own in points])
+    truth, predicted = _sides([replace(own, unit=volume.unit).withheld(keep_points=True) for own in points])
     rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
     shown, notes = reduced(volume)
     known = dict.fromkeys([*volume.notes, *(note for own in points for note in own.notes)])
@@ -69,15 +77,16 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "unit": volume.unit,
         "film": film,
         "slab_mm": max(_SLAB * float(grid.sides_mm.max()), 2 * float(grid.spacing_mm.max())),
-        "rows": [_plain(row) for row in rows],
+        "rows": [_plain(row, verdict) for row, (verdict, _) in zip(rows, trust_of_rows(rows, predicted), strict=True)],
     }
     several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
-    keys = legend(notes, several=several, sure=sure, film=film is not None)
+    suspect = bool((predicted.present & ~predicted.trusted).any())
+    keys = legend(notes, several=several, sure=sure, suspect=suspect, film=film is not None)
     body = "\n".join(
         [
             _header(title, volume, film),
             _scan(title, rows, film),
-            f"<aside>{landmark_list(rows, volume, several=several)}{keys}</aside>",
+            f"<aside>{trust_banner(predicted)}{landmark_list(rows, volume, predicted, several=several)}{keys}</aside>",
             f'<script type="application/json" id="data">{_script_json(data)}</script>',
             f'<script type="text/plain" id="volume">{_packed(shown)}</script>',
         ]
@@ -150,11 +159,12 @@ def _sides(points: Sequence[Landmarks]) -> tuple[Landmarks, Landmarks]:
     return truth, predicted
 
 
-def _plain(row: PointError) -> dict[str, Any]:
+def _plain(row: PointError, verdict: str) -> dict[str, Any]:
     truth, predicted = (
         None if np.isnan(point).any() else np.round(point, 4).tolist() for point in (row.truth_mm, row.predicted_mm)
     )
-    return {"name": row.name, "truth": truth, "predicted": predicted, "color": color_of(row.confidence)}
+    color, dashed = WARNING.get(verdict, color_of(row.confidence)), verdict in WARNING
+    return {"name": row.name, "truth": truth, "predicted": predicted, "color": color, "dashed": dashed}
 
 
 def _script_json(data: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def _mark(sheet: Sheet, overlay: Overlay, view: View, shown: NDArray[np.bool_], 
         x, y = view.spot(overlay.fixed_mm[row])
         if not (left <= x <= left + wide and top <= y <= top + high):
             continue
-        color = {} if overlay.used[row] else {"color": DOUBT}
+        color: dict[str, Any] = {} if overlay.used[row] else {"color": DOUBT}
         ring, cross = view.spot(overlay.fixed_mm[row]), view.spot(overlay.moved_mm[row])
         sheet.ring(ring, 6, **color)
         sheet.cross(cross, 9, **color)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmk3d.plots.planes import STANDARD_PLANES, field_of_view, film_plane, grey_window, whole_cut
-from lmk3d.plots.sheet import DOUBT, FAINT, TEXT, Sheet, View, fit, save_figure, text_width
+from lmk3d.plots.sheet import DOUBT, FAINT, TEXT, UNLIKE, Sheet, View, fit, save_figure, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ def preview(volume: Volume, landmarks: Landmarks, *, title: str = "", fov_mm: fl
     Args:
         volume: the image; depth one makes it a film.
         landmarks: world RAS mm. Missing ones are listed below the pictures, with the presence score where there is one.
+            Points that are not trusted have broken crosses and the verdict in place of confidence and error.
         title: what stands on top, usually the file's name.
         fov_mm: side of each picture; 0.4 of the image's middle side when None.
     Returns:
@@ -77,7 +78,7 @@ def _page(
     height = top + -(-len(rows) // columns) * (side + 30) + len([*warnings, *notes]) * _LINE + 10
     sheet, window, labels = Sheet(width, height), grey_window(volume), _labels(landmarks)
     about = f"{title[1]}each picture {side_mm:.3g} {landmarks.unit} wide,  greys {window[0]:.4g} to {window[1]:.4g}"
-    sheet.text((_EDGE, _HEAD / 2), fit(title[0], width - text_width(about) - 3 * _EDGE, 12), size=12)
+    _title(sheet, landmarks, title[0], width - text_width(about) - 3 * _EDGE)
     sheet.text((width - _EDGE, _HEAD / 2), about, align="right", color=FAINT)
     for column in range(min(columns, len(rows))):
         for number, plane in enumerate(STANDARD_PLANES):
@@ -92,7 +93,7 @@ def _page(
             box = (left + number * (side + 6), upper + 22, side, side)
             view = View(plane.through(landmarks.points_mm[row]), side_mm, box)
             sheet.picture(volume, view, window)
-            sheet.cross(view.spot(landmarks.points_mm[row]), 14)
+            sheet.cross(view.spot(landmarks.points_mm[row]), 14, **_mark(landmarks, int(row)))
     _notes(sheet, warnings, notes, height)
     return sheet.figure
 
@@ -110,11 +111,11 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
     notes, warnings = _missing_notes(landmarks, width), _warnings(landmarks, width)
     height = _HEAD + max(high, lines * _LINE) + len([*warnings, *notes]) * _LINE + 20
     sheet, view = Sheet(width, height), View(plane, size_mm, (_EDGE, _HEAD, wide, high))
-    sheet.text((_EDGE, _HEAD / 2), fit(title, width - 2 * _EDGE, 12), size=12)
+    _title(sheet, landmarks, title, width - 2 * _EDGE)
     sheet.picture(volume, view, grey_window(volume), letters=False)
     spots = [view.spot(landmarks.points_mm[row]) for row in present]
     for number, (row, spot, beside) in enumerate(zip(present, spots, _beside(spots), strict=True)):
-        sheet.cross(spot, 7)
+        sheet.cross(spot, 7, **_mark(landmarks, int(row)))
         sheet.label(beside, str(number + 1), color=TEXT)
         left, line = wide + 2 * _EDGE + number // lines * 300, _HEAD + (number % lines + 0.5) * _LINE
         belief, color = _belief(volume, landmarks, int(row), short=True)
@@ -123,6 +124,21 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
         sheet.text((left + 288, line), belief, align="right", color=color)
     _notes(sheet, warnings, notes, height)
     return sheet.figure
+
+
+def _title(sheet: Sheet, landmarks: Landmarks, title: str, width: float) -> None:
+    """The title, behind the verdict where not all points are trusted."""
+    color, assessment = TEXT, landmarks.assessment
+    if assessment is not None and not landmarks.trusted.all():
+        title, color = f"{assessment.verdict.upper()}: {title}", UNLIKE if assessment.reasons else DOUBT
+    sheet.text((_EDGE, _HEAD / 2), fit(title, width, 12), size=12, color=color)
+
+
+def _mark(landmarks: Landmarks, row: int) -> dict[str, Any]:
+    """How the cross of a point is drawn."""
+    if landmarks.assessment is None or landmarks.trusted[row]:
+        return {}
+    return {"color": UNLIKE if landmarks.assessment.reasons else DOUBT, "dashed": True}
 
 
 def _notes(sheet: Sheet, warnings: Sequence[str], notes: Sequence[str], height: float) -> None:
@@ -144,12 +160,16 @@ def _labels(landmarks: Landmarks) -> list[str]:
 def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = False) -> tuple[str, str]:
     """How sure a landmark is, and the colour to say it in: a warning's below one half or outside the image."""
     words, color = [], FAINT
-    if landmarks.confidence is not None and not np.isnan(landmarks.confidence[row]):
+    if mark := _mark(landmarks, row):
+        verdict = "doubtful" if mark["color"] == DOUBT else "unlike" if short else "unlike the training data"
+        words, color = [verdict], mark["color"]
+    elif landmarks.confidence is not None and not np.isnan(landmarks.confidence[row]):
         words.append(f"{'' if short else 'confidence '}{landmarks.confidence[row]:.2f}")
         color = TEXT if landmarks.confidence[row] >= 0.5 else DOUBT
-    if landmarks.error_mm is not None and not np.isnan(landmarks.error_mm[row]):
-        error = landmarks.error_mm[row]
-        words.append(f"\N{PLUS-MINUS SIGN}{error:.{1 if error >= 1 else 2}f} {landmarks.unit}")
+    if not mark and landmarks.error_mm is not None and not np.isnan(landmarks.error_mm[row]):
+        error, coverage = landmarks.error_mm[row], landmarks.coverage
+        sign = "\N{PLUS-MINUS SIGN}" if coverage is None else f"{100 * coverage:.4g} % within "
+        words.append(f"{sign}{error:.{1 if error >= 1 else 2}f} {landmarks.unit}")
     if not volume.grid.contains(landmarks.points_mm[row]):
         words, color = [*words, "outside" if short else "outside the image"], DOUBT
     return "   ".join(words), color
@@ -158,21 +178,29 @@ def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = Fal
 def _missing_notes(landmarks: Landmarks, width: float) -> list[str]:
     """Lines that name the landmarks without a point, with the presence score where there is one."""
     scores = np.full(len(landmarks), np.nan) if landmarks.confidence is None else landmarks.confidence
+    back = landmarks.held_back
+    gone = np.flatnonzero(~landmarks.present & ~back)
     missing = [
-        name if np.isnan(score) else f"{name} ({score:.2f})"
-        for name, score, there in zip(landmarks.names, scores, landmarks.present, strict=True)
-        if not there
+        landmarks.names[row] if np.isnan(scores[row]) else f"{landmarks.names[row]} ({scores[row]:.2f})" for row in gone
     ]
-    if not missing:
-        return []
-    lead = "Reported missing" if landmarks.present.any() else "No landmark was found; reported missing"
-    score = "" if np.isnan(scores[~landmarks.present]).all() else " (presence score)"
-    return textwrap.wrap(f"{lead}{score}: {', '.join(missing)}", int(width / 6.6))
+    lead = "Reported missing" if landmarks.present.any() or back.any() else "No landmark was found; reported missing"
+    score = "" if np.isnan(scores[gone]).all() else " (presence score)"
+    withheld = ", ".join(name for name, held in zip(landmarks.names, back, strict=True) if held)
+    lines = [f"Withheld, since they are not trusted: {withheld}"] if withheld else []
+    lines += [f"{lead}{score}: {', '.join(missing)}"] if missing else []
+    return [part for line in lines for part in textwrap.wrap(line, int(width / 6.6))]
 
 
 def _warnings(landmarks: Landmarks, width: float) -> list[str]:
-    """Lines of what should be known about all the points."""
-    return [line for note in landmarks.notes for line in textwrap.wrap(f"Note: {note}", int(width / 6.6))]
+    """Lines of why points are not trusted, and of what should be known about all of them."""
+    lines = [f"Note: {note}" for note in landmarks.notes]
+    if landmarks.assessment is not None:
+        doubts: dict[str, list[str]] = {}
+        for label, doubt in zip(_labels(landmarks), landmarks.assessment.doubts, strict=True):
+            doubts.setdefault(doubt, []).append(label)
+        said = [f"{', '.join(labels)}: {doubt}" for doubt, labels in doubts.items() if doubt]
+        lines = [f"Not trusted: {reason}" for reason in (*landmarks.assessment.reasons, *said)] + lines
+    return [part for line in lines for part in textwrap.wrap(line, int(width / 6.6))]
 
 
 def _beside(spots: Sequence[Spot]) -> list[Spot]:

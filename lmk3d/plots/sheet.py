@@ -30,6 +30,7 @@ __all__ = [
     "MARK",
     "TEXT",
     "TRUTH",
+    "UNLIKE",
     "Sheet",
     "View",
     "fit",
@@ -42,7 +43,7 @@ __all__ = [
 DPI = 120
 BACK, TEXT, FAINT = "#141414", "#f2f2f2", "#a8a8a8"
 MARK, TRUTH, DOUBT = "#ffd84d", "#53e07d", "#ff9a52"  # seen on every grey, and told apart by colour-blind eyes too
-LETTER = "#7cd4ff"
+LETTER, UNLIKE = "#7cd4ff", "#ff6b6b"
 
 
 def new_figure(width_inch: float, height_inch: float, color: str = "white") -> Figure:
@@ -157,11 +158,12 @@ class Sheet:
             self.label((middle[0], top + away), letter(up), color=LETTER)
             self.label((middle[0], top + height - away), letter(-up), color=LETTER)
 
-    def cross(self, spot: Spot, arm: float, *, color: str = MARK) -> None:
+    def cross(self, spot: Spot, arm: float, *, color: str = MARK, dashed: bool = False) -> None:
         """An open cross: its middle stays free, so that the anatomy under the point can be seen."""
         (x, y), gap = spot, 0.35 * arm
         for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            self.line((x + gap * dx, y + gap * dy), (x + arm * dx, y + arm * dy), color=color, width=1.2)
+            ends = (x + gap * dx, y + gap * dy), (x + arm * dx, y + arm * dy)
+            self.line(*ends, color=color, width=1.2, dashed=dashed)
 
     def ring(self, spot: Spot, radius: float, *, color: str = TRUTH) -> None:
         """An open circle."""
@@ -176,13 +178,15 @@ class Sheet:
         corner = (center[0] - size[0] / 2, center[1] - size[1] / 2)
         self.axes.add_patch(Rectangle(corner, *size, fill=False, color=color, linewidth=0.9, zorder=2))
 
-    def line(self, start: Spot, end: Spot, *, color: str, width: float = 1.0) -> None:
+    def line(self, start: Spot, end: Spot, *, color: str, width: float = 1.0, dashed: bool = False) -> None:
         """A line from spot to spot."""
         from matplotlib.lines import Line2D
 
         ends = [start[0], end[0]], [start[1], end[1]]
         # Butt ends: others would reach, with their rims, into the middle of a cross.
-        _rim(self.axes.add_line(Line2D(*ends, color=color, linewidth=width, solid_capstyle="butt", zorder=3)))
+        style: Any = (0, (1.5, 1.0)) if dashed else "-"
+        line = Line2D(*ends, color=color, linewidth=width, linestyle=style, solid_capstyle="butt", zorder=3)
+        _rim(self.axes.add_line(line))
 
 
 def sampling(volume: Volume, view: View) -> tuple[int, int]:

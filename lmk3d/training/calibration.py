@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmk3d.calibration import Calibration, write_calibration
+from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.terminal import counted, say
 from lmk3d.training.checkpoints import rank
@@ -41,10 +41,12 @@ class _Seen:
 
     ``errors`` (N,) are distances from the ground truth, infinite where a landmark was missed, NaN where nobody marked
     it; ``scales`` (N,) what the network claims for them, in the same unit; ``marked`` (N, 3) the ground truth along the
-    image's upright axes in the detector's unit; ``image`` tells copies of one image.
+    image's upright axes in the detector's unit; ``image`` tells copies of one image,
+    ``patient`` is "" where the data set names none.
     """
 
     image: str
+    patient: str
     evidence: Evidence
     errors: FloatArray
     scales: FloatArray
@@ -113,9 +115,13 @@ def _right(held: Sequence[_Seen]) -> list[Evidence]:
     return [replace(one.evidence, there=one.evidence.there & ~far) for one, far in zip(held, wrong, strict=True)]
 
 
-def _radii(held: Sequence[_Seen]) -> dict[str, Any] | None:
-    """What the errors of validation cases say of the radii that hold the ground truth; None where they say nothing."""
-    return None
+def _radii(held: Sequence[_Seen]) -> Radii | None:
+    """The radii that the errors of validation cases give; None where none of them has a marked landmark."""
+    if not any((~np.isnan(one.errors)).any() for one in held):
+        return None
+    first: dict[str, str] = {}  # the key of a patient's first image stands for the patient, and tells no name
+    patients = [first.setdefault(one.patient or one.image, one.image) for one in held]
+    return Radii.fit([one.errors for one in held], [one.scales for one in held], patients)
 
 
 def _seen(detector: LandmarkDetector, cases: Sequence[Mapping[str, Any]], until: float | None) -> Iterator[_Seen]:
@@ -135,8 +141,9 @@ def _seen(detector: LandmarkDetector, cases: Sequence[Mapping[str, Any]], until:
 
 
 def _examined(detector: LandmarkDetector, case: Mapping[Any, Any]) -> _Seen:
-    data, grid = case["image"][0].numpy(), Grid.of(case["image"])
-    evidence = detector.examine(Volume(data, grid))[1]
+    grid = Grid.of(case["image"])
+    volume = Volume(case["image"][0].numpy(), grid)
+    evidence = detector.examine(volume)[1]
     marked = _single(np.asarray(case["label"], dtype=np.float64))
     count, upright = len(detector.names), grid.upright
     found = evidence.points(count) @ upright.T / evidence.factor
@@ -144,8 +151,8 @@ def _examined(detector: LandmarkDetector, case: Mapping[Any, Any]) -> _Seen:
     errors[np.isnan(found).any(1) & grid.contains(marked)] = np.inf
     scales = np.full(count, np.nan)
     scales[evidence.numbers] = evidence.scale / evidence.factor
-    image = hashlib.sha256(repr((data.shape, data.dtype.str)).encode() + np.ascontiguousarray(data).tobytes())
-    return _Seen(image.hexdigest()[:16], evidence, errors, scales, marked @ upright * evidence.factor)
+    patient = str(case.get("patient", ""))
+    return _Seen(image_key(volume), patient, evidence, errors, scales, marked @ upright * evidence.factor)
 
 
 def _single(points: FloatArray) -> FloatArray:

@@ -191,7 +191,7 @@ def datalist(dataset: str, section: str, phantoms: Sequence[Mapping[str, Any]] =
         say(f"loading {counted(len(cases), f'{section} case')}")
         if section == "training" and (note := few_cases(len(cases))):
             say(f"note: {note}")
-    hints = [{"series": case.series, "spacing_mm": case.spacing_mm} for case in cases]
+    hints = [{"series": case.series, "spacing_mm": case.spacing_mm, "patient": case.patient} for case in cases]
     return [
         {"image": str(case.image), "label": str(case.points), **{key: value for key, value in hint.items() if value}}
         for case, hint in zip(cases, hints, strict=True)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lmk3d.apps.films import blank_film, check_film, film_points, from_film
+from lmk3d.apps.films import blank_film, check_film, film_points, from_film, refuse_untrusted
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 FILM = np.array([[0, -0.5, 0, 0], [-0.5, 0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]])  # pixels of 0.5 mm
 POINTS = Landmarks(("a", "b", "c"), from_film([[10, 20], [30, 5], [0, 0]]))
@@ -58,3 +58,12 @@ def test_blank_film_holds_its_points_with_an_edge():
     check_film(blank, POINTS)
     assert_allclose(blank.grid.sides_mm[:2], [20 + 0.16 * 30, 30 + 0.16 * 30])  # 8 % of the longer side on each
     assert_allclose(-blank.grid.center_mm[:2], [15, 10])
+
+
+def test_points_that_are_not_trusted_are_refused_by_name_and_reason():
+    points = Landmarks(("a", "b"), [[-1, -2, 0], [-3, -4, 0]], assessment=Assessment((), ("", "far off")))
+    refuse_untrusted(points, ["a"])
+    assert film_points(points, ["a"]).tolist() == [[1, 2]]
+    for given in (points, points.withheld()):
+        with pytest.raises(InputError, match=r"not trusted: b \(far off\); place them by hand"):
+            film_points(given, ["a", "b"])

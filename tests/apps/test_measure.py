@@ -11,7 +11,7 @@ from lmk3d.apps.plan import read_plan
 from lmk3d.apps.sides import Side
 from lmk3d.errors import InputError
 from lmk3d.io import write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 NAMES = ("a", "b", "c", "top")
 POINTS = np.array([[0.0, 0, 0], [300, 0, 0], [0, 400, 0], [0, 0, 120]])
@@ -101,6 +101,37 @@ def test_what_lacks_a_landmark_says_so(folder):
     assert text_of(found["side"]) == "300.00 mm"
 
 
+@pytest.mark.parametrize("withheld", [True, False])
+def test_what_needs_a_point_that_is_not_trusted_has_no_value_unless_asked_for(folder, withheld):
+    points = Landmarks(NAMES, POINTS, error_mm=ONE_MM, assessment=Assessment((), ("", "", "", "far off")))
+    given = points.withheld() if withheld else points
+    found = measured(folder, given, error_mm=1.0)
+    assert np.isnan(found["height"].value)
+    assert found["height"].untrusted == found["share"].untrusted == ("top",)
+    assert text_of(found["height"]) == "not trusted: top"
+    assert text_of(found["side"]).startswith("300.00")
+    if withheld:
+        return
+    kept = measured(folder, points, error_mm=1.0, keep_untrusted=True)
+    assert kept["height"].value == 120
+    assert np.isnan(kept["height"].sd)
+    assert text_of(kept["height"]) == "120.00 mm (not trusted)"
+    assert kept["side"].untrusted == ()
+    assert kept["side"].sd > 0
+
+
+def test_what_a_table_says_of_points_that_are_not_trusted(folder):
+    points = Landmarks(NAMES, POINTS, assessment=Assessment((), ("", "", "", "far off")))
+    write_points(points, folder / "one.mrk.json")
+    for keep, value in ((False, ""), (True, "120.0")):
+        plan, side = folder / "plan.json", Side(folder / "one.mrk.json")
+        measure_files(plan, [side], folder / f"out{keep}", keep_untrusted=keep)
+        text = (folder / f"out{keep}" / "measures.csv").read_text(encoding="utf-8")
+        rows = {row["measure"]: row for row in csv.DictReader(text.splitlines())}
+        assert (rows["height"]["value"], rows["height"]["untrusted"]) == (value, "top")
+        assert (rows["side"]["value"], rows["side"]["untrusted"]) == ("300.0", "")
+
+
 def test_files_get_tables_and_pictures(folder):
     results, written = measure_files(
         folder / "plan.json", [Side(folder / "one.mrk.json"), Side(folder / "two.csv")], folder / "out"
@@ -111,7 +142,7 @@ def test_files_get_tables_and_pictures(folder):
     assert len(rows) == 10
     assert rows[0] | {"sd": "", "low_95": "", "high_95": ""} == {
         "points": str(folder / "one.mrk.json"), "measure": "side", "kind": "distance", "value": "300.0", "unit": "mm",
-        "sd": "", "low_95": "", "high_95": "", "missing": "",
+        "sd": "", "low_95": "", "high_95": "", "missing": "", "untrusted": "",
     }  # fmt: skip
     assert rows[7]["value"] == ""
     assert rows[7]["missing"] == "top"

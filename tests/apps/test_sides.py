@@ -7,7 +7,7 @@ from lmk3d.apps.sides import Side, read_side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 
 @pytest.fixture
@@ -43,3 +43,11 @@ def test_a_film_without_spacing_is_no_image_of_points_in_mm(tmp_path):
     with pytest.raises(InputError, match=r"film\.json: is in mm, its image .*film\.png in px; give the film's spacing"):
         read_side(Side(tmp_path / "film.json", tmp_path / "film.png"))
     assert read_side(Side(tmp_path / "film.json", tmp_path / "film.png", spacing_mm=0.5))[1].unit == "mm"
+
+
+def test_points_that_are_not_trusted_are_told(side, capsys):
+    places, assessment = [[901, 899, 905], [0, 0, 0]], Assessment((), ("", "far off"))
+    write_points(Landmarks(("a", "b"), places, assessment=assessment), side.points)
+    landmarks, _ = read_side(side)
+    assert landmarks.trusted.tolist() == [True, False]
+    assert "points.json: not trusted: b" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from lmk3d.apps.films import from_film
 from lmk3d.apps.scoliosis import CORNERS
 from lmk3d.cli import main
 from lmk3d.io import write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.synthetic import hand_phantom
 
 FACE = [[0, 0], [70, 0], [60, 30], [0, 30], [60, 50], [50, 80], [50, 100], [45, 105], [48, 104], [5, 80], [62, 62]]
@@ -93,3 +93,25 @@ def test_wrong_input_ends_in_one_line_and_writes_nothing(words, line, folder, ca
     assert line in err
     assert err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("withheld", [True, False])
+def test_points_that_are_not_trusted_give_no_value_unless_asked_for(folder, capsys, withheld):
+    face = np.array(FACE, float) + 20
+    names = tuple(POINTS.values())
+    doubts = tuple("the stages are 12 mm apart" if name == "nasion" else "" for name in names)
+    points = Landmarks(names, from_film(face), assessment=Assessment((), doubts))
+    write_points(points.withheld() if withheld else points, "doubtful.mrk.json")
+    assert main(["measure", "ceph", "doubtful.mrk.json", "--output", "out"]) == 2
+    out, err = capsys.readouterr()
+    assert "ANB" not in out
+    assert "doubtful.mrk.json: not trusted: nasion (the stages are 12 mm apart); place them by hand" in err
+    code = main(["measure", "ceph", "doubtful.mrk.json", "--output", "out", "--keep-untrusted"])
+    if withheld:
+        assert code == 2
+        assert "nasion is missing" in capsys.readouterr().err
+    else:
+        assert code == 0
+        assert "NOT TRUSTED: made of points that are not trusted: nasion" in capsys.readouterr().out
+        content = json.loads((folder / "out" / "doubtful.ceph.json").read_text(encoding="utf-8"))
+        assert content["untrusted"] == ["nasion"]

@@ -11,12 +11,25 @@ def test_the_words_reach_the_server(tmp_path, monkeypatch):
     )
     assert main(["label", str(tmp_path)]) == 0
     assert (
-        main(["label", str(tmp_path), "--bundle", "denseseg", "--bundle", str(tmp_path), "--port", "8042", "--trust"])
+        main(
+            [
+                "label",
+                str(tmp_path),
+                "--bundle",
+                "denseseg",
+                "--bundle",
+                str(tmp_path),
+                "--port",
+                "8042",
+                "--trust",
+                "--keep-untrusted",
+            ]
+        )
         == 0
     )
     assert served == [
-        (tmp_path, [default_bundle("cascade")], {"port": 8000, "trust": False}),
-        (tmp_path, [default_bundle("denseseg"), tmp_path], {"port": 8042, "trust": True}),
+        (tmp_path, [default_bundle("cascade")], {"port": 8000, "trust": False, "keep_untrusted": False}),
+        (tmp_path, [default_bundle("denseseg"), tmp_path], {"port": 8042, "trust": True, "keep_untrusted": True}),
     ]
 
 

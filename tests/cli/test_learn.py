@@ -60,10 +60,14 @@ def test_evaluate_hands_over_bundle_data_set_section_and_distances(calls, fake_b
     data, out = tmp_path / "d.json", tmp_path / "report"
     words = ["evaluate", str(fake_bundle), str(data), "--device", "cpu"]
     assert main(words) == 0
-    assert main([*words, "--section", "test", "--output", str(out), "--sdr", "4,0.5"]) == 0
+    assert main([*words, "--section", "test", "--output", str(out), "--sdr", "4,0.5", "--coverage", "0.8"]) == 0
     assert calls == [
-        ("evaluate", (fake_bundle, data, None), {"device": "cpu", "section": "validation"}),
-        ("evaluate", (fake_bundle, data, out), {"device": "cpu", "section": "test", "sdr_mm": (0.5, 4.0)}),
+        ("evaluate", (fake_bundle, data, None), {"device": "cpu", "coverage": 0.9, "section": "validation"}),
+        (
+            "evaluate",
+            (fake_bundle, data, out),
+            {"device": "cpu", "coverage": 0.8, "section": "test", "sdr_mm": (0.5, 4.0)},
+        ),
     ]
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lmk3d.cli import main
 from lmk3d.io import write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 
 @pytest.fixture
@@ -27,6 +28,20 @@ def test_measure_plan_prints_a_table_and_writes_files(folder, capsys):
     assert out[2].endswith("mm")
     assert "lacks c" in out[3]
     assert {path.name for path in (folder / "out").iterdir()} == {"measures.csv", "measures.json", "p.measures.png"}
+
+
+def test_measures_of_points_that_are_not_trusted_say_so(folder, capsys):
+    points = Landmarks(("a", "b", "c"), [[0, 0, 0], [30, 0, 0], [0, 40, 0]])
+    write_points(replace(points, assessment=Assessment((), ("", "", "far off"))), folder / "p.json")
+    assert main(["measure", "plan", "plan.json", "p.json"]) == 0
+    out = capsys.readouterr().out
+    assert "30.000" in out
+    assert "not trusted: c" in out
+    assert "53.13" not in out
+    assert main(["measure", "plan", "plan.json", "p.json", "--keep-untrusted"]) == 0
+    out = capsys.readouterr().out
+    assert "53.13" in out
+    assert "deg, not trusted: c" in out
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from lmk3d.cli.options import bundle_folder, duration_s, formats, nearest, override, positive, use_device
+from lmk3d.cli.options import bundle_folder, duration_s, formats, nearest, override, positive, share, use_device
 from lmk3d.errors import InputError
 
 
@@ -40,6 +40,13 @@ def test_positive_takes_numbers_above_zero():
     for text in ("0", "-1", "nan", "inf", "wide"):
         with pytest.raises(ArgumentTypeError, match="is no number above 0"):
             positive(text)
+
+
+def test_a_share_lies_between_0_and_1():
+    assert share("0.9") == 0.9
+    for text in ("0", "1", "90", "-0.5", "nan", "most"):
+        with pytest.raises(ArgumentTypeError, match=r"is no share between 0 and 1; write for example 0\.9 for 90 %"):
+            share(text)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from lmk3d.cli import main
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import read_points, write_image
+from lmk3d.landmarks import Assessment
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def test_predict_writes_markups_into_the_current_folder_and_a_table(scan, capsys
     out, err = capsys.readouterr()
     assert err == ""
     assert "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 2 of 3 landmarks, world RAS in mm" in out
-    assert "brightest    -8.00  24.00  36.00        0.90          0.5" in out
-    assert "absent     missing      -      -        0.10            -" in out
+    assert "brightest    -8.00  24.00  36.00        0.90             0.5" in out
+    assert "absent     missing      -      -        0.10               -" in out
     assert "wrote scan.mrk.json, scan.manifest.json" in out
     assert len(read_points(tmp_path / "scan.mrk.json")["brightest"]) == 1
 
@@ -234,3 +235,70 @@ def test_nibabel_comes_without_pydicom_which_can_be_imported_afterwards():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["True", "False", "pydicom"]
+
+
+DOUBTFUL = Assessment((), ("", "the stages are 12 mm apart", ""))
+UNLIKE = Assessment(("intensities are those of no CT",), ("", "", ""))
+
+
+@pytest.fixture
+def assess(monkeypatch):
+    """Sets how all scans, or each by the name of its file, are assessed from now on."""
+
+    def set_to(assessment):
+        monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "assessment", assessment)
+        monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "coverage", 0.9)
+
+    return set_to
+
+
+def test_the_first_line_is_the_verdict_and_untrusted_points_are_withheld(scan, capsys, assess, tmp_path):
+    assess(DOUBTFUL)
+    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "DOUBTFUL: 1 of 3 landmarks not to be trusted",
+        "  - beside: the stages are 12 mm apart",
+        "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks, world RAS in mm",
+        "landmark          R      A      S  confidence  90 % radius",
+        "brightest     -8.00  24.00  36.00        0.90          0.5",
+        "beside     withheld      -      -           -     doubtful",
+        "absent      missing      -      -        0.10            -",
+        "points that are not trusted are withheld; --keep-untrusted writes them, marked",
+        "wrote scan.mrk.json, scan.manifest.json",
+    ]
+
+
+def test_kept_points_are_shown_without_their_error(scan, capsys, assess):
+    assess(UNLIKE)
+    assert main(["predict", "scan.nii.gz", "--device", "cpu", "--keep-untrusted"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["NOT TRUSTED: the scan is unlike the training data", "  - intensities are those of no CT"]
+    assert "brightest    -8.00  24.00  36.00           -       unlike" in lines
+    assert "absent     missing      -      -           -       unlike" in lines
+    assert not any("0.5" in line or "withheld" in line for line in lines)
+
+
+def test_a_trusted_scan_ends_with_0(scan, capsys, assess):
+    assess(Assessment((), ("", "", "")))
+    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("trusted: the scan is like the training data")
+
+
+def test_a_batch_says_each_verdict_counts_them_and_ends_alike_when_run_again(scan, capsys, assess, tmp_path):
+    shutil.copy(scan, tmp_path / "second.nii.gz")
+    assess(DOUBTFUL)
+    assert main(["predict", "second.nii.gz", "--device", "cpu"]) == 3
+    assess(Assessment((), ("", "", "")))
+    capsys.readouterr()
+    words = ["predict", "scan.nii.gz", "second.nii.gz", "--device", "cpu"]
+    assert main(words) == 3
+    out = capsys.readouterr().out
+    assert "trusted: scan.nii.gz: 6 x 5 x 4 voxels" in out
+    assert "second.nii.gz: done already, skipped, doubtful\n" in out
+    assert "\n1 trusted, 1 doubtful, 0 unlike the training data\n" in out
+    assert main(words) == 3
+    assert "\n1 trusted, 1 doubtful, 0 unlike the training data\n" in capsys.readouterr().out
+    (tmp_path / "broken.nii.gz").write_text("no image", encoding="utf-8")
+    assert main([*words, "broken.nii.gz"]) == 2  # wrong input wins
+    (tmp_path / "broken.nii.gz").unlink()
+    assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 0

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lmk3d.cli.table import landmark_table
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 LANDMARKS = Landmarks(("apex", "left ostium"), [[1, -2.345, 300], [np.nan] * 3], [0.987, 0.02], [0.55, np.nan])
 
 
 def test_table_aligns_names_positions_and_says_what_is_missing():
     assert landmark_table(LANDMARKS) == [
-        "landmark           R      A       S  confidence  expected mm",
-        "apex            1.00  -2.35  300.00        0.99          0.6",
-        "left ostium  missing      -       -        0.02            -",
+        "landmark           R      A       S  confidence  expected error",
+        "apex            1.00  -2.35  300.00        0.99             0.6",
+        "left ostium  missing      -       -        0.02               -",
     ]
 
 
@@ -23,9 +25,19 @@ def test_table_shows_true_errors_where_they_are_known():
     assert lines[2].endswith("         -")
 
 
-def test_table_of_points_without_spacing_counts_pixels():
-    points = Landmarks(("sella",), [[10, 20, 0]], unit="px")
-    assert landmark_table(points)[0].endswith("expected px")
+def test_table_shows_a_verdict_in_place_of_the_error_of_a_point_that_is_not_trusted():
+    longest = "brachiocephalic_bifurcation"
+    points = Landmarks((longest, "root"), [[-100.5, 2, -1003]] * 2, [1.0, 0.9], [0.3, 0.4], coverage=0.9)
+    doubtful = replace(points, assessment=Assessment((), ("far off", "")))
+    assert landmark_table(doubtful) == [
+        "landmark                           R     A         S  confidence  90 % radius",
+        "brachiocephalic_bifurcation  -100.50  2.00  -1003.00           -     doubtful",
+        "root                         -100.50  2.00  -1003.00        0.90          0.4",
+    ]
+    unlike = replace(points, assessment=Assessment(("no CT",), ("", "")))
+    lines = landmark_table(unlike.withheld())
+    assert [line.split()[1:] for line in lines[1:]] == [["withheld", "-", "-", "-", "unlike"]] * 2
+    assert max(map(len, lines)) <= 80
 
 
 def test_names_cannot_command_the_terminal():

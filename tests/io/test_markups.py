@@ -8,7 +8,7 @@ import pytest
 
 from lmk3d.errors import InputError
 from lmk3d.io import read_points, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 POINT = {"label": "a", "position": [1, 2, 3]}
 
@@ -44,6 +44,35 @@ def test_written_file_is_what_slicer_writes(tmp_path):
     # Slicer fails over a position that is no triple of numbers, so a missing point has none.
     assert "position" not in second
     assert second["positionStatus"] == "undefined"
+
+
+def test_points_that_are_not_trusted_are_a_list_of_their_own_in_a_warning_colour(tmp_path):
+    places = [[1, 2, 3], [4, 5, 6], [np.nan] * 3]
+    landmarks = Landmarks(("a", "b", "c"), places, [1, 0.5, 0], assessment=Assessment((), ("far off", "", "")))
+    write_points(landmarks, tmp_path / "a.mrk.json")
+    trusted, other = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))["markups"]
+    assert [point["label"] for point in trusted["controlPoints"]] == ["b", "c"]
+    assert "display" not in trusted
+    assert other["name"] == "not trusted"
+    assert other["display"]["color"] == other["display"]["selectedColor"] == [1.0, 0.6, 0.1]
+    assert [point["description"] for point in other["controlPoints"]] == ["doubtful (far off); confidence=1.0"]
+    assert trusted["assessment"] == other["assessment"] == {"verdict": "doubtful", "reasons": []}
+    assert read_points(tmp_path / "a.mrk.json").names == ("b", "c", "a")
+    # One list where all points of a kind; withheld ones are in it, without a place.
+    write_points(landmarks.withheld(), tmp_path / "b.mrk.json")
+    (only,) = json.loads((tmp_path / "b.mrk.json").read_text(encoding="utf-8"))["markups"]
+    assert [point["positionStatus"] for point in only["controlPoints"]] == ["undefined", "defined", "undefined"]
+    assert only["controlPoints"][0]["description"] == "doubtful (far off); confidence=1.0"
+
+
+def test_a_list_that_slicer_has_saved_again_still_says_its_trust(tmp_path):
+    landmarks = Landmarks(("a", "b"), [[1, 2, 3], [4, 5, 6]], assessment=Assessment(("no CT",), ("", "")))
+    write_points(landmarks, tmp_path / "a.mrk.json")
+    content = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))
+    (markup,) = content["markups"]  # no point is trusted: the list of those that are is left out
+    assert markup["display"]["color"] == [0.9, 0.1, 0.1]
+    del markup["assessment"]
+    assert read_points(save_all(tmp_path, content)).assessment == landmarks.assessment
 
 
 @pytest.mark.parametrize(

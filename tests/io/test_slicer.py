@@ -6,6 +6,7 @@ import pytest
 from lmk3d.errors import InputError
 from lmk3d.io.slicer import describe, name_points, parse_description, parse_slicer_frame, placed
 from lmk3d.io.tables import PointRows
+from lmk3d.io.trust import Said
 from lmk3d.landmarks import Landmarks
 
 
@@ -32,9 +33,9 @@ def test_ids_give_names_that_no_label_has():
 def test_description_carries_both_measures_exactly():
     landmarks = Landmarks(("a", "b"), [[1, 2, 3]] * 2, confidence=[1 / 3, np.nan], error_mm=[2e-7, np.nan], unit="px")
     assert describe(landmarks, 0) == "confidence=0.3333333333333333; error_px=2e-07"
-    assert parse_description(describe(landmarks, 0)) == ("0.3333333333333333", "2e-07")
+    assert parse_description(describe(landmarks, 0)) == Said("0.3333333333333333", "2e-07")
     assert describe(landmarks, 1) == ""
-    assert parse_description("by hand") == (None, None)
+    assert parse_description("by hand") == Said()
 
 
 def test_numbers_of_old_slicers_are_frames():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import random
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from lmk3d.errors import InputError
 from lmk3d.io import read_points, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
@@ -72,6 +73,33 @@ def test_report_is_tid_1500_in_the_study_and_frame_of_its_images(series, tmp_pat
     assert_allclose(points[0].value, [-1.23456789, 2, 999.9999], rtol=1e-6)  # RAS to LPS
     frames = {str(item.value) for item in report.iterall() if item.keyword == "ReferencedFrameOfReferenceUID"}
     assert frames == {image.FrameOfReferenceUID}
+
+
+ASSESSED = {
+    "trusted": Assessment((), ("",) * 5),
+    "doubtful": Assessment((), ("", "far off", "", "", "")),
+    "unlike the training data": Assessment(("intensities are those of no CT",), ("", "far off", "", "", "")),
+}
+
+
+@pytest.mark.parametrize("verdict", ASSESSED)
+def test_report_says_how_far_points_are_trusted_and_what_to_know(verdict, series, tmp_path):
+    points = replace(POINTS, assessment=ASSESSED[verdict], coverage=0.9, notes=("trained on phantoms alone",))
+    write_points(points, tmp_path / "points.dcm", image=series)
+    found = read_points(tmp_path / "points.dcm")
+    assert found.assessment == points.assessment
+    assert found.notes == points.notes
+    report = pydicom.dcmread(tmp_path / "points.dcm")
+    own = [(item.ConceptNameCodeSequence[0].CodeMeaning, item) for item in report.ContentSequence]
+    (said,) = [item.ConceptCodeSequence[0].CodeMeaning for name, item in own if name == "Trust"]
+    assert said == verdict
+    assert [item.TextValue for name, item in own if name == "Comment"] == ["trained on phantoms alone"]
+    errors = [np.nan] * 5 if points.assessment.reasons else np.where(points.trusted, POINTS.error_mm, np.nan)
+    if points.assessment.reasons:
+        assert found.error_mm is None
+    else:
+        assert_allclose(found.error_mm, errors)
+        assert found.coverage == 0.9
 
 
 def test_uids_that_an_anonymiser_has_emptied_come_from_before_the_data_set(series, tmp_path):

@@ -11,6 +11,7 @@ from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, film_affine
 from lmk3d.io import read_points, write_points
 from lmk3d.io.tables import PointRows
+from lmk3d.io.trust import Said
 from lmk3d.landmarks import Landmarks
 
 
@@ -198,7 +199,7 @@ def test_bad_json_is_named_with_its_entry(tmp_path, content, match):
 
 def test_rows_know_which_measures_they_have():
     rows = PointRows()
-    rows.add("a", [1, 2, 3], "LPS", ("", None), "line 1")
+    rows.add("a", [1, 2, 3], "LPS", Said("", None), "line 1")
     assert rows.landmarks().confidence is None
     assert rows.landmarks(confidence=True).confidence.shape == (1,)
     assert rows.landmarks().points_mm.tolist() == [[-1, -2, 3]]

@@ -18,6 +18,7 @@ from lmk3d.configure import LevelPlan, Plan, write_bundle
 from lmk3d.configure.shipped import SHIPPED
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import read_image, read_points, write_image
+from lmk3d.label.ranking import score_of, urgency
 from lmk3d.prediction import predict_files
 from lmk3d.synthetic import cta_phantom
 
@@ -71,7 +72,7 @@ def test_every_bundle_of_the_project_loads(server):
     info = server.json("GET", "/info/")
     names = {"tiny", *(plan.name for plan in SHIPPED)}
     assert set(info["models"]) == set(info["trainers"]) == names
-    assert set(info["strategies"]) == {f"{name}_error" for name in names} | {"random"}
+    assert set(info["strategies"]) == {f"{name}_trust" for name in names} | {"random"}
     assert list(info["models"]["cascade"]["labels"]) == list(SHIPPED[0].names)
 
 
@@ -132,22 +133,19 @@ def test_training_runs_and_the_next_prediction_uses_its_weights(server, tiny_dat
     np.testing.assert_allclose(after, expected.points_mm, atol=0.01)
 
 
-def test_the_next_sample_is_the_one_with_the_largest_expected_error(server):
+def test_the_next_sample_is_the_one_that_is_trusted_least(server):
     server.wait("/scoring/", "DONE")
     server.json("POST", "/scoring/expected_error", {})
     server.wait("/scoring/", "DONE")
     detector = LandmarkDetector.from_bundle(default_bundle("cascade"))
     marked = {path.name.removesuffix(".mrk.json") for path in (server.images / "labels" / "final").glob("*.mrk.json")}
     files = {path.name.removesuffix(".nii.gz"): path for path in server.images.glob("*.nii.gz")}
-    errors = {}
-    for name in sorted(set(files) - marked):
-        found = detector.detect(read_image(files[name])).error_mm
-        errors[name] = float(np.mean(found[np.isfinite(found)])) if np.isfinite(found).any() else np.inf
-    sample = server.json("POST", "/activelearning/cascade_error", {})
-    assert errors[sample["id"]] == max(errors.values())
-    assert sample["weight"] == (
-        pytest.approx(max(errors.values()), rel=1e-3) if max(errors.values()) < np.inf else None
-    )
+    scores = {name: score_of(detector.detect(read_image(files[name]))) for name in sorted(set(files) - marked)}
+    sample = server.json("POST", "/activelearning/cascade_trust", {})
+    first = scores[sample["id"]]
+    assert urgency(first) == max(map(urgency, scores.values()))
+    known = first.error < np.inf and first.verdict in ("", "trusted")
+    assert sample["weight"] == (pytest.approx(first.error, rel=1e-3) if known else None)
     assert Path(sample["path"]) == files[sample["id"]].resolve()
 
 

@@ -82,8 +82,8 @@ def test_monai_labels_own_launcher_gets_the_folders(images, monkeypatch):
     serve(images, [default_bundle("denseseg")], port=port)
     words = seen["words"]
     assert words[:2] == ["monailabel", "start_server"]
-    assert words[-3:] == ["--conf", "trust", "false"]
-    assert dict(zip(words[2:-3:2], words[3:-3:2], strict=True)) == {
+    assert words[-6:] == ["--conf", "trust", "false", "--conf", "keep_untrusted", "false"]
+    assert dict(zip(words[2:-6:2], words[3:-6:2], strict=True)) == {
         "--app": str(images / "lmk3d_label"),
         "--studies": str(images),
         "--host": "127.0.0.1",

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, decollate_batch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from PIL import Image
 
@@ -23,7 +23,7 @@ from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import read_image, read_points, write_image, write_points
 from lmk3d.label.stock import CheckReadingd, LandmarkInferer, LandmarksToLabelMapd, SavePoints, image_list
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.synthetic import cta_phantom, film_phantom
 from lmk3d.zoo import export_bundle
 
@@ -53,7 +53,7 @@ def volume_of(image):
             return Landmarks(("a",), [[1.0, 2.0, 3.0]], unit=volume.unit)
 
     rows = LandmarkInferer(Spy())(image[None], network=None)
-    assert rows.shape == (1, 1, 7)
+    assert rows.shape == (1, 1, 9)
     return seen[0]
 
 
@@ -179,8 +179,12 @@ def test_rows_become_numbered_balls_and_markups(tmp_path):
     grid = Grid((20, 20, 20), np.diag([-1.0, -1.0, 2.0, 1.0]))
     image = MetaTensor(torch.zeros(1, 20, 20, 20), affine=torch.as_tensor(grid.affine.copy()))
     gone = [float("nan")] * 3
-    rows = torch.tensor([[0, *gone, 0.1, float("nan"), 0], [2, -5, -6, 14, 0.9, 0.5, 0], [2, -15, -6, 14, 0.8, 1.5, 0]])
-    out = LandmarksToLabelMapd(names=["top", "never", "rib"])({"pred": rows.double(), "image": image})
+    nan = float("nan")
+    rows = torch.tensor(
+        [[0, *gone, 0.1, nan, 0], [2, -5, -6, 14, 0.9, 0.5, 0], [2, -15, -6, 14, 0.8, 1.5, 0]], dtype=torch.float64
+    )
+    rows = torch.cat([rows, torch.full((3, 2), nan)], 1)
+    out = LandmarksToLabelMapd(names=["top", "never", "rib"])({"pred": rows, "image": image})
     assert out["pred"].shape == (1, 20, 20, 20)
     assert torch.equal(torch.as_tensor(out["pred"].affine), image.affine)
     assert sorted(np.unique(out["pred"])) == [0, 3]  # the name's number, whoever else was found
@@ -190,6 +194,38 @@ def test_rows_become_numbered_balls_and_markups(tmp_path):
     assert points.names == ("top", "rib", "rib")
     np.testing.assert_allclose(points.points_mm, [gone, [-5, -6, 14], [-15, -6, 14]])
     np.testing.assert_allclose(points.error_mm, [np.nan, 0.5, 1.5])
+    assert points.assessment is None
+    assert points.coverage is None
+
+
+class Doubting:
+    """A detector that trusts one of its two points."""
+
+    names = ("top", "rib")
+
+    def detect(self, volume):
+        assessment = Assessment((), ("", "far off"))
+        return Landmarks(
+            self.names, [[-5, -6, 14], [-15, -6, 14]], [0.9, 1], [0.5, 0.7], coverage=0.9, assessment=assessment
+        )
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("meta", [True, False])
+def test_what_is_not_trusted_leaves_by_monais_way_as_by_ours(tmp_path, keep, meta):
+    grid = Grid((20, 20, 20), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    write_image(Volume(numbers(grid.shape), grid), tmp_path / "scan.nii.gz")
+    image = loaded(tmp_path / "scan.nii.gz")
+    (rows,) = decollate_batch(LandmarkInferer(Doubting(), keep_untrusted=keep)(image[None], None))
+    rows = rows if meta else torch.as_tensor(rows.as_tensor())
+    out = LandmarksToLabelMapd(names=Doubting.names)({"pred": rows, "image": image})
+    assert sorted(np.unique(out["pred"])) == [0, 1]
+    (tmp_path / "a.mrk.json").write_text(json.dumps(out["result"]), encoding="utf-8")
+    points = read_points(tmp_path / "a.mrk.json").ordered(Doubting.names)
+    assert points.present.tolist() == [True, keep]
+    assert points.assessment.doubts == ("", "far off" if meta else "no reason is given")
+    np.testing.assert_allclose(points.error_mm, [0.5, np.nan])
+    assert points.coverage == 0.9
 
 
 def test_points_are_saved_under_the_images_name_and_never_replace_others(tmp_path, capsys):

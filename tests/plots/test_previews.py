@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lmk3d.geometry import Grid, Volume
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.plots import preview, save_preview
-from lmk3d.plots.sheet import DOUBT
+from lmk3d.plots.sheet import DOUBT, MARK, UNLIKE
 
 GONE = [np.nan] * 3
 
@@ -113,3 +113,39 @@ def test_pages_are_written_beside_each_other_and_whole(volume, tmp_path, monkeyp
     assert many == [tmp_path / "b.preview-1.png", tmp_path / "b.preview-2.png"]
     assert sorted(tmp_path.iterdir()) == sorted(one + many)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in one + many)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_points_that_are_not_trusted_are_seen_as_such(volume, film, words, assert_legible, flat):
+    image = film if flat else volume
+    marks = replace(marks_in(image, 3), names=("root", "apex", "spine"), coverage=0.9)
+    if flat:
+        marks = replace(marks, points_mm=marks.points_mm * [1, 1, 0])
+    doubtful = replace(marks, assessment=Assessment((), ("", "far off", "")))
+    (figure,) = preview(image, doubtful.withheld(keep_points=True), title="scan.nii.gz")
+    assert_legible(figure)
+    said = [text.get_text() for text in figure.axes[0].texts if text.get_color() == DOUBT]
+    assert said[0] == "DOUBTFUL: scan.nii.gz"
+    assert "doubtful" in said
+    assert "Not trusted: apex: far off" in said
+    assert "90 % within" in words(figure)
+    dashed = {line.get_color(): line.is_dashed() for line in figure.axes[0].lines}
+    assert dashed[DOUBT]
+    assert not dashed[MARK]
+    (figure,) = preview(image, doubtful.withheld(), title="scan.nii.gz")
+    assert "Withheld, since they are not trusted: apex" in words(figure)
+
+
+def test_a_scan_unlike_the_training_data_shows_no_confidence(volume, words):
+    marks = replace(marks_in(volume, 2), names=("root", "apex"), assessment=Assessment(("no CT",), ("", "")))
+    (figure,) = preview(volume, marks, title="scan.nii.gz")
+    said = words(figure)
+    assert said.count("unlike the training data") == 2
+    assert "UNLIKE THE TRAINING DATA: scan.nii.gz" in said
+    assert "Not trusted: no CT" in said
+    assert "confidence" not in said
+    assert "\N{PLUS-MINUS SIGN}" not in said
+    crosses = [line for line in figure.axes[0].lines if line.get_color() in (MARK, UNLIKE)]
+    assert {line.get_color() for line in crosses} == {UNLIKE}
+    (figure,) = preview(volume, marks.withheld(), title="scan.nii.gz")
+    assert "Withheld, since they are not trusted: root, apex" in words(figure)

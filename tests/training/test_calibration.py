@@ -6,12 +6,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 
 from lmk3d.calibration import read_calibration
 from lmk3d.codecs import HeatmapCodec
+from lmk3d.conformal import image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector, Level
-from lmk3d.io import read_image, write_image, write_points
+from lmk3d.io import read_image, read_points, write_image, write_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.training import calibrate
@@ -62,8 +64,14 @@ def test_cases_are_learnt_and_new_scans_assessed(cases, weights, capsys):
     assert notes == ()
     assert finder.calibration.cases == {"training": 8, "validation": 4}
     assert len(finder.calibration.trust.arrangement.shapes) == 12
+    radii = finder.calibration.radii
+    assert radii.patients == tuple(image_key(read_image(case["image"])) for case in cases[8:])
     volume = read_image(cases[8]["image"])
     assert finder.detect(volume).assessment.reasons == ()
+    evidence, truth = finder.examine(volume)[1], read_points(cases[8]["label"]).points_mm
+    scores = np.linalg.norm(evidence.points(3) @ volume.grid.upright.T - truth, axis=1) / evidence.scale
+    assert_allclose(radii.scores[0], np.where(np.isnan(scores), np.inf, scores), rtol=1e-3)
+    assert finder.detect(volume).coverage == radii.given(0.9)
     dark = Volume((volume.data - 4000).astype(np.int16), volume.grid)
     dark.data[0, 0, 0] = 600
     assert finder.detect(dark).assessment.verdict == "unlike the training data"
@@ -84,7 +92,18 @@ def test_of_many_training_cases_some_are_taken(cases, weights, capsys):
 def test_a_time_limit_leaves_what_was_seen_by_then(cases, weights, capsys):
     calibrate(detector(), cases[:8], cases[8:], weights, until=time.monotonic() - 1)
     assert "stopped by the time limit after 0 of 4 cases" in capsys.readouterr().out
-    assert read_calibration(weights, NAMES)[1] == ("too few cases calibrated it for its predictions to be assessed",)
+    found, (note,) = read_calibration(weights, NAMES)
+    assert "too few cases" in note
+    assert found.radii is None
+
+
+def test_cases_of_one_patient_count_as_one(cases, weights):
+    held = [{**case, "patient": name} for case, name in zip(cases[8:], ("x", "y", "y", "y"), strict=True)]
+    calibrate(detector(), cases[:8], held, weights)
+    radii = read_calibration(weights, NAMES)[0].radii
+    assert len(radii.patients) == 4
+    assert len(radii) == 2
+    assert not {"x", "y"} & set(radii.patients)  # names stay where they are
 
 
 def test_other_ranks_leave_it_to_the_first(cases, weights, monkeypatch):

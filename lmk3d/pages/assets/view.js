@@ -61,13 +61,15 @@
     stroke(pen, 1.6 * devicePixelRatio, TRUTH, () => pen.arc(x, y, size, 0, 7));
   }
 
-  function cross(pen, [x, y], size, color) {
+  function cross(pen, [x, y], size, color, dashed) {
+    pen.setLineDash(dashed ? [0.17 * size, 0.12 * size] : []);
     stroke(pen, 1.8 * devicePixelRatio, color, () => {
       for (const [dx, dy] of [[1, 1], [1, -1], [-1, 1], [-1, -1]]) {
         pen.moveTo(x + 0.25 * size * dx, y + 0.25 * size * dy);
         pen.lineTo(x + 0.85 * size * dx, y + 0.85 * size * dy);
       }
     });
+    pen.setLineDash([]);
   }
 
   /** How strongly a mark is drawn that lies this far from the slice; one that is chosen is never lost. */
@@ -120,7 +122,7 @@
       }
       const grown = chosen ? 1.35 * size : size;
       if (alphas[0] > 0.02) { pen.globalAlpha = alphas[0]; ring(pen, spots[0], grown); }
-      if (alphas[1] > 0.02) { pen.globalAlpha = alphas[1]; cross(pen, spots[1], grown, row.color || PLAIN); }
+      if (alphas[1] > 0.02) { pen.globalAlpha = alphas[1]; cross(pen, spots[1], grown, row.color || PLAIN, row.dashed); }
       pen.globalAlpha = most;
       if (names && (chosen || most > 0.5)) label(pen, row, spots[1] || spots[0], { size: grown, taken, chosen, start, end });
     }

@@ -1,0 +1,98 @@
+"""Whether radii hold what they promise: on cases they were not learnt from, beside the expected error of before.
+
+    python tools/coverage.py BUNDLE DATASET --section test
+    python tools/coverage.py FOLD1 fold1.json FOLD2 fold2.json ...
+
+A single bundle uses its own radii. Of several, such as the trainings of ``lmk3d folds``, each uses the pooled scores of
+all others: no radius has seen a patient that it is tested on, and no network either. A case whose image is among those
+that the radii were learnt from, under another name, is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmk3d.calibration import Calibration
+from lmk3d.conformal import COVERAGE, Radii, image_key
+from lmk3d.errors import InputError
+from lmk3d.inference import LandmarkDetector
+from lmk3d.io import read_dataset, read_image
+from lmk3d.io.datasets import case_points
+from lmk3d.metrics import compare
+from lmk3d.reliability import radius_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmk3d.metrics import PointError
+
+
+def others(radii: Sequence[Radii]) -> list[Radii]:
+    """For each training the pooled scores of all others; its own where it is the only one."""
+    if len(radii) == 1:
+        return list(radii)
+    return [Radii.pooled([*radii[:row], *radii[row + 1 :]]) for row in range(len(radii))]
+
+
+def measured(detector: LandmarkDetector, radii: Radii, dataset: Path, section: str) -> list[tuple[PointError, float]]:
+    """Each point with its radius, and beside it the error that is expected without radii."""
+    detector.calibration = replace(detector.calibration or Calibration({}), radii=radii)
+    ratios = detector.network.error_ratio.cpu().numpy() / radii.factors(detector.coverage)
+    ratio = dict(zip(detector.names, ratios, strict=True))
+    rows = []
+    for case in read_dataset(dataset).with_validation().cases(section):
+        volume = read_image(case.image, series=case.series, spacing_mm=case.spacing_mm)
+        if case.points is None or image_key(volume) in radii.patients:
+            continue
+        truth = replace(case_points(case), unit=volume.unit)
+        own = compare(truth, detector.detect(volume), detector.names, case=case.name)
+        rows += [(row, row.expected_mm * ratio[row.name]) for row in own]
+    return rows
+
+
+def told(name: str, rows: Sequence[tuple[PointError, float]], names: Sequence[str], coverage: float) -> str:
+    """One line on some points; the range is over landmarks."""
+    figures = radius_summary([row for row, _ in rows], names, coverage)
+    found = [(row, expected) for row, expected in rows if row.status == "found" and np.isfinite(row.expected_mm)]
+    errors = [row.error_mm for row, _ in found]
+    missed = sum(row.status == "missed" for row, _ in rows)
+    each = [100 * own.within for own in figures.landmarks.values() if own.n]
+    below = np.mean([row.error_mm <= expected for row, expected in found])
+    return (
+        f"{name}: {len({row.case for row, _ in rows})} cases, {figures.overall.n} points, {missed} missed; "
+        f"{100 * figures.overall.within:.1f} % within the {100 * coverage:.3g} % radius "
+        f"(landmarks {min(each):.0f} to {max(each):.0f} %), median radius {figures.overall.median:.3g}; "
+        f"median expected error {np.median([expected for _, expected in found]):.3g} ({100 * below:.1f} % within); "
+        f"mean error {np.mean(errors):.3g}, median {np.median(errors):.3g}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each bundle, and one for all together."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", type=Path, nargs="+", metavar="BUNDLE DATASET")
+    parser.add_argument("--section", default="validation", help="of the data sets (default: validation)")
+    parser.add_argument("--coverage", type=float, default=COVERAGE, help="share of patients (default: 0.9)")
+    given = parser.parse_args(argv)
+    detectors = [LandmarkDetector.from_bundle(folder) for folder in given.pairs[::2]]
+    known = [None if own.calibration is None else own.calibration.radii for own in detectors]
+    if wanting := [str(folder) for folder, own in zip(given.pairs[::2], known, strict=True) if own is None]:
+        raise InputError(f"{wanting[0]}: has no radii; run lmk3d calibrate")
+    rows, promised, names = [], given.coverage, detectors[0].names
+    radii = others([own for own in known if own is not None])
+    for folder, dataset, detector, own in zip(given.pairs[::2], given.pairs[1::2], detectors, radii, strict=True):
+        detector.coverage, promised = given.coverage, own.given(given.coverage) or given.coverage
+        some = measured(detector, own, dataset, given.section)
+        print(told(f"{folder.name} ({len(own)} patients)", some, names, promised), flush=True)
+        rows += [(replace(row, case=f"{folder} {row.case}"), expected) for row, expected in some]
+    if len(detectors) > 1:
+        print(told("all", rows, names, promised), flush=True)
+
+
+if __name__ == "__main__":
+    main()
