@@ -375,12 +375,9 @@ class LandmarkDetector:
         return search(self.first_stage_grid(scan.grid, axes) for axes in cube_rotations())
 
     def _first_guess(self, view: View, upright: FloatArray) -> _Guess:
-        """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree.
-
-        Where steps follow from one landmark, its peak must be its own: neighbours in a wrong place would move it.
-        """
+        """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree."""
         numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), view.presence
-        if (tree := self.network.kept_tree()) is not None and not self.network.has_steps:
+        if (tree := self.network.kept_tree()) is not None:
             there = presence >= self.min_presence
             places = tree.chosen(view.points_mm @ upright, view.weights, there, noise_mm=self.spacing_mm)
         if self.codec.instances > 1 and view.heights is not None:

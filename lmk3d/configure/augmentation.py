@@ -123,6 +123,7 @@ def _pose(plan: Plan) -> Config:
         "shift_mm": listed(plan.shift_mm),
         "crop": plan.crop,
         **({"reflect": plan.reflect} if plan.reflect else {}),
+        **({"usual": plan.usual, "usual_shift_mm": listed(plan.usual_shift_mm)} if plan.usual else {}),
         "shape": _shape(plan),
     }
 

@@ -31,7 +31,7 @@ __all__ = ["LevelPlan", "Plan", "plan_for"]
 # round it; where the pose has to be searched, fewer.
 _LONGEST, _LONGEST_TURNED = 77, 64
 # How training varies size and field of view where the world gives the axes.
-_VARIED: dict[str, Any] = {"windowed": True, "zoom": 0.35, "reflect": 0.3, "cut": 0.35}
+_VARIED: dict[str, Any] = {"windowed": True, "zoom": 0.35, "reflect": 0.3, "cut": 0.35, "usual": 0.5}
 # Of the landmarks' reach: neighbours no farther than this see each other in one small patch.
 _NEAR = 0.5
 
@@ -83,7 +83,8 @@ class Plan:
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
         windowed: see ``LandmarkDetector``.
         zoom: of the first stage's grid in training; see ``RandPosed``.
-        reflect, cut: how training varies the field of view; see ``RandPosed`` and ``RandFieldOfViewd``.
+        reflect, cut, usual, usual_shift_mm: how training varies the field of view; see ``RandPosed`` and
+            ``RandFieldOfViewd``.
         scanners: how training varies the appearance: "ct" as scanners of Hounsfield units do, "any" as other sequences
             and modalities do, "" little.
     """
@@ -129,6 +130,8 @@ class Plan:
     zoom: float = 0.1
     reflect: float = 0.0
     cut: float = 0.0
+    usual: float = 0.0
+    usual_shift_mm: float | tuple[float, ...] = 0.0
     scanners: str = ""
 
     @property
@@ -193,10 +196,10 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         shift_mm=(float(round(0.08 * extents.max(), 2)),) * 3 if any_pose else tuple((0.2 * extents).round(2).tolist()),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
-        epochs=max(10, (4000 if any_pose else 6000) // len(shapes)),
+        epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
         tree=not any_pose,
-        **({} if any_pose else _VARIED),
+        **({} if any_pose else {**_VARIED, "usual_shift_mm": _usual_shift(fingerprint, extents)}),
         scanners="" if any_pose else "any" if window[2] else "ct",
     )
 
@@ -219,6 +222,17 @@ def _steps(shapes: list[FloatArray]) -> LevelPlan | None:
     if not 0 < longest < _NEAR * _reach(shapes):
         return None
     return LevelPlan(_rounded(longest / 12), 24, _rounded(longest / 12), channels=(24, 48, 64), count=8, steps=True)
+
+
+def _usual_shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:
+    """A third of how much the anatomy's place differs between images, along R, A, S.
+
+    Where all scans are planned alike, their frame tells neighbours that look alike apart, such as vertebrae; where they
+    are not, it must tell nothing.
+    """
+    offsets = [image["offset_mm"] for image in fingerprint.images if image["section"] == "training"]
+    spread = np.std([offset for offset in offsets if offset is not None], axis=0)
+    return tuple(np.clip(spread / 3, 0.01 * extents_mm, 0.08 * extents_mm).round(2).tolist())
 
 
 def _about(dataset: Dataset, path: Path) -> dict[str, Any]:

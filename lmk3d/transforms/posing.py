@@ -41,6 +41,7 @@ __all__ = [
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 """Left for right, in the world."""
 
+_USUAL_ZOOM = 0.1
 _OUTSIDE = -1e4  # the index, along each axis, of a landmark that is known to lie outside of the image
 
 
@@ -176,6 +177,10 @@ class RandPosed(RandomizableTransform, MapTransform):
         points_key: those points.
         reflect: how often, beyond its end, the image goes on mirrored instead of with air: so that the end of the image
             does not tell where an anatomy is. Noted under ``reflected``.
+        usual: how often the grid lies as over a scan that is planned like those of the training: moved by no more than
+            ``usual_shift_mm``, zoomed by no more than a tenth, with air beyond the image. Noted under ``usual``. What
+            their field of view tells of an anatomy's place is then learnt for such scans, and for no others.
+        usual_shift_mm: see there; one number, or one for each of R, A, S.
         template: draw the grid over this image instead, and lay it over the volume as ``LayOverd`` found the template
             in it.
     Raises:
@@ -195,25 +200,28 @@ class RandPosed(RandomizableTransform, MapTransform):
         shape: ShapeModel | None = None,
         points_key: str = "label",
         reflect: float = 0.0,
+        usual: float = 0.0,
+        usual_shift_mm: float | Sequence[float] = 0.0,
         template: Template | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
-        self.reflect = reflect
+        self.reflect, self.usual, self.usual_shift_mm = reflect, usual, np.asarray(usual_shift_mm, float)
         if len(sides) != 3 or min(sides) < 1:
             raise ValueError(f"sides must be three numbers of at least 1 voxel, got {list(sides)}")
         self.model, self.points_key, self.template = shape, points_key, template
         self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
         self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop
 
-    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> Grid:
+    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool, usual: bool = False) -> Grid:
         """A random grid over a volume."""
+        zoom, most_mm = (min(self.zoom, _USUAL_ZOOM), self.usual_shift_mm) if usual else (self.zoom, self.shift_mm)
         flat = volume.shape[2] == 1
         pose = canonical_pose(self.model, points_mm, mirrored=mirrored) @ volume.upright
         pose = disturbed_pose(pose, volume, self.R, self.max_angle)
         scale = np.cbrt(abs(np.linalg.det(pose)))
-        spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
-        shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
+        spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(zoom))
+        shift = self.R.uniform(-1, 1, size=3) * most_mm
         if self.crop:
             shift = shift + self._cropped(volume, points_mm, spacing * np.asarray(self.sides), pose / scale)
         if flat:
@@ -233,14 +241,15 @@ class RandPosed(RandomizableTransform, MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
-        out["reflected"] = self.reflect > 0 and bool(self.R.random_sample() < self.reflect)
+        usual = out["usual"] = self.usual > 0 and bool(self.R.random_sample() < self.usual)
+        out["reflected"] = not usual and self.reflect > 0 and bool(self.R.random_sample() < self.reflect)
         for key in self.key_iterator(out):
             points, mirrored = np.asarray(out[self.points_key]), out.get("mirrored", False)
             if self.template is None:
-                out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored)
+                out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored, usual=usual)
                 continue
             back = apply_affine(np.linalg.inv(out["laid"]), points)
-            grid = self.drawn(self.template.grid, back, mirrored=mirrored)
+            grid = self.drawn(self.template.grid, back, mirrored=mirrored, usual=usual)
             out["grid"] = Grid(grid.shape, out["laid"] @ grid.affine)
         return out
 
@@ -323,6 +332,8 @@ class EncodePointsd(MapTransform):
 class RandFieldOfViewd(RandomizableTransform, MapTransform):
     """Blank what lies beyond a random box, as if the scan had ended there; landmarks beyond it are not in the image.
 
+    A sample that ``RandPosed`` notes as ``usual`` is left as it is.
+
     Args:
         keys: images of 0 to 1, (1, I, J, K), whose 0 is air.
         points_key: (N, 3) or (N, M, 3) the landmarks' indices on the image's grid, or one ``stride`` times coarser;
@@ -353,7 +364,7 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             self.randomize(None)
-            if not self._do_transform:
+            if not self._do_transform or out.get("usual", False):
                 continue
             image, points = out[key].clone(), out[self.points_key].clone()
             for axis, side in enumerate(image.shape[1:]):

@@ -63,8 +63,15 @@ def test_numbers_follow_from_the_fingerprint(tmp_path):
     assert plan.levels == (LevelPlan(5.68, 24, 8.0, passes=2),)
     assert plan.tolerance_mm == 8.0
     assert plan.shift_mm == (22.4, 19.2, 20.0)  # a fifth of each side
-    assert (plan.zoom, plan.reflect, plan.cut, plan.windowed, plan.scanners) == (0.35, 0.3, 0.35, True, "ct")
-    assert (plan.any_pose, plan.max_angle, plan.validate_every, plan.epochs) == (False, 0.2, 10, 1500)
+    assert (plan.zoom, plan.reflect, plan.cut, plan.usual, plan.windowed, plan.scanners) == (
+        0.35,
+        0.3,
+        0.35,
+        0.5,
+        True,
+        "ct",
+    )
+    assert (plan.any_pose, plan.max_angle, plan.validate_every, plan.epochs) == (False, 0.2, 10, 1000)
     assert (plan.names, plan.pairs, plan.one_sided) == (NAMES, (("left", "right"),), ("front",))
     assert (plan.name, plan.description, plan.dataset) == ("bones", "made up", str(path.resolve()))
     assert plan.waves_mm == pytest.approx((0.013 * 60, 0.45 * 60), rel=0.05)  # the landmarks reach 60 mm

@@ -329,3 +329,21 @@ def test_beyond_its_end_the_image_goes_on_mirrored_where_it_is_asked_to():
     posed = RandPosed("coarse", (8, 8, 16), spacing_mm=1.0).set_random_state(0)(sample)
     column = PosedImaged("coarse", Window(0, 8))(posed)["input"][0, 4, 4] * 8
     assert_allclose(column, [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], atol=1e-4)
+
+
+def test_usual_grids_lie_as_scans_of_the_training_do_and_are_not_cut():
+    sample = {"coarse": MetaTensor(torch.ones(1, 40, 40, 40), affine=torch.eye(4)), "label": np.zeros((1, 3))}
+    posed = RandPosed(
+        *("coarse", (40, 40, 40)), spacing_mm=1.0, zoom=0.4, shift_mm=15.0, reflect=1.0, usual=0.5, usual_shift_mm=1.0
+    ).set_random_state(0)
+    blank = RandFieldOfViewd("input", cut=0.4, prob=1.0).set_random_state(0)
+    moved = {True: [], False: []}
+    for _ in range(40):
+        out = posed(sample)
+        moved[out["usual"]].append(np.abs(out["grid"].center_mm - 19.5).max())
+        assert out["reflected"] is not out["usual"]
+        out |= {"input": torch.ones(1, 40, 40, 40), "points_vox": torch.zeros(1, 3)}
+        assert bool(blank(out)["input"].all()) or not out["usual"]
+        assert 1 / 1.1 < out["grid"].spacing_mm[0] < 1.1 or not out["usual"]
+    assert len(moved[True]) > 10
+    assert max(moved[True]) <= 1.0 < 5.0 < max(moved[False])
