@@ -100,8 +100,8 @@ class Evidence:
 class Watch:
     """Notes the mean of every channel that a network's encoder gives, in the passes it makes anyway.
 
-    The encoder is every convolution until the maps grow again: whatever the architecture, those are the layers that the
-    later ones depend on. Of an ensemble it is the first member's.
+    The encoder is every convolution until the maps grow again, whatever the architecture; the last one of each size of
+    map is kept. Of an ensemble it is the first member's.
 
     Args:
         network: a first stage; hooks are on it within the block only, so that it can be exported and copied.
@@ -148,5 +148,7 @@ class Watch:
         if size > self._smallest:
             self._smallest = 0  # the maps grow: the encoder ends here
             return
+        if size == self._smallest:
+            self._passes[-1].pop()
         self._smallest = size
         self._passes[-1].append(output[0].flatten(1).mean(1).double().cpu().numpy())
