@@ -275,7 +275,12 @@ def random_rotation(generator: np.random.Generator | np.random.RandomState, max_
 
 @cache
 def cube_rotations() -> tuple[FloatArray, ...]:
-    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them."""
+    """The 24 rotations that bring a cube onto itself; no pose is more than 63 degrees from one of them.
+
+    The identity comes first. The first twelve lie at least 120 degrees from one another, so that they cover what they
+    can before the others fill the gaps.
+    """
     orders, signs = permutations(range(3)), list(product((1, -1), repeat=3))
     signed = [np.diag(sign) @ np.eye(3)[list(order)] for order in orders for sign in signs]
-    return tuple(matrix for matrix in signed if np.linalg.det(matrix) > 0)
+    proper = [matrix for matrix in signed if np.linalg.det(matrix) > 0]
+    return tuple(sorted(proper, key=lambda matrix: bool(np.linalg.det(np.abs(matrix)) < 0)))

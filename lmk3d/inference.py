@@ -15,11 +15,12 @@ from lmk3d.components import about_bundle, build, default_bundle, read_config
 from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.evidence import Evidence, ImageEvidence, Watch
-from lmk3d.geometry import Grid, Volume, apply_affine, cube_rotations, fit_similarity
+from lmk3d.geometry import Grid, Volume, cube_rotations, fit_similarity
 from lmk3d.landmarks import Landmarks
 from lmk3d.level import Level
 from lmk3d.networks.blocks import lay_out_for_cpu
 from lmk3d.overlap import compare_masks
+from lmk3d.pose_search import PoseSearch, View
 from lmk3d.sliding import maps_by_windows, peaks_by_windows
 from lmk3d.transforms.sampling import Scan, block_factors, block_means, cut_patches, patch_grid, resample, stored_tensor
 from lmk3d.weights import find_device, load_weights, modest_networks
@@ -43,24 +44,8 @@ __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
+_MUCH_LARGER = 1.25  # than the training's grid: beyond this the first stage sees a volume through windows
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
-
-
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """What the first stage sees on one grid, and how the shape fits it.
-
-    Its peaks (N, K, 3), their weights (N, K), each landmark's presence (N,), the peaks' heights (N, K) where maps have
-    such; the fit's pose, its support, and the share of landmarks that have a peak where it expects them.
-    """
-
-    points_mm: FloatArray
-    weights: FloatArray
-    presence: FloatArray
-    heights: FloatArray | None = None
-    pose: FloatArray | None = None
-    support: float = 0.0
-    agreement: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +83,7 @@ class LandmarkDetector:
         sliding: voxels of the windows through which the first stage looks at its input one after another, multiples of
             the network's divisor. With a ``spacing_mm`` near the volume's own it then works at full resolution, and
             nothing of the volume's size is made. None looks at the whole input at once.
+        windowed: look so, through windows of ``sides``, at a volume that is more than a quarter larger than they are.
         side_px: films without a spacing are looked at as if their longest side measured this much; None takes their
             pixels as they are.
         unit: of all these numbers: "mm", or "px" where it was trained on films without a spacing; None takes each image
@@ -124,6 +110,7 @@ class LandmarkDetector:
         min_presence: float = 0.5,
         tolerance_mm: float = 1.0,
         sliding: Sequence[int] | None = None,
+        windowed: bool = False,
         side_px: float | None = None,
         unit: str | None = None,
         version: str = "",
@@ -152,7 +139,8 @@ class LandmarkDetector:
         self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
         self.sides = np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
-        self.sliding, self.side_px, self.unit, self.device = sliding, side_px, unit, torch.device(device)
+        self.sliding, self.windowed = sliding, windowed
+        self.side_px, self.unit, self.device = side_px, unit, torch.device(device)
         self.notes: tuple[str, ...] = ()
         self.calibration: Calibration | None = None
         self.coverage = COVERAGE  # share of new patients that the calibration's radii are to hold for
@@ -218,13 +206,11 @@ class LandmarkDetector:
         scan = self._prepared(volume)
         shape = self._shape()
         with self._watch:
-            looks = [self._look(scan, self._laid_grid(scan))]
-            if self.pose == "any" and shape is not None:
-                looks = self._searched(scan, shape)
-        stages = {"heatmap": self._first_guess(looks[0], scan.grid.upright)}
+            view = self._view(scan, shape)
+        stages = {"heatmap": self._first_guess(view, scan.grid.upright)}
         guess = stages["heatmap"]
-        if shape is not None and looks[0].pose is not None:
-            guess = stages["shape"] = self._fitted(looks[0], looks[0].pose, shape)
+        if shape is not None and view.pose is not None:
+            guess = stages["shape"] = self._fitted(view, view.pose, shape)
         for number, level in enumerate(self.levels):
             for _ in range(level.passes):
                 move = self._stepped if level.steps else self._refined
@@ -233,7 +219,7 @@ class LandmarkDetector:
         reported = {name: self._reported(guess, scan.grid, factor, unit) for name, guess in stages.items()}
         upright, there = scan.grid.upright, (guess.presence >= self.min_presence) & scan.grid.contains(guess.points_mm)
         seen = {name: own.points_mm @ upright for name, own in stages.items() if len(own.numbers) == len(guess.numbers)}
-        image = ImageEvidence.of(scan, self.window, self._watch.features_of(looks[0].points_mm))
+        image = ImageEvidence.of(scan, self.window, self._watch.features_of(view.points_mm))
         return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit)
 
     @torch.inference_mode()
@@ -335,23 +321,22 @@ class LandmarkDetector:
         blocks = np.ceil(np.maximum(sides_vox, self.sides) / divisor - 0.05).astype(int)
         return (blocks.clip(1) * divisor).tolist()
 
-    def _look(self, scan: Scan, grid: Grid) -> _Look:
+    def _look(self, scan: Scan, grid: Grid) -> View:
         """Run the first stage on one grid."""
         if isinstance(self.codec, DenseCodec):
             logits, grid = self._dense_maps(scan, grid)
             peaks = self.codec.decode(logits, self.network.mean_shape.cpu().numpy())
-        elif self.sliding is None:
+        elif (roi := self._roi(grid)) == list(grid.shape):
             logits = self.network(self._read(scan, grid)[None, None])[0].float().cpu()
             peaks, grid = self.codec.decode(logits), grid.coarsened_to(logits.shape[1:])
         else:
-            roi = self._roi(grid)
             peaks = peaks_by_windows(
                 self.network, lambda start: self._read(scan, grid.cropped(start, roi)), grid.shape, self.codec, roi=roi
             )
         points = grid.to_mm(peaks.points_vox.numpy())
         heights = None if peaks.heights is None else peaks.heights.double().numpy()
         self._watch.note(points)
-        return _Look(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
+        return View(points, peaks.weights.double().numpy(), peaks.presence.double().numpy(), heights)
 
     def _dense_maps(self, scan: Scan, grid: Grid) -> tuple[Tensor, Grid]:
         """The few maps of a dense codec over a grid, seen at once or window by window, and the maps' own grid."""
@@ -370,72 +355,46 @@ class LandmarkDetector:
         return self.window.scale(image, scan.limits).to(self.device)
 
     def _roi(self, grid: Grid) -> list[int]:
-        return [min(sides) for sides in zip(self.sliding or grid.shape, grid.shape, strict=True)]
+        """Voxels of the windows that a grid is looked at through; its own shape where it is seen at once."""
+        roi = self.sliding or grid.shape
+        if self.windowed and (np.array(grid.shape) > _MUCH_LARGER * self.sides).any():
+            roi = self.sides.tolist()
+        return [min(sides) for sides in zip(roi, grid.shape, strict=True)]
 
-    def _searched(self, scan: Scan, shape: ShapeModel) -> list[_Look]:
-        """Look from up to 24 sides, and straight at the best answers; best first.
+    def _view(self, scan: Scan, shape: ShapeModel | None) -> View:
+        """What the first stage sees of an image, along its axes or along those of the shape, where that is searched."""
+        if self.pose != "any" or shape is None:
+            return self._look(scan, self._laid_grid(scan))
 
-        A look with which most landmarks agree is worth a straight one at once, and when nearly all agree with that the
-        search is over: a wrong pose never has them all.
-        """
-        looks, straight = [], []
-        for axes in cube_rotations():
-            looks.append(self._posed(scan, shape, self.first_stage_grid(scan.grid, axes)))
-            if looks[-1].agreement > 0.6:
-                straight.append(self._straight(scan, shape, looks.pop()))
-                if straight[-1].agreement > 0.9:
-                    break
-        else:
-            looks.sort(key=lambda look: -look.support)
-            straight += [self._straight(scan, shape, look) for look in looks[:3] if look.pose is not None]
-        return sorted(straight, key=lambda look: -look.support) or looks
+        def upright(pose: FloatArray) -> Grid:
+            scale = np.cbrt(np.linalg.det(pose[:3, :3]))
+            sides = self._whole_blocks(1.2 * np.ptp(shape.mean_mm, axis=0) / self.spacing_mm)
+            return Grid.around(pose[:3, 3], sides, self.spacing_mm * scale, pose[:3, :3] / scale)
 
-    def _straight(self, scan: Scan, shape: ShapeModel, look: _Look) -> _Look:
-        """Look once more, along the axes and at the size of the shape that was fitted."""
-        pose = np.asarray(look.pose)
-        scale = np.cbrt(np.linalg.det(pose[:3, :3]))
-        sides = self._whole_blocks(1.2 * np.ptp(shape.mean_mm, axis=0) / self.spacing_mm)
-        return self._posed(scan, shape, Grid.around(pose[:3, 3], sides, self.spacing_mm * scale, pose[:3, :3] / scale))
+        search = PoseSearch(lambda grid: self._look(scan, grid), upright, shape, self.tolerance_mm)
+        return search(self.first_stage_grid(scan.grid, axes) for axes in cube_rotations())
 
-    def _posed(self, scan: Scan, shape: ShapeModel, grid: Grid) -> _Look:
-        look = self._look(scan, grid)
-        fit = shape.fit(look.points_mm, look.weights, tolerance_mm=self.tolerance_mm)
-        if fit is None:
-            return look
-        agreement = np.isfinite(self._agreeing(look.points_mm, fit[0], shape)).all(1).mean()
-        return replace(look, pose=fit[0], support=fit[1], agreement=float(agreement))
-
-    def _agreeing(self, points_mm: FloatArray, pose: FloatArray, shape: ShapeModel) -> FloatArray:
-        """(N, 3) of each landmark's peaks the nearest to where the shape expects it; NaN where none is near."""
-        expected = apply_affine(pose, shape.mean_mm)
-        distance = np.nan_to_num(np.linalg.norm(points_mm - expected[:, None], axis=2), nan=np.inf)
-        nearest = points_mm[np.arange(len(expected)), distance.argmin(1)]
-        return np.where(distance.min(1)[:, None] < 2 * self.tolerance_mm, nearest, np.nan)
-
-    def _first_guess(self, look: _Look, upright: FloatArray) -> _Guess:
-        """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree.
-
-        Where steps follow from one landmark, its peak must be its own: neighbours in a wrong place would move it.
-        """
-        numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), look.presence
-        if (tree := self.network.kept_tree()) is not None and not self.network.has_steps:
+    def _first_guess(self, view: View, upright: FloatArray) -> _Guess:
+        """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree."""
+        numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), view.presence
+        if (tree := self.network.kept_tree()) is not None:
             there = presence >= self.min_presence
-            places = tree.chosen(look.points_mm @ upright, look.weights, there, noise_mm=self.spacing_mm)
-        if self.codec.instances > 1 and look.heights is not None:
-            seen = (look.heights > 0) & (look.heights >= self.min_presence)
+            places = tree.chosen(view.points_mm @ upright, view.weights, there, noise_mm=self.spacing_mm)
+        if self.codec.instances > 1 and view.heights is not None:
+            seen = (view.heights > 0) & (view.heights >= self.min_presence)
             seen[:, self.codec.instances :] = False
             seen[:, 0] |= ~seen.any(1)  # the row that says a landmark is missing
             numbers, places = np.nonzero(seen)
-            presence = look.heights[numbers, places]
+            presence = view.heights[numbers, places]
         scale = np.full(len(numbers), self.spacing_mm)
-        weights = look.weights[numbers, places]
-        return _Guess(numbers, look.points_mm[numbers, places], presence, scale, np.eye(4), weights)
+        weights = view.weights[numbers, places]
+        return _Guess(numbers, view.points_mm[numbers, places], presence, scale, np.eye(4), weights)
 
-    def _fitted(self, look: _Look, pose: FloatArray, shape: ShapeModel) -> _Guess:
+    def _fitted(self, view: View, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
-        points = self._agreeing(look.points_mm, pose, shape)
+        points = shape.agreeing(pose, view.points_mm, within_mm=2 * self.tolerance_mm)
         scale = np.full(len(points), self.tolerance_mm)
-        numbers, agreement = np.arange(len(points)), np.full(len(points), look.agreement)
+        numbers, agreement = np.arange(len(points)), np.full(len(points), view.agreement)
         return _Guess(numbers, shape.posterior(points, scale, pose), agreement, scale, pose)
 
     def _refined(self, guess: _Guess, scan: Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from lmk3d.cli import main
 from lmk3d.cluster import RayEngine
 from lmk3d.errors import InputError
 from lmk3d.io import write_image
+from lmk3d.landmarks import Assessment
 from lmk3d.prediction import predict_files
 from lmk3d.predictor import Job, Prediction, PredictOptions
 
@@ -108,6 +110,19 @@ def test_worker_loads_once_and_its_errors_travel(fake_bundle, bright_volume, tmp
     assert "no such file" in str(worker.predict(Job(tmp_path / "gone.nii", "gone")).error)
     (fake_bundle / "models" / "model.pt").unlink()
     assert "holds no models" in str(cluster._Worker(fake_bundle, tmp_path, PredictOptions()).load())
+
+
+def test_what_a_worker_finds_travels_with_its_trust(fake_bundle, bright_volume, tmp_path, monkeypatch):
+    doubtful = Assessment((), ("", "far off", ""))
+    monkeypatch.setattr(sys.modules["lmk3d.inference"].LandmarkDetector, "assessment", doubtful)
+    worker = cluster._Worker(fake_bundle, tmp_path, PredictOptions())
+    assert worker.load() is None
+    write_image(bright_volume, tmp_path / "scan.nii.gz")
+    packed = pickle.dumps(worker.predict(Job(tmp_path / "scan.nii.gz", "scan")))
+    result = pickle.loads(packed)  # noqa: S301 - our own bytes
+    assert result.verdict == "doubtful"
+    assert result.landmarks.assessment == doubtful
+    assert not len(result.landmarks["beside"])
 
 
 class Stubborn(ValueError):

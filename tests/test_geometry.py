@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lmk3d.geometry import LPS_TO_RAS, Grid, Volume, apply_affine, film_affine, fit_similarity, random_rotation
+from lmk3d.geometry import (
+    LPS_TO_RAS,
+    Grid,
+    Volume,
+    apply_affine,
+    cube_rotations,
+    film_affine,
+    fit_similarity,
+    random_rotation,
+)
 
 GONE = [np.nan] * 3
 # 2 x 3 x 4 mm voxels; i runs to the left, j to the front, k up; the first voxel at RAS (10, -20, 30).
@@ -237,3 +246,13 @@ def test_a_film_starts_at_the_origin_with_columns_to_the_left_in_ras():
 def test_a_plane_has_similarities_too():
     square = np.array([[0.0, 0], [2, 0]])
     assert_allclose(fit_similarity(square, [[1, 1], [1, 5]]), [[0, -2, 1], [2, 0, 1], [0, 0, 1]], atol=1e-12)
+
+
+def test_the_first_half_of_the_cube_rotations_lies_far_apart():
+    rotations = np.array(cube_rotations())
+    assert_allclose(rotations[0], np.eye(3))
+    assert len({tuple(matrix.round().ravel()) for matrix in rotations}) == 24
+    assert_allclose(np.linalg.det(rotations), 1)
+    angles = np.degrees(np.arccos(np.clip((np.einsum("nij,mij->nm", rotations, rotations) - 1) / 2, -1, 1)))
+    assert angles[:12, :12][~np.eye(12, dtype=bool)].min() > 119
+    assert (angles[12:, :12].min(1) < 91).all()

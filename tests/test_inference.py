@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.nn import functional
 
-from lmk3d import inference
 from lmk3d.calibration import Calibration
 from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
 from lmk3d.conformal import Radii
@@ -23,6 +22,7 @@ from lmk3d.inference import LandmarkDetector, Level, default_bundle
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
+from lmk3d.pose_search import View
 from lmk3d.transforms import sampling
 from lmk3d.transforms.intensity import Window
 
@@ -106,7 +106,7 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
     grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0, axes)
     points = grid.center_mm + SHAPE_MM
     wrong = points + np.array([[9.0, 0, 0], [0, 9, 0], [0, 0, 0], [0, 0, -9]])
-    look = inference._Look(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
+    look = View(wrong[:, None], np.array([[0.8], [0.7], [0.9], [0.6]]), np.array([1.0, 1, 1, 1]))
     finder._look = lambda scan, grid: look
     assert_allclose(finder.detect(draw(grid, points)).points_mm, points, atol=1e-4)
     assert network.refiners[0].asked == [[6], [3, 1 + 4]]  # from 2 up to 1; from there to 0 and to 3
@@ -354,6 +354,25 @@ def test_small_images_are_padded_to_what_the_network_knows():
     assert grid.shape == (40, 24, 40)  # 70 mm are 35 voxels of 2 mm, in blocks of 8
     assert_allclose(grid.center_mm, [1, 2, 3])
     assert_allclose(grid.spacing_mm, 2.0)
+
+
+def test_a_volume_much_larger_than_those_of_the_training_is_seen_through_windows_of_their_size():
+    seen = []
+
+    class Watched(BlobStage):
+        def forward(self, image):
+            seen.append(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    finder = detector(heatmap=Watched(HEIGHTS), sides=(32, 32, 32), spacing_mm=1.5, windowed=True)
+    near = draw(Grid.around([0.0, 0, 0], (52, 52, 52), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(near).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(40, 40, 40)}  # 52 mm are 35 voxels, a quarter more than 32 at most
+    seen.clear()
+    far = draw(Grid.around([-20.0, 10, 30], (120, 100, 140), 1.0), SHAPE_MM)
+    assert_allclose(finder.detect(far).points_mm, SHAPE_MM, atol=0.1)
+    assert set(seen) == {(32, 32, 32)}
+    assert len(seen) > 8
 
 
 @pytest.mark.parametrize(

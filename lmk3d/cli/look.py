@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmk3d.cli.options import positive
+from lmk3d.cli.trust import trust_lines
 from lmk3d.errors import InputError
 from lmk3d.terminal import printable, say
 
@@ -61,6 +62,7 @@ def _view(arguments: argparse.Namespace) -> int:
 
     volume = read_image(arguments.scan, series=arguments.series, spacing_mm=arguments.spacing)
     points = [read_points(path, image=lambda: volume) for path in arguments.points]
+    say(*(line for own in points if own.assessment is not None for line in trust_lines(own)))
     page, notes = view_page(volume, points, title=printable(arguments.scan.resolve().name))
     for note in notes:
         say(note)

@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after ``lmk3d``; those of this process when None.
     Returns:
-        The exit code: 0 done, 2 wrong input, 130 interrupted, 1 a bug of this package. Whatever the failure, stderr
-        gets one line; with ``--debug`` the traceback goes before it.
+        The exit code: 0 done, 2 wrong input, 3 done but not all points are trusted, 130 interrupted, 1 a bug of this
+        package. Whatever the failure, stderr gets one line; with ``--debug`` the traceback goes before it.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"]  # anywhere, also before the command

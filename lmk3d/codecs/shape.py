@@ -71,23 +71,32 @@ class ShapeModel:
         return cls(mean, shrunk + 1e-6 * np.eye(len(shrunk)))  # a micrometre: no direction is ever certain
 
     def fit(self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> tuple[FloatArray, float] | None:
-        """The similarity that lays the mean shape over candidate points, most of which may be wrong.
+        """The best of ``fits``; None where there is none."""
+        return next(iter(self.fits(peaks_mm, weights, tolerance_mm=tolerance_mm)), None)
+
+    def fits(
+        self, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float, count: int = 1, apart_mm: float = 0.0
+    ) -> list[tuple[FloatArray, float]]:
+        """The similarities that lay the mean shape over candidate points, most of which may be wrong.
 
         Triplets of best peaks propose a pose; a pose's worth is the sum over landmarks of the best candidate's weight,
-        fading with its distance; the best pose is then fitted again to the candidates it chose.
+        fading with its distance; the best pose is then fitted again to the candidates it chose, and so is the best of
+        those that differ from it, and so on.
 
         Args:
             peaks_mm: (N, K, 3) candidates of each landmark, best first; NaN where there is none.
             weights: (N, K) how likely each is, 0 to 1.
             tolerance_mm: distance at which a candidate's support has faded to exp(-1/2).
+            count: of different poses, at most.
+            apart_mm: how far different poses lie apart; see ``distance_mm``.
         Returns:
-            (4, 4) mean shape's frame to world, and its support, the sum over landmarks of the faded weights (0 to N);
-            None where fewer than three candidates agree.
+            For each pose, best first, (4, 4) mean shape's frame to world, and its support, the sum over landmarks of
+            the faded weights (0 to N); none where fewer than three candidates agree.
         """
         peaks, weights = np.where(weights[..., None] > 0, peaks_mm, np.nan), np.nan_to_num(weights)
         usable = np.flatnonzero(weights[:, 0] > 0)
         if len(usable) < 3:
-            return None
+            return []
         generator = np.random.default_rng(0)  # the same fit for the same peaks, always
         # Gumbel's trick: the three largest of log weight + noise are a weighted draw without replacement.
         keys = np.log(weights[usable, 0]) + generator.gumbel(size=(_TRIALS, len(usable)))
@@ -95,28 +104,59 @@ class ShapeModel:
         poses = fit_similarity(self.mean_mm[triplets], peaks[triplets, 0])
         sizes = np.linalg.det(poses[:, :3, :3])
         poses = poses[(sizes > 0.5) & (sizes < 2)]  # a quarter larger or a fifth smaller than the mean at most
-        if not len(poses):
-            return None
-        worth = self._support(poses, peaks, weights, tolerance_mm).max(-1).sum(-1)
-        return self._polished(poses[worth.argmax()], peaks, weights, tolerance_mm)
+        worth = self._supports(poses, peaks, weights, tolerance_mm).max(-1).sum(-1)
+        found: list[tuple[FloatArray, float]] = []
+        for _ in range(count):
+            if not len(poses):
+                break
+            fit = self._polished(best := poses[worth.argmax()], peaks, weights, tolerance_mm)
+            if fit is not None and all(self.distance_mm(fit[0], pose) > apart_mm for pose, _ in found):
+                found.append(fit)
+            rest = self.distance_mm(poses, best if fit is None else fit[0]) > apart_mm
+            rest[worth.argmax()] = False
+            poses, worth = poses[rest], worth[rest]
+        return sorted(found, key=lambda fit: -fit[1])
 
-    def _support(self, poses: FloatArray, peaks: FloatArray, weights: FloatArray, tolerance_mm: float) -> FloatArray:
+    def distance_mm(self, poses: FloatArray, pose: FloatArray) -> FloatArray:
+        """How far each of (..., 4, 4) poses lays the mean shape from where another one does.
+
+        Returns:
+            (...) mm, the root mean square over the landmarks.
+        """
+        return np.asarray(np.sqrt(((self._laid(poses) - self._laid(pose)) ** 2).sum(-1).mean(-1)))
+
+    def support(self, pose: FloatArray, peaks_mm: FloatArray, weights: FloatArray, *, tolerance_mm: float) -> float:
+        """What candidates, as in ``fits``, say for a (4, 4) pose that need not be theirs: 0 to N."""
+        peaks = np.where(weights[..., None] > 0, peaks_mm, np.nan)
+        return float(self._supports(pose, peaks, weights, tolerance_mm).max(-1).sum())
+
+    def agreeing(self, pose: FloatArray, peaks_mm: FloatArray, *, within_mm: float) -> FloatArray:
+        """(N, 3) of each landmark's (N, K, 3) candidates the nearest to where a pose expects it, or NaN."""
+        expected = self._laid(pose)
+        distance = np.nan_to_num(np.linalg.norm(peaks_mm - expected[:, None], axis=2), nan=np.inf)
+        nearest = peaks_mm[np.arange(len(expected)), distance.argmin(1)]
+        return np.where(distance.min(1)[:, None] < within_mm, nearest, np.nan)
+
+    def _laid(self, poses: FloatArray) -> FloatArray:
+        """(..., N, 3) the mean shape in each of (..., 4, 4) poses."""
+        return self.mean_mm @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]
+
+    def _supports(self, poses: FloatArray, peaks: FloatArray, weights: FloatArray, tolerance_mm: float) -> FloatArray:
         """(..., N, K) weight of each candidate, faded by its distance from where the pose (..., 4, 4) expects it."""
-        expected = self.mean_mm @ np.swapaxes(poses[..., :3, :3], -1, -2) + poses[..., None, :3, 3]
-        square = ((peaks - expected[..., None, :]) ** 2).sum(-1)
+        square = ((peaks - self._laid(poses)[..., None, :]) ** 2).sum(-1)
         return np.nan_to_num(weights * np.exp(-square / (2 * tolerance_mm**2)))
 
     def _polished(
         self, pose: FloatArray, peaks: FloatArray, weights: FloatArray, tolerance_mm: float
     ) -> tuple[FloatArray, float] | None:
         for _ in range(5):
-            support = self._support(pose, peaks, weights, tolerance_mm)
+            support = self._supports(pose, peaks, weights, tolerance_mm)
             chosen = support.argmax(1)
             row = np.arange(len(chosen))
             if (support[row, chosen] > 0).sum() < 3:
                 return None
             pose = fit_similarity(self.mean_mm, peaks[row, chosen], support[row, chosen])
-        return pose, float(self._support(pose, peaks, weights, tolerance_mm).max(1).sum())
+        return pose, float(self._supports(pose, peaks, weights, tolerance_mm).max(1).sum())
 
     def posterior(self, points_mm: FloatArray, noise_mm: FloatArray, pose: FloatArray) -> FloatArray:
         """The most likely shape, given points measured with noise: each is pulled to where the others expect it.

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lmk3d.configure.augmentation import augmentation, listed
 from lmk3d.configure.extras import flattened, metadata, multi_gpu, paper_overrides
 from lmk3d.configure.methods import method_of, targets
 from lmk3d.configure.stock import STOCK_INFERENCE
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lmk3d.configure.methods import Method
-    from lmk3d.configure.plan import LevelPlan, Plan
+    from lmk3d.configure.plan import Plan
 
 __all__ = ["bundle_files", "write_bundle"]
 
@@ -154,7 +155,7 @@ def _detector(plan: Plan) -> Config:
                 "spacing_mm": level.spacing_mm,
                 "size": level.size,
                 "passes": level.passes,
-                **({} if level.share == 1 else {"share": _listed(level.share)}),
+                **({} if level.share == 1 else {"share": listed(level.share)}),
                 **({"steps": True} if level.steps else {}),
             }
             for level in plan.levels
@@ -172,6 +173,7 @@ def _detector(plan: Plan) -> Config:
             "min_presence": plan.min_presence,
             "tolerance_mm": plan.tolerance_mm,
             "sides": "@sides",
+            **({"windowed": True} if plan.windowed else {}),
             **({} if plan.side_px is None else {"side_px": plan.side_px}),
             "unit": plan.unit,
         },
@@ -269,7 +271,7 @@ def _samples(plan: Plan) -> Config:
             _load(plan),
             {"_target_": "lmk3d.transforms.BlockMeansd", "keys": "image", "spacing_mm": "@spacing_mm"},
         ],
-        "augment": _augmentation(plan),
+        "augment": augmentation(plan),
         "preprocessing": {"_target_": "Compose", "transforms": "$@train#load + @train#augment"},
         "dataset": {
             "_target_": "CacheDataset",
@@ -292,110 +294,6 @@ def _samples(plan: Plan) -> Config:
             "num_workers": 0,
         },
     }
-
-
-def _augmentation(plan: Plan) -> list[Config]:
-    levels = range(len(plan.levels))
-    transforms = [_mirror()]
-    if plan.waves_mm:
-        transforms.append(_waves(*plan.waves_mm))
-    transforms += [
-        _pose(plan),
-        {"_target_": "lmk3d.transforms.PosedImaged", "keys": "coarse", "window": "@window"},
-        {"_target_": "lmk3d.transforms.EncodePointsd", "keys": "label", "stride": plan.stride},
-    ]
-    transforms += [_patches(number, level, plan) for number, level in enumerate(plan.levels)]
-    for key in ("input", *(f"patches{level}" for level in levels)):  # one by one: MONAI draws once for all keys
-        transforms += _looks(key, plan)
-    drawn = [f"{key}{level}" for key in ("patches", "numbers", "moves") for level in levels]
-    return [*transforms, {"_target_": "SelectItemsd", "keys": ["input", "points_vox", *drawn]}]
-
-
-def _looks(key: str, plan: Plan) -> list[Config]:
-    """Changes of an image that no landmark minds."""
-    contrast: Config = {"_target_": "RandAdjustContrastd", "keys": key, "prob": 0.5, "gamma": [0.7, 1.4]}
-    noise: Config = {"_target_": "RandGaussianNoised", "keys": key, "prob": 0.3, "std": 0.05}
-    if not plan.varied:
-        return [contrast, noise]
-    changes: list[Config] = [
-        {**contrast, "prob": 0.8, "gamma": [0.5, 2.0]},
-        {"_target_": "RandScaleIntensityd", "keys": key, "prob": 0.5, "factors": 0.3},
-        {"_target_": "RandShiftIntensityd", "keys": key, "prob": 0.5, "offsets": 0.2},
-    ]
-    if key == "input":
-        small, large = max(plan.sides) // 20, max(plan.sides) // 8
-        blur: Config = {"_target_": "RandGaussianSmoothd", "keys": key, "prob": 0.3}
-        hide: Config = {"_target_": "RandCoarseDropoutd", "keys": key, "prob": 0.5, "fill_value": [0.0, 1.0]}
-        changes += [
-            {**blur, "sigma_x": [0.3, 1.0], "sigma_y": [0.3, 1.0], "sigma_z": [0.01, 0.02]},
-            {
-                **hide,
-                "holes": 3,
-                "spatial_size": [small, small, 1],
-                "max_holes": 8,
-                "max_spatial_size": [large, large, 1],
-            },
-        ]
-    return [*changes, noise]
-
-
-def _mirror() -> Config:
-    return {
-        "_target_": "lmk3d.transforms.RandMirrord",
-        "keys": "label",
-        "names": "@names",
-        "pairs": "@pairs",
-        "one_sided": "@one_sided",
-    }
-
-
-def _waves(amplitude_mm: float, wavelength_mm: float) -> Config:
-    return {
-        "_target_": "lmk3d.transforms.RandWavesd",
-        "keys": "label",
-        "amplitude_mm": round(float(amplitude_mm), 3),
-        "wavelength_mm": round(float(wavelength_mm), 3),
-    }
-
-
-def _pose(plan: Plan) -> Config:
-    return {
-        "_target_": "lmk3d.transforms.RandPosed",
-        "keys": "coarse",
-        "sides": "@sides",
-        "spacing_mm": "@spacing_mm",
-        "max_angle": plan.max_angle,
-        "zoom": 0.15 if plan.varied else 0.1,
-        "shift_mm": _listed(plan.shift_mm),
-        "crop": plan.crop,
-        "shape": _shape(plan),
-    }
-
-
-def _listed(value: float | tuple[float, ...]) -> float | list[float]:
-    """As JSON has it."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _patches(number: int, level: LevelPlan, plan: Plan) -> Config:
-    return {
-        "_target_": "lmk3d.transforms.RandPatchesd",
-        "keys": "image",
-        "window": "@window",
-        "level": number,
-        "spacing_mm": level.spacing_mm,
-        "size": level.size,
-        "offset_mm": level.offset_mm,
-        "count": level.count,
-        "shape": _shape(plan),
-        "max_angle": 0.2 if plan.varied else 0.15,
-        # A column may bend: its steps turn and vary more than the patient does.
-        **({"tree": "@tree", "max_angle": 0.45, "zoom": 0.2} if level.steps else {}),
-    }
-
-
-def _shape(plan: Plan) -> str | None:
-    return "@shape_model" if plan.any_pose else None
 
 
 def _tree(plan: Plan) -> str:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["LevelPlan", "Plan", "plan_for"]
 
 
+# Voxels that the longest side of a volume measures in the first stage, so that its grid, a multiple of 32, holds air
+# round it; where the pose has to be searched, fewer.
+_LONGEST, _LONGEST_TURNED = 77, 64
+# How training varies size and field of view where the world gives the axes.
+_VARIED: dict[str, Any] = {"windowed": True, "zoom": 0.35, "reflect": 0.3, "cut": 0.35, "usual": 0.5}
 # Of the landmarks' reach: neighbours no farther than this see each other in one small patch.
 _NEAR = 0.5
 
@@ -76,6 +81,12 @@ class Plan:
         patch_sigma_vox: see ``CascadeObjective``.
         varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
+        windowed: see ``LandmarkDetector``.
+        zoom: of the first stage's grid in training; see ``RandPosed``.
+        reflect, cut, usual, usual_shift_mm: how training varies the field of view; see ``RandPosed`` and
+            ``RandFieldOfViewd``.
+        scanners: how training varies the appearance: "ct" as scanners of Hounsfield units do, "any" as other sequences
+            and modalities do, "" little.
     """
 
     name: str
@@ -115,6 +126,13 @@ class Plan:
     patch_sigma_vox: float | None = None
     varied: bool = False
     tree: bool = False
+    windowed: bool = False
+    zoom: float = 0.1
+    reflect: float = 0.0
+    cut: float = 0.0
+    usual: float = 0.0
+    usual_shift_mm: float | tuple[float, ...] = 0.0
+    scanners: str = ""
 
     @property
     def flat(self) -> bool:
@@ -137,7 +155,7 @@ class Plan:
 def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     """Choose every number from the data's fingerprint.
 
-    The first stage sees the longest side as 96 voxels, or 64 where the pose has to be searched, but none finer than
+    The first stage sees the longest side as 77 voxels, or 64 where the pose has to be searched, but none finer than
     the images'; the last refiner sees patches a little coarser than the voxels; a level between them is put in where
     the first stage's error would not fit into the last one's patch. The factors were chosen on the benchmark sets;
     docs/cascade.rst has the comparison.
@@ -159,8 +177,8 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
     extents, any_pose = np.median([image["size_mm"] for image in fingerprint.images], axis=0), _turned(shapes)
     native = float(np.median(spacings.min(axis=1)))
     # Where the world gives the axes, a fifth level sees the whole patient: far below stands which vertebra is the last.
-    most, channels = (64, (16, 32, 64, 128)) if any_pose else (96, (16, 32, 64, 128, 128))
-    spacing = _rounded(max(extents.max() / most, native))
+    channels = (16, 32, 64, 128) if any_pose else (16, 32, 64, 128, 128)
+    spacing = _rounded(max(extents.max() / (_LONGEST_TURNED if any_pose else _LONGEST), native))
     sides = _whole_blocks(extents.max().repeat(3) if any_pose else extents, spacing, channels)
     window = fingerprint.window()
     reach = max(_reach(shapes), 0.2 * extents.max())  # one landmark reaches nowhere, but the anatomy round it bends
@@ -175,12 +193,14 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         channels=channels,
         any_pose=any_pose,
         max_angle=1.13 if any_pose else 0.2,  # 65 degrees, what 24 looks leave at most
-        shift_mm=(float(round(0.08 * extents.max(), 2)),) * 3 if any_pose else _shift(fingerprint, extents),
+        shift_mm=(float(round(0.08 * extents.max(), 2)),) * 3 if any_pose else tuple((0.2 * extents).round(2).tolist()),
         tolerance_mm=2 * spacing,
         waves_mm=(0.013 * reach, 0.45 * reach),
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
         tree=not any_pose,
+        **({} if any_pose else {**_VARIED, "usual_shift_mm": _usual_shift(fingerprint, extents)}),
+        scanners="" if any_pose else "any" if window[2] else "ct",
     )
 
 
@@ -204,8 +224,8 @@ def _steps(shapes: list[FloatArray]) -> LevelPlan | None:
     return LevelPlan(_rounded(longest / 12), 24, _rounded(longest / 12), channels=(24, 48, 64), count=8, steps=True)
 
 
-def _shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:
-    """How far along R, A, S training moves the grid: a third of how much the anatomy's place differs between images.
+def _usual_shift(fingerprint: Fingerprint, extents_mm: FloatArray) -> tuple[float, ...]:
+    """A third of how much the anatomy's place differs between images, along R, A, S.
 
     Where all scans are planned alike, their frame tells neighbours that look alike apart, such as vertebrae; where they
     are not, it must tell nothing.
@@ -263,6 +283,7 @@ def _film_plan(dataset: Dataset, path: Path, fingerprint: Fingerprint, shapes: l
         miss_mm=round(0.1 * longest, 3),
         patch_sigma_vox=1.0,
         varied=True,
+        zoom=0.15,
         tree=True,
     )
 

@@ -193,6 +193,9 @@ class _Check:
             return landmarks
         for note in landmarks.notes:
             self.note(at, f"{path}: {note}", path)
+        if (suspect := int((~landmarks.trusted).sum())) > 0:
+            text = f"{path} does not trust {suspect} of its own points: is it a prediction that nobody has corrected?"
+            self.note(at, text, path)
         self.check_names(landmarks, path, at)
         if not landmarks.present.any():
             self.problem(at, f"{path} has no points, only missing ones; leave {key} out", path)

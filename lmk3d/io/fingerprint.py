@@ -29,6 +29,8 @@ _SAMPLE = 200_000
 _POOLED = 10_000
 # Medians and spans of CT differ by less than this part of a span from scan to scan, those of MR and films by more.
 _SAME_SCALE = 0.12
+# An image whose least number is no lower than this does not hold Hounsfield units.
+_AIR_HU = -200.0
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,16 @@ class Fingerprint:
         """Which stored numbers a network should tell apart.
 
         Returns:
-            Low, high, and whether these are percentiles of each image. Stored numbers where they mean the same in all
-            images, as in CT: from the foreground's 99.5 percentile down to twice as far as its 0.5 percentile, so that
-            air stays apart from tissue. Otherwise (MR, films) the percentiles 0.5 and 99.5.
+            Low, high, and whether these are percentiles of each image. Stored numbers where they are Hounsfield units,
+            which agree between images and whose air lies far below zero: from the foreground's 99.5 percentile down to
+            twice as far as its 0.5 percentile, so that air stays apart from tissue. Otherwise (MR, films) the
+            percentiles 0.5 and 99.5: that such numbers agree within a data set says nothing of the next scanner.
         """
         rows = np.array([image["percentiles"] for image in self.images]).reshape(-1, len(PERCENTILES))
         spans = rows[:, 2] - rows[:, 0]
-        if not len(rows) or max(rows[:, 1].std(), spans.std()) > _SAME_SCALE * np.median(spans):
+        lowest = [image["minimum"] for image in self.images]
+        differ = not len(rows) or max(rows[:, 1].std(), spans.std()) > _SAME_SCALE * np.median(spans)
+        if differ or np.median(lowest) > _AIR_HU:
             return PERCENTILES[0], PERCENTILES[2], True
         low, _, high = self.percentiles
         if not low < high or self.minimum is None:

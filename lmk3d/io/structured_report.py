@@ -41,6 +41,7 @@ _WHY = ("why", _OWN, "Reason for the trust")
 _COMMENT = ("121106", "DCM", "Comment")
 _PRESENCE = ("705057003", "SCT", "Presence")
 _ABSENT = ("2667000", "SCT", "Absent")
+_UNKNOWN = ("261665006", "SCT", "Unknown")
 _IMAGING = ("363679005", "SCT", "Imaging")
 _MM = ("mm", "UCUM", "millimeter")
 _PERCENT = ("%", "UCUM", "Percent")
@@ -74,9 +75,10 @@ def write_points_sr(landmarks: Landmarks, path: Path, *, image: Path, series: st
 
     Each point is a measurement group (TID 1410) with its name as tracking identifier and finding, SCOORD3D POINT in
     LPS mm, confidence as certainty in percent, and the expected error, or with a coverage the radius and its coverage.
-    A missing landmark is a group (TID 1501) with the evaluation "absent". Where the points were assessed, the report
-    and each group have an evaluation "Trust", and texts that say why; the notes are comments of the report. DICOM keeps
-    coordinates in float32: within 0.0001 mm as far as 1 m from the origin.
+    A missing landmark is a group (TID 1501) with the evaluation "absent", or "unknown" where its point was withheld.
+    Where the points were assessed, the report and each group have an evaluation "Trust", and texts that say why; the
+    notes are comments of the report. DICOM keeps coordinates in float32: within 0.0001 mm as far as 1 m from the
+    origin.
 
     Args:
         landmarks: the points, in mm.
@@ -202,7 +204,8 @@ def _group(landmarks: Landmarks, row: int, frame_uid: str) -> Any:
         ],
     }
     if not landmarks.present[row]:
-        absent = sr.QualitativeEvaluation(name=_code(*_PRESENCE), value=_code(*_ABSENT))
+        said = _UNKNOWN if landmarks.held_back[row] else _ABSENT
+        absent = sr.QualitativeEvaluation(name=_code(*_PRESENCE), value=_code(*said))
         group = sr.MeasurementsAndQualitativeEvaluations(**common, qualitative_evaluations=[absent])
     else:
         point_lps = convert_frame(landmarks.points_mm[row], "LPS")
@@ -251,7 +254,8 @@ def _points_of(report: Any, path: Path) -> Landmarks:
     for number, group in enumerate(groups, 1):
         items = list(_items(group))
         points = [item for item in items if item.get("GraphicType") == "POINT" and item.get("ValueType") == "SCOORD3D"]
-        absent = any(_concept(item) == _PRESENCE[:2] and _meant(item) == _ABSENT[:2] for item in items)
+        gone = (_ABSENT[:2], _UNKNOWN[:2])
+        absent = any(_concept(item) == _PRESENCE[:2] and _meant(item) in gone for item in items)
         frames |= {str(point.get("ReferencedFrameOfReferenceUID", "")) for point in points}
         said = _said(items)
         positions: list[Any] = [list(point.GraphicData) for point in points]

@@ -168,7 +168,8 @@ def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = Fal
         color = TEXT if landmarks.confidence[row] >= 0.5 else DOUBT
     if not mark and landmarks.error_mm is not None and not np.isnan(landmarks.error_mm[row]):
         error, coverage = landmarks.error_mm[row], landmarks.coverage
-        sign = "\N{PLUS-MINUS SIGN}" if coverage is None else f"{100 * coverage:.4g} % within "
+        held = f"{100 * (coverage or 0):.4g} %"
+        sign = "\N{PLUS-MINUS SIGN}" if coverage is None else f"{held}: " if short else f"{held} within "
         words.append(f"{sign}{error:.{1 if error >= 1 else 2}f} {landmarks.unit}")
     if not volume.grid.contains(landmarks.points_mm[row]):
         words, color = [*words, "outside" if short else "outside the image"], DOUBT

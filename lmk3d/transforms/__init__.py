@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from lmk3d.transforms.dense import EncodeDensed
     from lmk3d.transforms.loading import BlockMeansd, LoadCased
     from lmk3d.transforms.patches import RandPatchesd
-    from lmk3d.transforms.posing import EncodePointsd, LayOverd, PosedImaged, RandMirrord, RandPosed, RandWavesd
+    from lmk3d.transforms.posing import (
+        EncodePointsd,
+        LayOverd,
+        PosedImaged,
+        RandFieldOfViewd,
+        RandMirrord,
+        RandPosed,
+        RandWavesd,
+    )
+    from lmk3d.transforms.scanners import RandConvolutionsd, RandLowResolutiond
 
 __all__ = [
     "BlockMeansd",
@@ -18,6 +27,9 @@ __all__ = [
     "LayOverd",
     "LoadCased",
     "PosedImaged",
+    "RandConvolutionsd",
+    "RandFieldOfViewd",
+    "RandLowResolutiond",
     "RandMirrord",
     "RandPatchesd",
     "RandPosed",
@@ -28,7 +40,11 @@ _ROOMS = {
     "dense": ("EncodeDensed",),
     "loading": ("BlockMeansd", "LoadCased"),
     "patches": ("RandPatchesd",),
-    "posing": ("EncodePointsd", "LayOverd", "PosedImaged", "RandMirrord", "RandPosed", "RandWavesd"),
+    "posing": (
+        *("EncodePointsd", "LayOverd", "PosedImaged"),
+        *("RandFieldOfViewd", "RandMirrord", "RandPosed", "RandWavesd"),
+    ),
+    "scanners": ("RandConvolutionsd", "RandLowResolutiond"),
 }
 
 

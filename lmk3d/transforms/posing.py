@@ -30,6 +30,7 @@ __all__ = [
     "EncodePointsd",
     "LayOverd",
     "PosedImaged",
+    "RandFieldOfViewd",
     "RandMirrord",
     "RandPosed",
     "RandWavesd",
@@ -39,6 +40,9 @@ __all__ = [
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 """Left for right, in the world."""
+
+_USUAL_ZOOM = 0.1
+_OUTSIDE = -1e4  # the index, along each axis, of a landmark that is known to lie outside of the image
 
 
 def canonical_pose(model: ShapeModel | None, points_mm: NDArray[np.float64], *, mirrored: bool) -> NDArray[np.float64]:
@@ -171,6 +175,12 @@ class RandPosed(RandomizableTransform, MapTransform):
             the time so that a random landmark lies within the grid.
         shape: turn and zoom from the pose in which this shape model lies over the points, not from the world's axes.
         points_key: those points.
+        reflect: how often, beyond its end, the image goes on mirrored instead of with air: so that the end of the image
+            does not tell where an anatomy is. Noted under ``reflected``.
+        usual: how often the grid lies as over a scan that is planned like those of the training: moved by no more than
+            ``usual_shift_mm``, zoomed by no more than a tenth, with air beyond the image. Noted under ``usual``. What
+            their field of view tells of an anatomy's place is then learnt for such scans, and for no others.
+        usual_shift_mm: see there; one number, or one for each of R, A, S.
         template: draw the grid over this image instead, and lay it over the volume as ``LayOverd`` found the template
             in it.
     Raises:
@@ -189,24 +199,29 @@ class RandPosed(RandomizableTransform, MapTransform):
         crop: bool = False,
         shape: ShapeModel | None = None,
         points_key: str = "label",
+        reflect: float = 0.0,
+        usual: float = 0.0,
+        usual_shift_mm: float | Sequence[float] = 0.0,
         template: Template | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
+        self.reflect, self.usual, self.usual_shift_mm = reflect, usual, np.asarray(usual_shift_mm, float)
         if len(sides) != 3 or min(sides) < 1:
             raise ValueError(f"sides must be three numbers of at least 1 voxel, got {list(sides)}")
         self.model, self.points_key, self.template = shape, points_key, template
         self.sides, self.spacing_mm, self.max_angle = tuple(sides), spacing_mm, max_angle
         self.zoom, self.shift_mm, self.crop = zoom, np.asarray(shift_mm, float), crop
 
-    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool) -> Grid:
+    def drawn(self, volume: Grid, points_mm: NDArray[np.float64], *, mirrored: bool, usual: bool = False) -> Grid:
         """A random grid over a volume."""
+        zoom, most_mm = (min(self.zoom, _USUAL_ZOOM), self.usual_shift_mm) if usual else (self.zoom, self.shift_mm)
         flat = volume.shape[2] == 1
         pose = canonical_pose(self.model, points_mm, mirrored=mirrored) @ volume.upright
         pose = disturbed_pose(pose, volume, self.R, self.max_angle)
         scale = np.cbrt(abs(np.linalg.det(pose)))
-        spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(self.zoom))
-        shift = self.R.uniform(-1, 1, size=3) * self.shift_mm
+        spacing = scale * self.spacing_mm * np.exp(self.R.uniform(-1, 1) * np.log1p(zoom))
+        shift = self.R.uniform(-1, 1, size=3) * most_mm
         if self.crop:
             shift = shift + self._cropped(volume, points_mm, spacing * np.asarray(self.sides), pose / scale)
         if flat:
@@ -226,13 +241,15 @@ class RandPosed(RandomizableTransform, MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
+        usual = out["usual"] = self.usual > 0 and bool(self.R.random_sample() < self.usual)
+        out["reflected"] = not usual and self.reflect > 0 and bool(self.R.random_sample() < self.reflect)
         for key in self.key_iterator(out):
             points, mirrored = np.asarray(out[self.points_key]), out.get("mirrored", False)
             if self.template is None:
-                out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored)
+                out["grid"] = self.drawn(Grid.of(out[key]), points, mirrored=mirrored, usual=usual)
                 continue
             back = apply_affine(np.linalg.inv(out["laid"]), points)
-            grid = self.drawn(self.template.grid, back, mirrored=mirrored)
+            grid = self.drawn(self.template.grid, back, mirrored=mirrored, usual=usual)
             out["grid"] = Grid(grid.shape, out["laid"] @ grid.affine)
         return out
 
@@ -274,7 +291,12 @@ class PosedImaged(MapTransform):
         for key in self.key_iterator(out):
             limits = self.window.limits(out["coarse"])
             image = resample(
-                out[key].as_tensor()[0], Grid.of(out[key]), out["grid"], fill=limits[0], waves=out.get("waves")
+                out[key].as_tensor()[0],
+                Grid.of(out[key]),
+                out["grid"],
+                fill=limits[0],
+                waves=out.get("waves"),
+                reflect=out.get("reflected", False),
             )
             affine = torch.tensor(out["grid"].affine)
             out[self.output] = MetaTensor(self.window.scale(image, limits)[None], affine=affine)
@@ -304,4 +326,55 @@ class EncodePointsd(MapTransform):
             # A film is one voxel deep, and so is its map.
             points = grid.coarsened([min(self.stride, side) for side in grid.shape]).to_vox(out[key])
             out[self.output] = torch.as_tensor(points, dtype=torch.float32)
+        return out
+
+
+class RandFieldOfViewd(RandomizableTransform, MapTransform):
+    """Blank what lies beyond a random box, as if the scan had ended there; landmarks beyond it are not in the image.
+
+    A sample that ``RandPosed`` notes as ``usual`` is left as it is.
+
+    Args:
+        keys: images of 0 to 1, (1, I, J, K), whose 0 is air.
+        points_key: (N, 3) or (N, M, 3) the landmarks' indices on the image's grid, or one ``stride`` times coarser;
+            those that are cut off are moved far outside, which losses take for "not in the image".
+        stride: see there.
+        cut: the largest share of a side that is cut off at one of its ends; each end is cut half of the time.
+        prob: how often.
+    Raises:
+        ValueError: if nothing might be left of a side.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        points_key: str = "points_vox",
+        stride: int = 1,
+        cut: float = 0.35,
+        prob: float = 0.5,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        if not 0 <= cut < 0.5:
+            raise ValueError(f"cut must be at least 0 and below 0.5, got {cut}")
+        self.points_key, self.stride, self.cut = points_key, stride, cut
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            self.randomize(None)
+            if not self._do_transform or out.get("usual", False):
+                continue
+            image, points = out[key].clone(), out[self.points_key].clone()
+            for axis, side in enumerate(image.shape[1:]):
+                step = min(self.stride, side)
+                for end in (0, 1):
+                    if side == 1 or self.R.random_sample() >= 0.5:
+                        continue
+                    size = int(self.R.uniform(0, self.cut) * side)
+                    image.narrow(axis + 1, end * (side - size), size).zero_()
+                    at = (points[..., axis] + 0.5) * step  # of the image's voxels, its first face at 0
+                    points[(at > side - size) if end else (at < size)] = _OUTSIDE
+            out[key], out[self.points_key] = image, points
         return out

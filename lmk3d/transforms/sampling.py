@@ -166,7 +166,9 @@ class Scan:
         return self.means.get(factors, (self.data, self.grid))
 
 
-def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Waves | None = None) -> Tensor:
+def resample(
+    data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Waves | None = None, reflect: bool = False
+) -> Tensor:
     """The volume as it looks on another grid: block means where that is coarser, then one trilinear interpolation.
 
     Args:
@@ -175,6 +177,7 @@ def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Wave
         target: the grid to fill; any pose, also mirrored.
         fill: value of everything outside the volume.
         waves: a deformation of the world; the image is read where it points.
+        reflect: beyond its end the volume goes on mirrored, instead of with ``fill``.
     Returns:
         float32 of ``target.shape``.
     """
@@ -204,7 +207,8 @@ def resample(data: Tensor, grid: Grid, target: Grid, *, fill: float, waves: Wave
     else:
         matrix = torch.as_tensor(normalise, dtype=torch.float32)
         where = points @ matrix[:3, :3].T + matrix[:3, 3]
-    found = functional.grid_sample((box - fill)[None, None], where[None], padding_mode="zeros", align_corners=False)
+    beyond = "reflection" if reflect else "zeros"
+    found = functional.grid_sample((box - fill)[None, None], where[None], padding_mode=beyond, align_corners=False)
     return found[0, 0] + fill
 
 

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from lmk3d.apps.bone_age import AgeReading, BoneAgeModel, age_picture, age_scores, train_bone_age
 from lmk3d.apps.films import blank_film
 from lmk3d.errors import InputError
+from lmk3d.landmarks import Assessment
 from lmk3d.synthetic import HAND_BONES, hand_phantom
 
 AGES = np.linspace(20, 210, 48)
@@ -77,6 +78,12 @@ def lacking(hand, bone, count=16):
     return changed(hand, points)
 
 
+def doubted(hand):
+    """The same hand, whose pisiform is not trusted; withheld, it would pass for one that has not appeared."""
+    doubts = tuple("far off" if name.startswith("pisiform") else "" for name in hand.names)
+    return replace(hand, assessment=Assessment((), doubts))
+
+
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
@@ -85,6 +92,7 @@ def lacking(hand, bone, count=16):
         (lambda hand: changed(hand, 5 * hand.points_mm), "from their middle on average.*is the unit right"),
         (lambda hand: changed(hand, hand.points_mm * [-1, 1, 1]), "mirrored against those of the training"),
         (lambda hand: lacking(hand, "ulna", 3), "3 of the 16 points of ulna are missing; place all or none"),
+        (lambda hand: doubted(hand).withheld(), "not trusted: pisiform_.*(far off)"),
         (lambda hand: lacking(hand, "metacarpal_3"), "metacarpal_3 is missing, which no hand of the training lacked"),
     ],
 )

@@ -12,7 +12,7 @@ from lmk3d.apps.sides import Side
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import read_image, read_points, write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 pytest.importorskip("SimpleITK")
 NAMES = tuple("abcdef")
@@ -102,3 +102,15 @@ def test_a_spline_that_folds_leaves_nothing(tmp_path):
         register_files(*(Side(tmp_path / f"{name}.json") for name in ("moving", "fixed")), tmp_path / "out",
                        options=RegisterOptions("tps"))  # fmt: skip
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_points_that_are_not_trusted_take_no_part(sides):
+    points = read_points(sides[0].points)
+    moved = points.points_mm.copy()
+    moved[0] += 50.0
+    doubts = ("far off", *[""] * 5)
+    write_points(Landmarks(points.names, moved, assessment=Assessment((), doubts)), sides[0].points)
+    registration, _ = register_files(*sides)
+    assert_allclose(registration.transform.affine[:3, 3], SHIFT, atol=1e-6)
+    assert len(registration.pairs) == 5
+    assert "a" in dict(registration.alone)

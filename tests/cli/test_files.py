@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from lmk3d.cli import main
 from lmk3d.io import read_points, write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 
 @pytest.fixture
@@ -44,6 +44,16 @@ def test_convert_notes_what_is_doubtful(tmp_path, capsys):
     note, wrote = capsys.readouterr().out.splitlines()
     assert note == "note: the table does not say its frame, RAS is assumed; add a column frame with RAS or LPS"
     assert wrote.endswith("b.json: 1 point")
+
+
+def test_convert_keeps_what_is_not_trusted_marked_and_counts_it(tmp_path, capsys):
+    points = Landmarks(("a", "b"), [[1, 2, 3], [4, 5, 6]], assessment=Assessment((), ("", "far off")))
+    write_points(points, tmp_path / "a.mrk.json")
+    assert main(["convert", str(tmp_path / "a.mrk.json"), str(tmp_path / "b.csv")]) == 0
+    assert capsys.readouterr().out.endswith("b.csv: 2 points, 1 not trusted\n")
+    found = read_points(tmp_path / "b.csv")
+    assert found.assessment == points.assessment
+    assert found.present.all()
 
 
 def test_convert_reads_pixels_with_their_image(tmp_path, capsys, monkeypatch):

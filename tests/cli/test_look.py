@@ -15,7 +15,7 @@ import pytest
 from lmk3d.cli import main
 from lmk3d.evaluation import evaluate_points
 from lmk3d.io import read_points, write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 
 @pytest.fixture
@@ -40,6 +40,14 @@ def test_view_writes_one_page_of_any_format(name, scan, capsys):
     assert f"<h1>{name}</h1>" in page
     assert '<td data-value="1.73' in page  # root of 3
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+
+
+def test_view_says_whether_points_are_trusted(scan, capsys, bright_volume):
+    peak = bright_volume.grid.to_mm((1, 2, 3))
+    write_points(Landmarks(("peak",), [peak], assessment=Assessment(("no CT",), ("",))), "doubted.csv")
+    assert main(["view", "scan.mha", "doubted.csv", "--output", "page.html"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["NOT TRUSTED: the scan is unlike the training data", "  - no CT"]
 
 
 def test_view_says_what_lies_outside(scan, capsys):

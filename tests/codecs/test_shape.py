@@ -74,6 +74,38 @@ def test_the_same_peaks_always_give_the_same_fit(model):
     assert first[1] == second[1]
 
 
+def test_different_poses_are_fitted_best_first(model):
+    generator = np.random.default_rng(8)
+    poses = [random_pose(generator) for _ in range(2)]
+    points = [apply_affine(pose, model.mean_mm) for pose in poses]
+    peaks, weights = np.where(np.arange(COUNT)[:, None] < 7, *points)[:, None], np.full((COUNT, 1), 0.5)
+    (first, more), (second, fewer) = model.fits(peaks, weights, tolerance_mm=1.0, count=2, apart_mm=3.0)
+    assert_allclose(first, poses[0], atol=1e-6)
+    assert_allclose(second, poses[1], atol=1e-6)
+    assert_allclose([more, fewer], [3.5, 2.5], atol=0.05)
+    assert len(model.fits(peaks, weights, tolerance_mm=1.0)) == 1
+    for pose, support in ((first, more), (second, fewer)):
+        assert_allclose(model.support(pose, peaks, weights, tolerance_mm=1.0), support)
+
+
+def test_poses_lie_apart_by_what_they_do_to_the_mean_shape(model):
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[1, 0, 3] = 2.9
+    poses[2, :3, :3] *= 1.1
+    radius = np.sqrt((model.mean_mm**2).sum(1).mean())
+    assert_allclose(model.distance_mm(poses, np.eye(4)), [0, 2.9, 0.1 * radius])
+    assert_allclose(model.distance_mm(poses[1], poses[0]), 2.9)
+
+
+def test_of_each_landmark_the_peak_agrees_that_is_nearest_to_where_it_is_expected(model):
+    peaks = np.full((COUNT, 2, 3), np.nan)
+    peaks[0] = model.mean_mm[0] + [[0, 0, 1.5], [0, 0.5, 0]]
+    peaks[1] = model.mean_mm[1] + [[0, 0, 2.1], [0, 5, 0]]
+    agreeing = model.agreeing(np.eye(4), peaks, within_mm=2.0)
+    assert_allclose(agreeing[0], model.mean_mm[0] + [0, 0.5, 0])
+    assert np.isnan(agreeing[1:]).all()
+
+
 def test_a_mirrored_shape_finds_little_support(model):
     generator = np.random.default_rng(4)
     peaks, weights = peaks_of(model.mean_mm * [-1, 1, 1], generator, candidates=1)

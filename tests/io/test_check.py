@@ -9,7 +9,7 @@ import pytest
 
 from lmk3d.geometry import Grid, Volume
 from lmk3d.io import check_dataset, few_cases, read_image, write_image, write_points
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 
 NAMES = ("nose", "left ear", "right ear")
 POINTS = np.array([[20.0, 30, 5], [22, 33, 8], [28, 38, 12]])
@@ -57,6 +57,13 @@ def notes(result):
 def only(result):
     (problem,) = result.problems
     return problem
+
+
+def test_predictions_that_were_not_trusted_are_noted_as_ground_truth(make, tmp_path):
+    doubtful = Landmarks(NAMES, POINTS, assessment=Assessment((), ("", "far off", "")))
+    write_points(doubtful, tmp_path / "a.csv")
+    said = "a.csv does not trust 1 of its own points: is it a prediction that nobody has corrected?"
+    assert [note for note in notes(make()) if said in note]
 
 
 def test_few_training_cases_are_noted(make, tmp_path):

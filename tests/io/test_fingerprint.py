@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,5 +124,8 @@ def test_window_counts_in_stored_numbers_where_these_mean_the_same():
 
 def test_window_counts_in_percentiles_where_numbers_mean_nothing():
     assert summarise("set", (), [facts(ct(0, high)) for high in (100, 400, 900)]).window() == (0.5, 99.5, True)
+    # Numbers that agree within the set, but have no air of Hounsfield units, say nothing of the next scanner.
+    mr = [replace(volume, data=volume.data.clip(0)) for volume in map(ct, range(3))]
+    assert summarise("set", (), [facts(volume) for volume in mr]).window() == (0.5, 99.5, True)
     constant = Volume(np.ones(GRID.shape), GRID)
     assert summarise("set", (), [facts(constant)]).window() == (0.5, 99.5, True)

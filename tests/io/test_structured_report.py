@@ -102,6 +102,26 @@ def test_report_says_how_far_points_are_trusted_and_what_to_know(verdict, series
         assert found.coverage == 0.9
 
 
+def test_a_point_that_was_withheld_is_not_called_absent(series, tmp_path):
+    points = replace(POINTS, assessment=ASSESSED["doubtful"]).withheld()
+    write_points(points, tmp_path / "points.dcm", image=series)
+    report = pydicom.dcmread(tmp_path / "points.dcm")
+    found = {}
+    for group in groups_of(report):
+        values = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
+        if "Presence" in values:
+            found[values["Tracking Identifier"].TextValue] = values["Presence"].ConceptCodeSequence[0].CodeMeaning
+    assert found == {"tip": "Unknown", "gone": "Absent"}
+    assert read_points(tmp_path / "points.dcm").present.tolist() == [True, False, False, True, True]
+
+
+def groups_of(report):
+    (container,) = [
+        item for item in report.ContentSequence if item.get("ContentSequence") and item.ValueType == "CONTAINER"
+    ]
+    return container.ContentSequence
+
+
 def test_uids_that_an_anonymiser_has_emptied_come_from_before_the_data_set(series, tmp_path):
     uids = set()
     for path in series.iterdir():

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 import re
 import threading
 from dataclasses import replace
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, film_affine
-from lmk3d.landmarks import Landmarks
+from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.pages import PageServer, view_page
 from lmk3d.pages.viewer import reduced
 
@@ -203,6 +204,19 @@ def test_what_is_known_of_scan_and_points_stands_on_the_page_once(oblique_scan):
     page, notes = view_page(replace(volume, notes=("read as LAS",)), [marks, marks], title="s")
     assert notes == ["Note: read as LAS.", "Note: trained on <phantoms> alone."]
     assert page.count('<p class="note">Note: trained on &lt;phantoms&gt; alone.</p>') == 1
+
+
+def test_points_that_are_not_trusted_are_marked_on_the_page(oblique_scan):
+    volume, truth = oblique_scan
+    doubts = ("far off", *[""] * (len(truth) - 1))
+    assessed = replace(truth, confidence=np.ones(len(truth)), assessment=Assessment((), doubts))
+    page, _ = view_page(volume, [truth, assessed], title="scan")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [row["dashed"] for row in data["rows"]] == [True, False, False]
+    assert data["rows"][0]["color"] == "#ff9a52"
+    assert "<b>Doubtful:</b> 1 of 3 landmarks" in page
+    assert "doubtful: far off" in page
+    assert "broken cross: not trusted" in page
 
 
 def test_the_prediction_is_the_one_that_says_confidences(oblique_scan, predicted):

@@ -128,7 +128,7 @@ def test_points_that_are_not_trusted_are_seen_as_such(volume, film, words, asser
     assert said[0] == "DOUBTFUL: scan.nii.gz"
     assert "doubtful" in said
     assert "Not trusted: apex: far off" in said
-    assert "90 % within" in words(figure)
+    assert ("90 %: " if flat else "90 % within ") in words(figure)
     dashed = {line.get_color(): line.is_dashed() for line in figure.axes[0].lines}
     assert dashed[DOUBT]
     assert not dashed[MARK]

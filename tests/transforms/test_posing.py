@@ -15,6 +15,7 @@ from lmk3d.transforms import (
     EncodePointsd,
     LayOverd,
     PosedImaged,
+    RandFieldOfViewd,
     RandMirrord,
     RandPatchesd,
     RandPosed,
@@ -286,3 +287,63 @@ def test_the_template_is_found_in_each_volume():
     move[:2, 3] = 6.0, -4.0
     sample = {"coarse": MetaTensor(data[None], affine=torch.as_tensor(move @ grid.affine))}
     assert_allclose(LayOverd("coarse", template)(sample)["laid"], move, atol=0.5)
+
+
+def test_field_of_view_blanks_the_rim_and_what_lies_in_it_is_known_to_be_outside():
+    image = MetaTensor(torch.ones(1, 40, 30, 20), affine=torch.eye(4))
+    points = torch.as_tensor(np.random.default_rng(0).uniform([0, 0, 0], [19, 14, 9], (200, 3)), dtype=torch.float32)
+    points[0] = torch.nan
+    transform = RandFieldOfViewd("input", stride=2, cut=0.4, prob=1.0)
+    cut = 0
+    for seed in range(20):
+        out = transform.set_random_state(seed)({"input": image, "points_vox": points})
+        seen = torch.nonzero(out["input"][0])
+        low, high = seen.amin(0), seen.amax(0) + 1
+        assert out["input"].sum() == (high - low).prod()  # one box
+        at = 2 * (points + 0.5)  # of the image's voxels, its first face at 0
+        inside = ((at >= low) & (at <= high)).all(1)
+        assert torch.equal(out["points_vox"][inside], points[inside])
+        assert (out["points_vox"][~inside & ~points.isnan().any(1)] < -100).all()
+        assert out["points_vox"][0].isnan().all()
+        cut += int((~inside).sum() > 1)
+    assert cut > 10
+    assert image.min() == 1
+    with pytest.raises(ValueError, match="cut must be"):
+        RandFieldOfViewd("input", cut=0.5)
+
+
+def test_field_of_view_keeps_the_depth_of_a_film():
+    image = torch.ones(1, 40, 30, 1)
+    out = RandFieldOfViewd("input", cut=0.4, prob=1.0).set_random_state(1)(
+        {"input": image, "points_vox": torch.zeros(1, 3)}
+    )
+    assert out["input"].sum() > 0
+
+
+def test_beyond_its_end_the_image_goes_on_mirrored_where_it_is_asked_to():
+    data = torch.arange(1.0, 9.0).repeat(8, 8, 1)[None]
+    sample = {"coarse": MetaTensor(data, affine=torch.eye(4)), "label": np.zeros((1, 3))}
+    posed = RandPosed("coarse", (8, 8, 16), spacing_mm=1.0, reflect=1.0).set_random_state(0)(sample)
+    column = PosedImaged("coarse", Window(0, 8))(posed)["input"][0, 4, 4] * 8
+    assert_allclose(column, [4, 3, 2, 1, 1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5], atol=1e-4)
+    posed = RandPosed("coarse", (8, 8, 16), spacing_mm=1.0).set_random_state(0)(sample)
+    column = PosedImaged("coarse", Window(0, 8))(posed)["input"][0, 4, 4] * 8
+    assert_allclose(column, [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], atol=1e-4)
+
+
+def test_usual_grids_lie_as_scans_of_the_training_do_and_are_not_cut():
+    sample = {"coarse": MetaTensor(torch.ones(1, 40, 40, 40), affine=torch.eye(4)), "label": np.zeros((1, 3))}
+    posed = RandPosed(
+        *("coarse", (40, 40, 40)), spacing_mm=1.0, zoom=0.4, shift_mm=15.0, reflect=1.0, usual=0.5, usual_shift_mm=1.0
+    ).set_random_state(0)
+    blank = RandFieldOfViewd("input", cut=0.4, prob=1.0).set_random_state(0)
+    moved = {True: [], False: []}
+    for _ in range(40):
+        out = posed(sample)
+        moved[out["usual"]].append(np.abs(out["grid"].center_mm - 19.5).max())
+        assert out["reflected"] is not out["usual"]
+        out |= {"input": torch.ones(1, 40, 40, 40), "points_vox": torch.zeros(1, 3)}
+        assert bool(blank(out)["input"].all()) or not out["usual"]
+        assert 1 / 1.1 < out["grid"].spacing_mm[0] < 1.1 or not out["usual"]
+    assert len(moved[True]) > 10
+    assert max(moved[True]) <= 1.0 < 5.0 < max(moved[False])
