@@ -219,18 +219,17 @@ class Trust:
         usual = self.intensities.rows[:, number]
         low, high, own = float(usual.min()), float(usual.max()), float(case.image.intensities[number])
         said = "its intensities are unlike those of the training images"
-        if number < len(RANKS):
-            first, last = case.image.limits or (0.0, 1.0)
-            low, high, own = (first + one * (last - first) for one in (low, high, own))
-            of = "" if case.image.limits else " of its own range"
+        if number == len(RANKS):
+            low, high, own = (100 * one for one in (low, high, own))
             return (
-                f"{said} ({100 - RANKS[number]} % of it is brighter than {own:.3g}{of}; in training {low:.3g} to"
-                f" {high:.3g})"
+                f"{said} ({own:.0f} % of it is brighter than the window shows; in training {low:.0f} to {high:.0f} %)"
             )
-        end = "darker" if number == len(RANKS) else "brighter"
+        first, last = case.image.limits or (0.0, 1.0)
+        low, high, own = (first + one * (last - first) for one in (low, high, own))
+        of = "" if case.image.limits else " of its own range"
         return (
-            f"{said} ({100 * own:.0f} % of it is {end} than the window shows; in training {100 * low:.0f} to"
-            f" {100 * high:.0f} %)"
+            f"{said} ({100 - RANKS[number]} % of what is not black is brighter than {own:.3g}{of}; in training"
+            f" {low:.3g} to {high:.3g})"
         )
 
     def _size(self, case: Evidence) -> str:
