@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmk3d.calibration import Calibration, write_calibration
+from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.terminal import counted, say
@@ -67,7 +67,7 @@ def calibrate(
         detector: of the bundle; it gets the weights.
         training, validation: the cases, as ``datalist`` gives them. Of many training cases some are taken, and
             validation cases whose image is one of training, too, are left out.
-        weights: the bundle's model.pt.
+        weights: the bundle's model.pt. Radii that ``join_bundles`` gave it stay where they are of these training cases.
         until: when to stop, on the clock of ``time.monotonic``; what was seen by then counts.
     Raises:
         InputError: if the weights, or the file of a case, cannot be read, or the calibration cannot be written.
@@ -87,7 +87,10 @@ def calibrate(
     if both:
         say(f"left out: {counted(len(both), 'validation case')} whose image is one of training, too")
     held = [one for image, one in checks.items() if image not in known]
-    write_calibration(_learnt(detector, list(known.values()), held), path)
+    made, before = _learnt(detector, list(known.values()), held), read_calibration(path, detector.names)[0]
+    if before is not None and before.radii is not None and set(before.radii.patients) & set(known):
+        made = replace(made, radii=before.radii)  # of folds: what one member was trained on, another was not
+    write_calibration(made, path)
     detector.calibration = None
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from lmk3d.calibration import read_calibration
+from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.codecs import HeatmapCodec
-from lmk3d.conformal import image_key
+from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector, Level
 from lmk3d.io import read_image, read_points, write_image, write_points
@@ -104,6 +104,17 @@ def test_cases_of_one_patient_count_as_one(cases, weights):
     assert len(radii.patients) == 4
     assert len(radii) == 2
     assert not {"x", "y"} & set(radii.patients)  # names stay where they are
+
+
+def test_radii_of_joined_folds_stay(cases, weights):
+    keys = [image_key(read_image(case["image"])) for case in cases]
+    for patients, kept in ((keys, True), ([*keys[8:], "of no case"], False)):
+        radii = Radii(np.ones((len(patients), 3)), tuple(patients))
+        write_calibration(Calibration({"training": 0, "validation": len(patients)}, radii=radii), weights)
+        calibrate(detector(), cases[:8], cases[8:], weights)
+        found = read_calibration(weights, NAMES)[0]
+        assert found.trust is not None
+        assert (found.radii.patients == tuple(patients)) == kept
 
 
 def test_other_ranks_leave_it_to_the_first(cases, weights, monkeypatch):
