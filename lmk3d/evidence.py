@@ -71,6 +71,8 @@ class Evidence:
         scale: (R,) error that the last refiner claims.
         factor: what lengths in the image's own unit were multiplied with.
         unit: "mm" or "px", the image's own.
+        apart: share of the landmarks that the searched pose does not explain, and support of the best other pose over
+            that of this one, both 0 to 1; None where no pose was searched.
     """
 
     image: ImageEvidence
@@ -80,6 +82,7 @@ class Evidence:
     scale: FloatArray
     factor: float = 1.0
     unit: str = "mm"
+    apart: tuple[float, float] | None = None
 
     def points(self, count: int) -> FloatArray:
         """(N, 3) reported points of N landmarks along the upright axes; NaN where missing or in several places."""

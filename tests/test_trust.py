@@ -123,6 +123,24 @@ def test_signals_without_cases_are_left_out():
     assert Moves.learn([], 4, 0.01) is None
 
 
+def test_a_pose_that_another_one_contradicts_is_told():
+    def case(seed, misfit, rival, **changes):
+        return replace(scan(seed, **changes), apart=(misfit, rival))
+
+    known = [case(seed, 0.1 + 0.01 * (seed % 5), 0.4 + 0.02 * (seed % 7)) for seed in range(30)]
+    shapes = np.array([list(one.stages.values())[-1] for one in known])
+    trust = Trust.from_dict(
+        json.loads(json.dumps(Trust.learn(NAMES, known[:22], known[22:], shapes, turned=True).to_dict()))
+    )
+    assert trust.assess(case(77, 0.12, 0.5)).verdict == "trusted"
+    (reason,) = trust.assess(case(77, 0.12, 1.0)).reasons
+    assert reason.startswith("another pose has 100 % of the support of the one kept, in training at most ")
+    (reason,) = trust.assess(case(77, 0.6, 0.5)).reasons
+    assert reason.startswith("its best pose explains 40 % of the landmarks, in training ")
+    (reason,) = trust.assess(scan(77)).reasons
+    assert reason == "no pose of the training shapes fits what was found"
+
+
 def test_damaged_values_are_refused(trust):
     content = trust.to_dict()
     for broken in (None, {**content, "fields": [1.0]}, {**content, "moves": {**content["moves"], "spread": []}}):
