@@ -36,8 +36,7 @@ class ImageEvidence:
 
     Args:
         features: for each watched layer the mean of its C channels over the image, (C,), or over each window, (W, C).
-        intensities: percentiles of ``RANKS`` of the window's 0 to 1, without padding, then the shares of voxels at 0
-            and at 1.
+        intensities: percentiles of ``RANKS`` of the window's 0 to 1 among voxels above 0, then the share of them at 1.
         limits: the window's limits in stored numbers, where all images have the same; else None.
         sides: (3,) of the image along its upright axes (R, A, S; of a film its own), in the detector's unit.
     """
@@ -54,7 +53,8 @@ class ImageEvidence:
         order = sorted(range(image.ndim), key=image.stride, reverse=True)
         flat = image.permute(order).flatten()  # as they lie in memory, so that none is copied
         seen = window.scale(flat[:: max(1, flat.numel() // _MOST_VOXELS)].float(), scan.limits).cpu().numpy()
-        intensities = np.r_[np.percentile(seen, RANKS), (seen <= 0).mean(), (seen >= 1).mean()]
+        seen = seen[seen > 0] if (seen > 0).any() else seen  # however much air, or padding, is about the patient
+        intensities = np.r_[np.percentile(seen, RANKS), (seen >= 1).mean()]
         limits = None if getattr(window, "percentiles", True) else (scan.limits[0], scan.limits[-1])
         return cls(features, intensities, limits, np.abs(grid.upright.T @ grid.axes) @ grid.sides_mm)
 
@@ -71,6 +71,8 @@ class Evidence:
         scale: (R,) error that the last refiner claims.
         factor: what lengths in the image's own unit were multiplied with.
         unit: "mm" or "px", the image's own.
+        apart: share of the landmarks that the searched pose does not explain, and support of the best other pose over
+            that of this one, both 0 to 1; None where no pose was searched.
     """
 
     image: ImageEvidence
@@ -80,6 +82,7 @@ class Evidence:
     scale: FloatArray
     factor: float = 1.0
     unit: str = "mm"
+    apart: tuple[float, float] | None = None
 
     def points(self, count: int) -> FloatArray:
         """(N, 3) reported points of N landmarks along the upright axes; NaN where missing or in several places."""
