@@ -36,8 +36,7 @@ class ImageEvidence:
 
     Args:
         features: for each watched layer the mean of its C channels over the image, (C,), or over each window, (W, C).
-        intensities: percentiles of ``RANKS`` of the window's 0 to 1, without padding, then the shares of voxels at 0
-            and at 1.
+        intensities: percentiles of ``RANKS`` of the window's 0 to 1 among voxels above 0, then the share of them at 1.
         limits: the window's limits in stored numbers, where all images have the same; else None.
         sides: (3,) of the image along its upright axes (R, A, S; of a film its own), in the detector's unit.
     """
@@ -54,7 +53,8 @@ class ImageEvidence:
         order = sorted(range(image.ndim), key=image.stride, reverse=True)
         flat = image.permute(order).flatten()  # as they lie in memory, so that none is copied
         seen = window.scale(flat[:: max(1, flat.numel() // _MOST_VOXELS)].float(), scan.limits).cpu().numpy()
-        intensities = np.r_[np.percentile(seen, RANKS), (seen <= 0).mean(), (seen >= 1).mean()]
+        seen = seen[seen > 0] if (seen > 0).any() else seen  # however much air, or padding, is about the patient
+        intensities = np.r_[np.percentile(seen, RANKS), (seen >= 1).mean()]
         limits = None if getattr(window, "percentiles", True) else (scan.limits[0], scan.limits[-1])
         return cls(features, intensities, limits, np.abs(grid.upright.T @ grid.axes) @ grid.sides_mm)
 
@@ -71,6 +71,8 @@ class Evidence:
         scale: (R,) error that the last refiner claims.
         factor: what lengths in the image's own unit were multiplied with.
         unit: "mm" or "px", the image's own.
+        apart: share of the landmarks that the searched pose does not explain, and support of the best other pose over
+            that of this one, both 0 to 1; None where no pose was searched.
     """
 
     image: ImageEvidence
@@ -80,6 +82,7 @@ class Evidence:
     scale: FloatArray
     factor: float = 1.0
     unit: str = "mm"
+    apart: tuple[float, float] | None = None
 
     def points(self, count: int) -> FloatArray:
         """(N, 3) reported points of N landmarks along the upright axes; NaN where missing or in several places."""
@@ -100,8 +103,8 @@ class Evidence:
 class Watch:
     """Notes the mean of every channel that a network's encoder gives, in the passes it makes anyway.
 
-    The encoder is every convolution until the maps grow again: whatever the architecture, those are the layers that the
-    later ones depend on. Of an ensemble it is the first member's.
+    The encoder is every convolution until the maps grow again, whatever the architecture; the last one of each size of
+    map is kept. Of an ensemble it is the first member's.
 
     Args:
         network: a first stage; hooks are on it within the block only, so that it can be exported and copied.
@@ -148,5 +151,7 @@ class Watch:
         if size > self._smallest:
             self._smallest = 0  # the maps grow: the encoder ends here
             return
+        if size == self._smallest:
+            self._passes[-1].pop()
         self._smallest = size
         self._passes[-1].append(output[0].flatten(1).mean(1).double().cpu().numpy())

@@ -220,7 +220,8 @@ class LandmarkDetector:
         upright, there = scan.grid.upright, (guess.presence >= self.min_presence) & scan.grid.contains(guess.points_mm)
         seen = {name: own.points_mm @ upright for name, own in stages.items() if len(own.numbers) == len(guess.numbers)}
         image = ImageEvidence.of(scan, self.window, self._watch.features_of(view.points_mm))
-        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit)
+        apart = None if self.pose != "any" or view.pose is None else (1 - view.close, view.runner_up)
+        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit, apart)
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:

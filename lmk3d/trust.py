@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Moves", "Trust"]
 
 _WRONGLY = 0.02  # of new scans like the training's, how many may be flagged by all signals together
-_SIGNALS = (
-    5  # appearance, intensities, arrangement, displacements of points and of scans; the field of view has no tail
-)
+# Appearance, intensities, arrangement, displacements of points and of scans, pose; the field of view has no tail.
+_SIGNALS = 6
 _LEAST_INTENSITY = 0.02  # of the window: no percentile is more certain than that
 _LARGER = 1.75  # times the largest field of view, or the smallest one over it, that training has shown
 _LEAST_MOVE = 0.05  # of a stage's usual displacement: shorter ones are all alike
+_SAME = 0.95  # of the support of a pose: another one with more is as good
 _MOST = 0.5  # of the points found: where more are doubtful, the scan is
 
 
@@ -133,6 +133,7 @@ class Trust:
         fields: (2, 3) smallest and largest field of view along the upright axes; of patients at any angle sorted.
         arrangement: of the landmarks.
         moves: of the stages.
+        apart: limits of a searched pose's misfit, see ``Evidence``.
     """
 
     names: tuple[str, ...]
@@ -141,6 +142,7 @@ class Trust:
     fields: FloatArray | None
     arrangement: Arrangement | None
     moves: Moves | None
+    apart: FloatArray | None = None
 
     @classmethod
     def learn(
@@ -184,6 +186,7 @@ class Trust:
             np.stack([sides.min(0), sides.max(0)]) if len(sides) else None,
             Arrangement.learn(shapes, share, turned=turned),
             Moves.learn(validation, len(names), share),
+            _apart_limits([case.apart for case in (*training, *validation) if case.apart is not None], share / 2),
         )
 
     def assess(self, case: Evidence) -> Assessment:
@@ -196,7 +199,7 @@ class Trust:
         doubts = [""] * len(case.numbers)
         far = self._implausible(case, points, doubts)
         moved = self._moved(case, doubts)
-        found = (self._unlike(case), self._brightness(case), self._size(case), far, moved)
+        found = (self._unlike(case), self._brightness(case), self._size(case), self._posed(case), far, moved)
         return Assessment(tuple(reason for reason in found if reason), tuple(doubts))
 
     def _unlike(self, case: Evidence) -> str:
@@ -219,18 +222,17 @@ class Trust:
         usual = self.intensities.rows[:, number]
         low, high, own = float(usual.min()), float(usual.max()), float(case.image.intensities[number])
         said = "its intensities are unlike those of the training images"
-        if number < len(RANKS):
-            first, last = case.image.limits or (0.0, 1.0)
-            low, high, own = (first + one * (last - first) for one in (low, high, own))
-            of = "" if case.image.limits else " of its own range"
+        if number == len(RANKS):
+            low, high, own = (100 * one for one in (low, high, own))
             return (
-                f"{said} ({100 - RANKS[number]} % of it is brighter than {own:.3g}{of}; in training {low:.3g} to"
-                f" {high:.3g})"
+                f"{said} ({own:.0f} % of it is brighter than the window shows; in training {low:.0f} to {high:.0f} %)"
             )
-        end = "darker" if number == len(RANKS) else "brighter"
+        first, last = case.image.limits or (0.0, 1.0)
+        low, high, own = (first + one * (last - first) for one in (low, high, own))
+        of = "" if case.image.limits else " of its own range"
         return (
-            f"{said} ({100 * own:.0f} % of it is {end} than the window shows; in training {100 * low:.0f} to"
-            f" {100 * high:.0f} %)"
+            f"{said} ({100 - RANKS[number]} % of what is not black is brighter than {own:.3g}{of}; in training"
+            f" {low:.3g} to {high:.3g})"
         )
 
     def _size(self, case: Evidence) -> str:
@@ -244,6 +246,20 @@ class Trust:
         if larger >= smaller:
             return f"its field of view is {larger:.1f} times as large as any in training"
         return f"its field of view is {1 / smaller:.2f} times as large as the smallest in training"
+
+    def _posed(self, case: Evidence) -> str:
+        """Whether the searched pose explains too few landmarks, or another one as many."""
+        if self.apart is None:
+            return ""
+        if case.apart is None:
+            return "no pose of the training shapes fits what was found"
+        if case.apart[0] > self.apart[0]:
+            own, least = 100 * (1 - case.apart[0]), 100 * (1 - self.apart[0])
+            return f"its best pose explains {own:.0f} % of the landmarks, in training {least:.0f} % or more"
+        if case.apart[1] > self.apart[1]:
+            own, most = 100 * case.apart[1], 100 * self.apart[1]
+            return f"another pose has {own:.0f} % of the support of the one kept, in training at most {most:.0f} %"
+        return ""
 
     def _implausible(self, case: Evidence, points: FloatArray, doubts: list[str]) -> str:
         """Note the doubts of points that lie to the others as in no training case; a reason where most do."""
@@ -295,6 +311,7 @@ class Trust:
             "names": list(self.names),
             "features": [one.to_dict() for one in self.features],
             "fields": None if self.fields is None else listed(self.fields),
+            "apart": None if self.apart is None else listed(self.apart),
             **{name: None if part is None else part.to_dict() for name, part in parts.items()},
         }
 
@@ -312,7 +329,8 @@ class Trust:
             }
             fields = None if content["fields"] is None else np.array(content["fields"], dtype=np.float64).reshape(2, 3)
             features = tuple(Likeness.from_dict(one) for one in content["features"])
-            return cls(tuple(map(str, content["names"])), features, fields=fields, **parts)
+            apart = None if content.get("apart") is None else np.array(content["apart"], dtype=np.float64).reshape(2)
+            return cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, **parts)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ValueError(f"is nothing that calibration writes ({error!r})") from error
 
@@ -327,3 +345,12 @@ def _views(features: FloatArray) -> FloatArray:
 
 def _sides(case: Evidence, *, turned: bool) -> FloatArray:
     return np.sort(case.image.sides) if turned else case.image.sides
+
+
+def _apart_limits(seen: Sequence[tuple[float, float]], share: float) -> FloatArray | None:
+    """Limits of a searched pose's misfit: what known cases had at most and a margin, but never as much as any pose."""
+    if len(seen) < LEAST_CASES:
+        return None
+    known = np.array(seen)
+    limits = [max(upper_limit(own, share), own.max() + 0.02) for own in known.T]
+    return np.minimum(limits, _SAME)

@@ -110,7 +110,7 @@ def test_radii_of_folds_are_pooled_over_all_their_patients(bundles, tmp_path, ca
     assert len(calibration.radii) == 10
     assert_array_equal(calibration.radii.factors(0.9), [13, 14, 15])
     assert main(["bundle", "join", *map(str, folds), "--output", str(tmp_path / "partly")]) == 0
-    assert "radii" not in capsys.readouterr().out
+    assert "radii from" not in capsys.readouterr().out
     assert LandmarkDetector.from_bundle(tmp_path / "partly").calibration is None
 
 

@@ -13,7 +13,7 @@ from lmk3d.transforms.sampling import Scan
 
 
 def noted(points, there=(True, True, True), numbers=(0, 1, 2), **options):
-    image = ImageEvidence((), np.zeros(9), None, np.ones(3))
+    image = ImageEvidence((), np.zeros(8), None, np.ones(3))
     stages = {"heatmap": np.zeros((len(numbers), 3)), "refined 1": np.array(points, dtype=float)}
     return Evidence(image, np.array(numbers), np.array(there), stages, np.ones(len(numbers)), **options)
 
@@ -36,8 +36,9 @@ def test_watch_sees_the_encoder_alone_and_leaves_no_hooks():
         network(image)
         watch.note(points)
     seen = watch.features_of(points)
-    assert [layer.shape for layer in seen] == [(4,)] * 3 + [(6,)] * 2  # stem, two blocks; nothing of the decoder
-    assert_allclose(seen[0], network.stem(image)[0].mean((1, 2, 3)).detach(), atol=1e-6)
+    assert [layer.shape for layer in seen] == [(4,), (6,)]  # of each size the last one; nothing of the decoder
+    expected = network.encoder[0].layers[:4](network.stem(image))[0].mean((1, 2, 3))
+    assert_allclose(seen[0], expected.detach(), atol=1e-6)
     assert watch.features_of(points.copy()) == ()
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules())
 
@@ -60,7 +61,11 @@ def test_image_is_noted_as_the_window_shows_it():
     grid = Grid((10, 10, 10), np.diag([1.0, 2, 3, 1]))
     image = ImageEvidence.of(Scan(data, grid, data, grid, (0.0, 500.0)), Window(0, 500), ())
     assert_allclose(image.intensities[: len(RANKS)], [0.1, 0.2, 0.5, 1, 1, 1, 1], atol=0.002)
-    assert_allclose(image.intensities[len(RANKS) :], [0.001, 0.5])
+    assert_allclose(image.intensities[len(RANKS) :], [500 / 999])
+    padded = torch.nn.functional.pad(data, (5, 5), value=-100)
+    wider = Grid((10, 10, 20), grid.affine)
+    again = ImageEvidence.of(Scan(padded, wider, padded, wider, (0.0, 500.0)), Window(0, 500), ())
+    assert_allclose(again.intensities, image.intensities)
     assert_array_equal(image.sides, [10, 20, 30])
     assert image.limits == (0.0, 500.0)
     for window in (Window(1, 99, percentiles=True), EqualizedWindow()):  # whose numbers differ between images

@@ -18,7 +18,7 @@ def scan(seed, **changes):
     draw = np.random.default_rng(seed)
     levels = np.sort(draw.normal(size=7) * 0.02 + np.linspace(0.2, 0.8, 7))
     image = ImageEvidence(
-        (draw.normal(size=6), draw.normal(size=8)), np.r_[levels, 0.1, 0.0], (-200.0, 800.0), draw.uniform(180, 220, 3)
+        (draw.normal(size=6), draw.normal(size=8)), np.r_[levels, 0.1], (-200.0, 800.0), draw.uniform(180, 220, 3)
     )
     points = SHAPE + draw.normal(scale=1.5, size=(4, 3))
     first = points + draw.normal(scale=1.0, size=(4, 3))
@@ -64,11 +64,10 @@ def test_each_signal_says_what_is_unlike(trust):
 def test_intensities_are_told_in_stored_numbers(trust):
     usual = scan(77).image.intensities
     reason = only_reason(trust, intensities=np.r_[usual[:4], 1, 1, 1, usual[7:]])
-    assert "% of it is brighter than 800; in training" in reason
+    assert "% of what is not black is brighter than 800; in training" in reason
     assert "of its own range" in only_reason(trust, intensities=np.r_[usual[:4], 1, 1, 1, usual[7:]], limits=None)
-    assert "50 % of it is darker than the window shows; in training 10 to 10 %" in only_reason(
-        trust, intensities=np.r_[usual[:7], 0.5, 0]
-    )
+    dazzling = only_reason(trust, intensities=np.r_[usual[:7], 0.5])
+    assert "50 % of it is brighter than the window shows; in training 10 to 10 %" in dazzling
 
 
 def moved(points, row, by_mm):
@@ -122,6 +121,24 @@ def test_signals_without_cases_are_left_out():
     assert (alone.features, alone.intensities, alone.arrangement, alone.moves) == ((), None, None, None)
     assert alone.assess(scan(77)).verdict == "trusted"
     assert Moves.learn([], 4, 0.01) is None
+
+
+def test_a_pose_that_another_one_contradicts_is_told():
+    def case(seed, misfit, rival, **changes):
+        return replace(scan(seed, **changes), apart=(misfit, rival))
+
+    known = [case(seed, 0.1 + 0.01 * (seed % 5), 0.4 + 0.02 * (seed % 7)) for seed in range(30)]
+    shapes = np.array([list(one.stages.values())[-1] for one in known])
+    trust = Trust.from_dict(
+        json.loads(json.dumps(Trust.learn(NAMES, known[:22], known[22:], shapes, turned=True).to_dict()))
+    )
+    assert trust.assess(case(77, 0.12, 0.5)).verdict == "trusted"
+    (reason,) = trust.assess(case(77, 0.12, 1.0)).reasons
+    assert reason.startswith("another pose has 100 % of the support of the one kept, in training at most ")
+    (reason,) = trust.assess(case(77, 0.6, 0.5)).reasons
+    assert reason.startswith("its best pose explains 40 % of the landmarks, in training ")
+    (reason,) = trust.assess(scan(77)).reasons
+    assert reason == "no pose of the training shapes fits what was found"
 
 
 def test_damaged_values_are_refused(trust):

@@ -2,10 +2,14 @@
 
     python tools/coverage.py BUNDLE DATASET --section test
     python tools/coverage.py FOLD1 fold1.json FOLD2 fold2.json ...
+    python tools/coverage.py --shape fold1.json fold2.json ...
 
 A single bundle uses its own radii. Of several, such as the trainings of ``lmk3d folds``, each uses the pooled scores of
 all others: no radius has seen a patient that it is tested on, and no network either. A case whose image is among those
 that the radii were learnt from, under another name, is left out.
+
+With --shape no network is needed: the training cases' mean shape, aligned with the ground truth, is the prediction, and
+claims the same scale everywhere. That tests the radii on how real patients differ, in seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from lmk3d.errors import InputError
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import read_dataset, read_image
 from lmk3d.io.datasets import case_points
-from lmk3d.metrics import compare
+from lmk3d.metrics import compare, mean_shape_errors, unique_points
 from lmk3d.reliability import radius_summary
 
 if TYPE_CHECKING:
@@ -55,6 +59,37 @@ def measured(detector: LandmarkDetector, radii: Radii, dataset: Path, section: s
     return rows
 
 
+def shape_errors(dataset: Path, section: str) -> np.ndarray:
+    """(C, N) distances of the training cases' aligned mean shape from the cases of a section."""
+    known = read_dataset(dataset).with_validation()
+    names = known.landmark_names
+    training, others = (
+        np.array([unique_points(case_points(case), names) for case in known.cases(one) if case.points])
+        for one in ("training", section)
+    )
+    return mean_shape_errors(training, others, align=True)
+
+
+def shape_coverage(datasets: Sequence[Path], section: str, coverage: float) -> None:
+    """Print a line for each data set, and one for all together."""
+    held, folds = [], []
+    for number, dataset in enumerate(datasets):
+        errors = shape_errors(dataset, "validation")
+        folds.append(Radii.fit(errors, np.ones_like(errors), tuple(f"{number} {row}" for row in range(len(errors)))))
+    for dataset, radii in zip(datasets, others(folds), strict=True):
+        errors = shape_errors(dataset, section)
+        radius = np.broadcast_to(radii.factors(coverage), errors.shape)
+        held.append((errors <= radius)[np.isfinite(errors) & np.isfinite(radius)])
+        print(
+            f"{dataset.stem} ({len(radii)} patients): {100 * held[-1].mean():.1f} % of {len(held[-1])} points within "
+            f"the {100 * (radii.given(coverage) or 0):.3g} % radius, median {np.nanmedian(radius):.3g}; mean error "
+            f"{np.nanmean(errors):.3g}",
+            flush=True,
+        )
+    everything = np.concatenate(held)
+    print(f"all: {100 * everything.mean():.1f} % of {len(everything)} points")
+
+
 def told(name: str, rows: Sequence[tuple[PointError, float]], names: Sequence[str], coverage: float) -> str:
     """One line on some points; the range is over landmarks."""
     figures = radius_summary([row for row, _ in rows], names, coverage)
@@ -76,9 +111,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each bundle, and one for all together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path, nargs="+", metavar="BUNDLE DATASET")
+    parser.add_argument("--shape", action="store_true", help="data sets alone: radii round the aligned mean shape")
     parser.add_argument("--section", default="validation", help="of the data sets (default: validation)")
     parser.add_argument("--coverage", type=float, default=COVERAGE, help="share of patients (default: 0.9)")
     given = parser.parse_args(argv)
+    if given.shape:
+        shape_coverage(given.pairs, given.section, given.coverage)
+        return
     detectors = [LandmarkDetector.from_bundle(folder) for folder in given.pairs[::2]]
     known = [None if own.calibration is None else own.calibration.radii for own in detectors]
     if wanting := [str(folder) for folder, own in zip(given.pairs[::2], known, strict=True) if own is None]:

@@ -87,4 +87,5 @@ def _join(arguments: argparse.Namespace) -> int:
     say(f"joined {len(folders)} bundles in {arguments.output}")
     if patients:
         say(f"radii from {counted(patients, 'validation patient')} of the single trainings")
+    say(f"nothing assesses its predictions yet: run lmk3d calibrate {arguments.output} with their data set")
     return 0

@@ -148,7 +148,13 @@ def _detector(plan: Plan) -> Config:
             "high": plan.high,
             "percentiles": plan.percentiles,
         },
-        "codec": {"_target_": "lmk3d.codecs.HeatmapCodec", "sigma_vox": 1.0, "decode_radius": 2},
+        "codec": {
+            "_target_": "lmk3d.codecs.HeatmapCodec",
+            "sigma_vox": 1.0,
+            "decode_radius": 2,
+            # A larger scan shows more that looks alike: the tree then chooses among more peaks.
+            **({"num_peaks": 8} if plan.windowed else {}),
+        },
         "levels": [
             {
                 "_target_": "lmk3d.inference.Level",

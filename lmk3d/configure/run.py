@@ -283,7 +283,7 @@ def _time_limit(parser: ConfigParser, resume: Resume, budget_s: float, begun: fl
             f"the evaluation {duration(validation_s)} each; give at least {math.ceil(whole_s / 60)}m"
         )
     say(
-        f"budget: {duration(left_s - closing_s)} of training and validation, then the evaluation "
+        f"budget: {duration(left_s - closing_s)} of training and validation, then calibration and evaluation "
         f"(about {duration(closing_s)})"
     )
     scheduler = parser.get_parsed_content("train#lr_scheduler")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmk3d.calibration import Calibration, write_calibration
+from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.terminal import counted, say
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _MOST_TRAINING = 64  # cases; of more the limits are nearly the same
+_GROSS = 5.0  # times the median error of all points
 _SAID_S = 30.0  # seconds between two lines of progress
 
 
@@ -66,7 +67,7 @@ def calibrate(
         detector: of the bundle; it gets the weights.
         training, validation: the cases, as ``datalist`` gives them. Of many training cases some are taken, and
             validation cases whose image is one of training, too, are left out.
-        weights: the bundle's model.pt.
+        weights: the bundle's model.pt. Radii that ``join_bundles`` gave it stay where they are of these training cases.
         until: when to stop, on the clock of ``time.monotonic``; what was seen by then counts.
     Raises:
         InputError: if the weights, or the file of a case, cannot be read, or the calibration cannot be written.
@@ -86,7 +87,10 @@ def calibrate(
     if both:
         say(f"left out: {counted(len(both), 'validation case')} whose image is one of training, too")
     held = [one for image, one in checks.items() if image not in known]
-    write_calibration(_learnt(detector, list(known.values()), held), path)
+    made, before = _learnt(detector, list(known.values()), held), read_calibration(path, detector.names)[0]
+    if before is not None and before.radii is not None and set(before.radii.patients) & set(known):
+        made = replace(made, radii=before.radii)  # of folds: what one member was trained on, another was not
+    write_calibration(made, path)
     detector.calibration = None
 
 
@@ -97,13 +101,21 @@ def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_
         trust = Trust.learn(
             detector.names,
             [one.evidence for one in known],
-            [one.evidence for one in held],
+            _right(held),
             np.stack([one.marked for one in (*known, *held)]),
             turned=detector.pose == "any",
         )
         trusted = sum(trust.assess(one.evidence).verdict == "trusted" for one in held)
         say(f"calibrated: {trusted} of {counted(len(held), 'validation case')} trusted")
     return Calibration({"training": len(known), "validation": len(held)}, trust, _radii(held))
+
+
+def _right(held: Sequence[_Seen]) -> list[Evidence]:
+    """What was noted of validation cases, without the points that are grossly wrong: those are no example to follow."""
+    errors = np.concatenate([np.zeros(0), *(one.errors[np.isfinite(one.errors)] for one in held)])
+    most = _GROSS * float(np.median(errors)) if len(errors) else np.inf
+    wrong = [one.errors[one.evidence.numbers] > most for one in held]
+    return [replace(one.evidence, there=one.evidence.there & ~far) for one, far in zip(held, wrong, strict=True)]
 
 
 def _radii(held: Sequence[_Seen]) -> Radii | None:

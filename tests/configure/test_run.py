@@ -130,7 +130,8 @@ def test_a_budget_leaves_time_for_the_evaluation_also_of_a_training_that_resumes
     train_dataset(tiny_dataset, bundle, device="cpu", overrides={"epochs": 1})
     train_dataset(tiny_dataset, bundle, device="cpu", budget_s=100, overrides={"epochs": 2})
     assert 60 < bounds[0][0] < 0.95 * 100
-    assert bounds[0][1] == 10 + 15  # the evaluation, its tables and pictures
+    # The validation cases twice, a tenth of the budget for those of training, tables and pictures.
+    assert bounds[0][1] == 2 * 10 + 10 + 15
 
 
 def test_a_training_that_kept_to_its_budget_is_finished(bundle, tiny_dataset, monkeypatch, capsys):
@@ -142,7 +143,7 @@ def test_a_training_that_kept_to_its_budget_is_finished(bundle, tiny_dataset, mo
     last = torch.load(bundle / "models" / "last.pt", weights_only=True)
     assert (last["epoch"], last["finished"], config["validate_every"]) == (config["epochs"], True, 1)
     text = capsys.readouterr().out
-    assert " s of training and validation, then the evaluation (about 15.1 s)" in text
+    assert " s of training and validation, then calibration and evaluation (about 15.4 s)" in text
     train_dataset(tiny_dataset, bundle, device="cpu", budget_s=60)
     assert f"finished: {config['epochs']} epoch" in (text := capsys.readouterr().out)
     assert "loss" not in text

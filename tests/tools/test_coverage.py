@@ -1,11 +1,13 @@
 """The table of radii on cases that they were not learnt from, by hand."""
 
+import json
 import runpy
 from pathlib import Path
 
 import numpy as np
 
 from lmk3d.conformal import Radii
+from lmk3d.io import write_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.metrics import compare
 
@@ -32,3 +34,21 @@ def test_a_line_counts_points_within_their_radius():
         "mine: 2 cases, 2 points, 2 missed; 50.0 % within the 90 % radius (landmarks 50 to 50 %), median radius 2; "
         "median expected error 0.5 (0.0 % within); mean error 2, median 2"
     )
+
+
+def test_radii_round_a_mean_shape_hold_drawn_patients(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    shape = 40 * random.normal(size=(4, 3))
+    content = {"name": "drawn", "landmarks": list("abcd"), "training": [], "validation": []}
+    for number in range(120):
+        write_points(Landmarks("abcd", shape + random.normal(size=(4, 3))), tmp_path / f"{number}.csv")
+        case = {"image": f"{number}.nii.gz", "points": f"{number}.csv"}
+        content["training" if number < 20 else "validation"].append(case)
+    (tmp_path / "one.json").write_text(json.dumps(content), encoding="utf-8")
+    content["validation"] = content["validation"][::-1]
+    (tmp_path / "two.json").write_text(json.dumps(content), encoding="utf-8")
+    TOOL["main"](["--shape", str(tmp_path / "one.json"), str(tmp_path / "two.json")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["one (100 patients)", "two (100 patients)", "all"]
+    # 100 known patients, tested on the same: exactly those of rank ceil(0.9 * 101) = 91 and below lie within.
+    assert lines[2] == "all: 91.0 % of 800 points"

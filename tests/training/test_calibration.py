@@ -8,14 +8,16 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from lmk3d.calibration import read_calibration
+from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.codecs import HeatmapCodec
-from lmk3d.conformal import image_key
+from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector, Level
 from lmk3d.io import read_image, read_points, write_image, write_points
 from lmk3d.landmarks import Landmarks
 from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
+from lmk3d.networks.blocks import FlatDepth
+from lmk3d.synthetic import MEDIASTINUM_LANDMARKS, film_phantom
 from lmk3d.training import calibrate
 from lmk3d.transforms.intensity import Window
 
@@ -106,7 +108,37 @@ def test_cases_of_one_patient_count_as_one(cases, weights):
     assert not {"x", "y"} & set(radii.patients)  # names stay where they are
 
 
+def test_radii_of_joined_folds_stay(cases, weights):
+    keys = [image_key(read_image(case["image"])) for case in cases]
+    for patients, kept in ((keys, True), ([*keys[8:], "of no case"], False)):
+        radii = Radii(np.ones((len(patients), 3)), tuple(patients))
+        write_calibration(Calibration({"training": 0, "validation": len(patients)}, radii=radii), weights)
+        calibrate(detector(), cases[:8], cases[8:], weights)
+        found = read_calibration(weights, NAMES)[0]
+        assert found.trust is not None
+        assert (found.radii.patients == tuple(patients)) == kept
+
+
 def test_other_ranks_leave_it_to_the_first(cases, weights, monkeypatch):
     monkeypatch.setattr("lmk3d.training.calibration.rank", lambda: 1)
     calibrate(detector(), cases[:8], cases[8:], weights)
     assert not weights.with_name("calibration.json").exists()
+
+
+def test_films_of_several_points_a_name_are_calibrated_too(tmp_path):
+    torch.manual_seed(0)
+    network = Cascade(FlatDepth(HeatmapUNet(2, channels=(4, 8), spatial_dims=2)), [], num_landmarks=2)
+    codec = HeatmapCodec(instances=5, reading="heights")
+    options = {"window": Window(1, 99, percentiles=True), "codec": codec, "spacing_mm": 4.0, "min_presence": 0.0}
+    finder = LandmarkDetector(network, names=MEDIASTINUM_LANDMARKS, levels=[], unit="px", side_px=64.0, **options)
+    films = [{"image": {"seed": seed, "kind": "mediastinum", "side_px": 64}, "label": ""} for seed in range(12)]
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    calibrate(finder, films[:8], films[8:], path)
+    finder.calibration, _ = read_calibration(path, finder.names)
+    trust = finder.calibration.trust
+    assert (len(trust.features), trust.moves) == (2, None)  # one stage alone does not disagree with itself
+    film = film_phantom(20, kind="mediastinum", side_px=64).volume
+    assert finder.detect(film).assessment.reasons == ()
+    shuffled = np.random.default_rng(0).permutation(film.data.ravel()).reshape(film.data.shape)
+    assert finder.detect(Volume(shuffled, film.grid, film.unit)).assessment.verdict == "unlike the training data"
