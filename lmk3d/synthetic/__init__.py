@@ -14,6 +14,9 @@ Of the CTA every landmark is a point of the drawn geometry, exact to rounding in
 - ``brachiocephalic_bifurcation``: where the centrelines of the right common carotid and right subclavian artery part.
 - ``aortic_bifurcation``: where the centrelines of the two common iliac arteries part.
 
+``varied_phantom`` draws the same anatomy as scans of other hospitals, patients and fields of view show it, and scans
+that show none of it.
+
 ``film_phantom`` draws radiographs of four kinds; ``lmk3d.synthetic.skull``, ``spine``, ``chest`` and ``mediastinum``
 say where their points lie.
 """
@@ -26,6 +29,7 @@ from lmk3d.synthetic.mediastinum import MEDIASTINUM_LANDMARKS
 from lmk3d.synthetic.phantom import Phantom, cta_phantom
 from lmk3d.synthetic.skull import SKULL_LANDMARKS
 from lmk3d.synthetic.spine import SPINE_LANDMARKS, VERTEBRAE
+from lmk3d.synthetic.varied import VIEWS, varied_phantom
 
 __all__ = [
     "AORTIC_LANDMARKS",
@@ -37,10 +41,12 @@ __all__ = [
     "SKULL_LANDMARKS",
     "SPINE_LANDMARKS",
     "VERTEBRAE",
+    "VIEWS",
     "FilmPhantom",
     "HandPhantom",
     "Phantom",
     "cta_phantom",
     "film_phantom",
     "hand_phantom",
+    "varied_phantom",
 ]

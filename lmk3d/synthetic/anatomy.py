@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmk3d.synthetic.shapes import Shape
+    from lmk3d.synthetic.variation import Variation
 
     FloatArray = NDArray[np.float64]
 
@@ -68,20 +69,30 @@ class Anatomy:
     spine_mm: FloatArray
 
 
-def draw_anatomy(seed: int) -> Anatomy:
-    """Draw the subject of a seed; the same one for every region, grid and noise."""
-    draws = Draws(seed, stream=0)
+def draw_anatomy(seed: int, variation: Variation | None = None) -> Anatomy:
+    """Draw the subject of a seed; the same one for every region, grid and noise.
+
+    Args:
+        seed: a non-negative integer.
+        variation: what sets the subject apart from the usual ones; see ``lmk3d.synthetic.variation``.
+    """
+    draws = Draws(seed, stream=0, spread=1.0 if variation is None else variation.spread)
     tissue = _draw_tissue(draws)
     size = draws.near(1.0, 0.10)
+    if variation is not None:
+        tissue, size = variation.tissue, size * variation.size
     scale = size * draws.uniform(0.94, 1.06, (3,))
     spine = draw_spine(draws, scale)
     valve = np.array([-4.0, 21.0, 0.0]) * scale + draws.jitter([7.0, 6.0, 9.0])
     heart = draw_heart(draws, valve, tissue)
     shift = into_chest(heart.landmarks["heart_apex"], scale)
     heart, valve = heart.shifted(shift), valve + shift
-    aorta = draw_aorta(draws, valve, heart.aorta_start, spine, scale, tissue)
+    disease = None if variation is None else variation.disease
+    aorta = draw_aorta(draws, valve, heart.aorta_start, spine, tissue, disease)
     trunk = draw_trunk(draws, spine, aorta.renal_ends, tissue)
     shapes = [*trunk.inner, *trunk.outer, *heart.shapes, *aorta.walls, *aorta.arteries, *heart.arteries]
+    if variation is not None:
+        shapes = variation.changed(shapes, spine, heart, aorta)
 
     turn, shift = draws.tilt(8.0), draws.jitter([25.0, 25.0, 60.0])
     found = {**heart.landmarks, **aorta.landmarks}
@@ -101,10 +112,14 @@ def draw_anatomy(seed: int) -> Anatomy:
 
 def _draw_tissue(draws: Draws) -> Tissue:
     blood = draws.uniform(260.0, 490.0)
+    right_blood = 60 + (blood - 60) * draws.uniform(0.15, 1.0)
+    vein_blood = draws.uniform(50.0, 150.0)
     return Tissue(
         blood=blood,
-        right_blood=60 + (blood - 60) * draws.uniform(0.15, 1.0),
-        vein_blood=draws.uniform(50.0, 150.0),
+        right_blood=right_blood,
+        cava=right_blood,
+        vein_blood=vein_blood,
+        arm_vein=vein_blood,
         muscle=draws.uniform(45.0, 62.0),
         myocardium=draws.uniform(85.0, 120.0),
         fat=draws.uniform(-110.0, -90.0),

@@ -10,10 +10,10 @@ import numpy as np
 from lmk3d.synthetic.shapes import Ellipsoid, Shape, Tube, curve, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from lmk3d.synthetic.bones import Spine
+    from lmk3d.synthetic.disease import Disease
     from lmk3d.synthetic.draws import Draws
     from lmk3d.synthetic.tissue import Tissue
 
@@ -31,12 +31,14 @@ class Aorta:
         arteries: blood, then calcified plaques.
         landmarks: (3,) position of each aortic landmark.
         renal_ends: (2, 3) where the right and the left renal artery end: at the kidneys.
+        path: (K, 4) the aorta's centreline and radius, from the root to the fork.
     """
 
     walls: list[Shape] = field(default_factory=list)
     arteries: list[Shape] = field(default_factory=list)
     landmarks: dict[str, FloatArray] = field(default_factory=dict)
     renal_ends: FloatArray = field(default_factory=lambda: np.empty((0, 3)))
+    path: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
 
 
 class _Line:
@@ -74,9 +76,9 @@ def draw_aorta(
     draws: Draws,
     valve: FloatArray,
     start: FloatArray,
-    spine: Callable[[FloatArray], FloatArray],
-    scale: FloatArray,
+    spine: Spine,
     tissue: Tissue,
+    disease: Disease | None = None,
 ) -> Aorta:
     """Draw the aorta and its branches.
 
@@ -84,12 +86,15 @@ def draw_aorta(
         draws: random numbers.
         valve: (3,) centre of the aortic annulus.
         start: (M, 4) first points and radii, at the root.
-        spine: (M,) heights (S, mm) to (M, 3) centres of the vertebral bodies.
-        scale: (3,) size of this body over the mean one.
+        spine: the spine, whose scale is this body's.
         tissue: HU.
+        disease: of the aorta.
     """
-    line, fork = _draw_line(draws, valve, start, spine, scale)
-    aorta = Aorta()
+    scale = spine.scale
+    path = _draw_path(draws, valve, start, spine)
+    line = _Line(path if disease is None else disease.widened(path))
+    fork = line.path[-1]
+    aorta = Aorta(path=line.path)
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.12))
     branches = _arch_branches(draws, line, aorta, scale, width)
     branches += _visceral_branches(draws, line, aorta, scale, width)
@@ -101,18 +106,15 @@ def draw_aorta(
         aorta.arteries.append(Tube(tissue.blood, path[:, :3], path[:, 3]))
     aorta.walls.append(Tube(tissue.wall, line.path[::2, :3], line.path[::2, 3] + draws.near(1.8, 0.5)))
     aorta.arteries.append(Tube(tissue.blood, line.path[:, :3], line.path[:, 3]))
+    if disease is not None:
+        aorta.arteries += disease.shapes(line.path, tissue)
     _add_plaques(aorta, draws, line)
     return aorta
 
 
-def _draw_line(
-    draws: Draws,
-    valve: FloatArray,
-    start: FloatArray,
-    spine: Callable[[FloatArray], FloatArray],
-    scale: FloatArray,
-) -> tuple[_Line, FloatArray]:
-    """The centreline from the root to the fork into the iliac arteries, and that fork (4,)."""
+def _draw_path(draws: Draws, valve: FloatArray, start: FloatArray, spine: Spine) -> FloatArray:
+    """(K, 4) centreline and radius from the root to the fork into the iliac arteries."""
+    scale = spine.scale
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.13))
     top = draws.near(88, 9)
     arch = np.array([
@@ -128,8 +130,7 @@ def _draw_line(
     descending = spine(heights * scale[2]) + np.column_stack([aside, before, np.zeros(8)]) * scale
     narrow = np.array([12.5, 12.2, 12.0, 11.5, 11.0, 10.0, 9.2, 9.0]) * width
     knots = np.concatenate([np.column_stack([arch, wide]), np.column_stack([descending, narrow])])
-    path = curve(np.concatenate([start, knots]), 3.0)
-    return _Line(path), knots[-1]
+    return curve(np.concatenate([start, knots]), 3.0)
 
 
 Branches = list[tuple["FloatArray", "FloatArray"]]

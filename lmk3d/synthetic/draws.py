@@ -24,9 +24,11 @@ class Draws:
     Args:
         seed: a non-negative integer.
         stream: independent streams of one seed: anatomy, grid and noise must not shift one another.
+        spread: factor on every half range of ``near``, ``jitter`` and ``tilt``: above 1 subjects differ more.
     """
 
-    def __init__(self, seed: int, stream: int) -> None:
+    def __init__(self, seed: int, stream: int, *, spread: float = 1.0) -> None:
+        self.spread = spread
         self._bits = np.random.PCG64(np.random.SeedSequence((seed, stream)))
 
     def words(self, count: int) -> NDArray[np.uint64]:
@@ -40,12 +42,12 @@ class Draws:
         return float(drawn) if shape == () else drawn
 
     def near(self, middle: float, half: float) -> float:
-        """A uniform number at most ``half`` away from ``middle``."""
-        return float(self.uniform(middle - half, middle + half))
+        """A uniform number at most ``half``, times the spread, away from ``middle``."""
+        return float(self.uniform(middle - half * self.spread, middle + half * self.spread))
 
     def jitter(self, half: ArrayLike, shape: tuple[int, ...] = (3,)) -> FloatArray:
-        """Uniform numbers in [-half, half) of a shape."""
-        return np.asarray(half) * self.uniform(-1.0, 1.0, shape)
+        """Uniform numbers in [-half, half), times the spread, of a shape."""
+        return np.asarray(half) * self.spread * self.uniform(-1.0, 1.0, shape)
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""
@@ -56,7 +58,7 @@ class Draws:
         return [int(index) for index in np.argsort(self.uniform(shape=(count,)), kind="stable")]
 
     def tilt(self, max_deg: float) -> FloatArray:
-        """A (3, 3) rotation by up to ``max_deg`` about each of the three axes."""
+        """A (3, 3) rotation by up to ``max_deg``, times the spread, about each of the three axes."""
         return rotation(*self.jitter(max_deg))
 
     def noise(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:

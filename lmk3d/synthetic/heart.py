@@ -120,8 +120,8 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     # Right atrium and ventricle: thin wall, then blood.
     atrium, ventricle = frame.at(40, -4, -22)[0], frame.at(-8, 27, -37)[0]
     wall = draws.near(3.5, 0.7) * scale
-    thick = np.array([23.0, 34.0, 47.0]) * scale * draws.uniform(0.93, 1.07, (3,))
-    round_ = np.array([23.0, 27.0, 31.0]) * scale * draws.uniform(0.92, 1.08, (3,))
+    thick = np.array([23.0, 34.0, 47.0]) * scale * (1 + draws.jitter(0.07))
+    round_ = np.array([23.0, 27.0, 31.0]) * scale * (1 + draws.jitter(0.08))
     flat = unit(frame.to(0.45, 0.80, 0.1) - (frame.to(0.45, 0.80, 0.1) @ left.axes[:, 2]) * left.axes[:, 2])
     tilt = np.stack([flat, np.cross(left.axes[:, 2], flat), left.axes[:, 2]], axis=1)
     shapes.append(Ellipsoid(tissue.myocardium, ventricle, tilt, thick + wall, egg=0.2))
@@ -137,7 +137,7 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     shapes.append(Tube(tissue.right_blood, tract[:, :3], tract[:, 3]))
     # Left atrium with its ear and four veins.
     middle = frame.at(-5, -36, -5)[0]
-    size = np.array([33.0, 19.0, 24.0]) * scale * draws.uniform(0.92, 1.1, (3,))
+    size = np.array([33.0, 19.0, 24.0]) * scale * (1.01 + draws.jitter(0.09))
     veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
     for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
         shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
@@ -159,7 +159,7 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
 
 def _add_vessels(heart: Heart, draws: Draws, frame: Frame, tissue: Tissue) -> None:
     """Pulmonary trunk with its two branches, upper and lower caval veins' last pieces."""
-    scale, blood = frame.scale, tissue.right_blood
+    scale = frame.scale
     fork = frame.at(-24, 5, 51)[0]
     trunk = np.concatenate([frame.at([-19, 30, 13], [-22, 29, 31]), [fork]])
     right = np.concatenate([[fork], frame.at([-2, -20, 47], [28, -28, 38], [56, -36, 30])])
@@ -170,8 +170,9 @@ def _add_vessels(heart: Heart, draws: Draws, frame: Frame, tissue: Tissue) -> No
         (left, [11.0, 10.5, 8.0]),
         (frame.at([36, -12, 96], [37, -16, 40], [38, -12, -6]), [9.0, 9.5, 10.5]),
     ]
-    for colour, more in ((tissue.wall, 1.5), (blood, 0.0)):
-        for points, radii in paths:
+    bloods = (tissue.right_blood, tissue.right_blood, tissue.right_blood, tissue.cava)
+    for colours, more in (((tissue.wall,) * 4, 1.5), (bloods, 0.0)):
+        for colour, (points, radii) in zip(colours, paths, strict=True):
             path = curve(np.column_stack([points, np.array(radii) * scale]), 4.0)
             heart.shapes.append(Tube(colour, path[:, :3], path[:, 3] + more))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,18 +15,27 @@ if TYPE_CHECKING:
 
     from lmk3d.synthetic.anatomy import Anatomy
     from lmk3d.synthetic.draws import Draws
+    from lmk3d.synthetic.shapes import Shape
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["render"]
+__all__ = ["Scene", "render"]
 
 _SLAB_VOXELS = 4_000_000  # 16 MB of float32
 _BRICK_SIDE = 128  # voxels along j and k: a brick's float32 fields stay in the processor's cache
 _FINEST_SLICES = 5  # a thick slice is the mean of at most so many thin ones
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Shapes in the order of painting, world mm, and the HU where none lies."""
+
+    shapes: tuple[Shape, ...]
+    background_hu: float
+
+
 def render(
-    anatomy: Anatomy, grid: Grid, *, blur_mm: float = 0.0, noise_hu: float = 0.0, draws: Draws | None = None
+    anatomy: Anatomy | Scene, grid: Grid, *, blur_mm: float = 0.0, noise_hu: float = 0.0, draws: Draws | None = None
 ) -> Volume:
     """Render a subject.
 
@@ -82,7 +92,7 @@ def _refined_affine(grid: Grid, steps: NDArray[np.int64]) -> FloatArray:
 class _Painter:
     """Paints slabs of a grid: brick by brick, each shape only where it can be."""
 
-    def __init__(self, anatomy: Anatomy, grid: Grid, edge_mm: float) -> None:
+    def __init__(self, anatomy: Anatomy | Scene, grid: Grid, edge_mm: float) -> None:
         self.shapes, self.edge_mm, self.background = anatomy.shapes, edge_mm, anatomy.background_hu
         stop = np.array(grid.shape, dtype=np.int64)
         self.window = Window(grid.affine[:3, 3], grid.axes, grid.spacing_mm, np.zeros(3, dtype=np.int64), stop)

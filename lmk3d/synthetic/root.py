@@ -111,7 +111,7 @@ def draw_root(draws: Draws, frame: Frame) -> Root:
     for middle in (70.0, 190.0, 310.0):  # degrees from the patient's right towards the front
         angle = np.radians(middle + turn + draws.near(0.0, 5.0))
         outward.append(np.cos(angle) * across + np.sin(angle) * ahead)
-    sinus = size * np.array([10.8, 10.6, 11.5]) * draws.uniform(0.92, 1.08, (3, 3))
+    sinus = size * np.array([10.8, 10.6, 11.5]) * (1 + draws.jitter(0.08, (3, 3)))
     return Root(
         base=frame.at(0, 0, 0)[0],
         up=up,

@@ -22,11 +22,13 @@ class Tissue:
     """Hounsfield units of one subject.
 
     Args:
-        blood: aorta, its branches and the left heart, 250 to 500.
+        blood: aorta, its branches and the left heart.
         right_blood: right heart and pulmonary arteries: contrast that has partly left.
         vein_blood: veins of the body.
         muscle, myocardium, fat, lung: those tissues.
         wall: vessel walls.
+        cava: upper caval vein, through which contrast may still flow in undiluted.
+        arm_vein: vein from the left arm to the upper caval vein.
     """
 
     blood: float
@@ -37,6 +39,8 @@ class Tissue:
     fat: float
     lung: float
     wall: float
+    cava: float
+    arm_vein: float
 
 
 @dataclass(frozen=True)

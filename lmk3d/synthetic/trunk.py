@@ -188,4 +188,4 @@ def _add_tubes(trunk: Trunk, draws: Draws, spine: Spine, tissue: Tissue) -> None
         neck = np.array([[22 * side, 10, 108], [30 * side, 4, 140], [32 * side, 0, 180]])
         trunk.outer.append(tube(tissue.vein_blood, neck, [6.5, 6, 6], scale))
     into = np.array([[32, 14, 92], [26, 26, 100], [0, 36, 104], [-26, 18, 110]])
-    trunk.outer.append(tube(tissue.vein_blood, into, [8, 7, 6.5, 6], scale))
+    trunk.outer.append(tube(tissue.arm_vein, into, [8, 7, 6.5, 6], scale))

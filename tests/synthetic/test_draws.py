@@ -56,3 +56,9 @@ def test_rotations_turn_about_x_first():
 
 def test_an_order_holds_each_index_once():
     assert sorted(Draws(2, stream=0).order(5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_spread_widens_every_half_range():
+    usual, wide = Draws(4, stream=0), Draws(4, stream=0, spread=1.5)
+    for draw in (lambda draws: draws.near(2.0, 0.4) - 2.0, lambda draws: draws.jitter(3.0)):
+        np.testing.assert_allclose(draw(wide), 1.5 * np.asarray(draw(usual)), atol=1e-12)

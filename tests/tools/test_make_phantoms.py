@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lmk3d.io import check_dataset, read_dataset, read_image, read_points
-from lmk3d.synthetic import VERTEBRAE, cta_phantom, film_phantom
+from lmk3d.synthetic import VERTEBRAE, VIEWS, cta_phantom, film_phantom, varied_phantom
 
 TOOL = Path(__file__).parents[2] / "tools" / "make_phantoms.py"
 
@@ -29,6 +29,31 @@ def test_a_data_set_of_phantoms_checks_clean_and_holds_the_exact_points(
     points = read_points(tmp_path / "heart_00000.mrk.json")
     truth = cta_phantom(0, region="heart", spacing_mm=6.0).landmarks
     np.testing.assert_allclose(points.ordered(truth.names).points_mm, truth.points_mm, atol=1e-6)
+
+
+def test_varied_phantoms_go_with_the_others_each_view_as_often_as_the_table_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = runpy.run_path(str(TOOL))
+    views = [view for view, _ in tool["dealt"](80)]
+    assert {view: views.count(view) for view in VIEWS} == {view: often for view, (often, _) in tool["VIEWS"].items()}
+    arguments = ["--heart", "1", "0", "--aorta", "0", "0", "--spacing", "9", "9", "--varied", "2", "1", "--seed", "7"]
+    coarse = {view: (often, 9.0) for view, (often, _) in tool["VIEWS"].items()}
+    monkeypatch.setitem(tool["dealt"].__globals__, "VIEWS", coarse)
+    monkeypatch.setattr(sys, "argv", [str(TOOL), str(tmp_path), *arguments])
+    tool["main"]()
+    cases = read_dataset(tmp_path / "dataset.json")
+    assert [case.name for case in cases.cases("training")] == ["heart_00007", "chest_00008", "unenhanced_00009"]
+    assert [case.name for case in cases.cases("validation")] == ["body_00010"]
+    truth = varied_phantom(8, view="chest", spacing_mm=9.0)
+    np.testing.assert_array_equal(read_image(tmp_path / "chest_00008.nii.gz").data, truth.volume.data)
+    assert not read_points(tmp_path / "unenhanced_00009.mrk.json").present.any()
+    again = ["--heart", "0", "1", "--aorta", "0", "0", "--spacing", "9", "9", "--seed", "7", "--add"]
+    monkeypatch.setattr(sys, "argv", [str(TOOL), str(tmp_path), *again])
+    tool["main"]()  # what was training and is validation now is in one section only
+    cases = read_dataset(tmp_path / "dataset.json")
+    assert [case.name for case in cases.cases("training")] == ["chest_00008", "unenhanced_00009"]
+    assert [case.name for case in cases.cases("validation")] == ["body_00010", "heart_00007"]
 
 
 def test_films_of_one_kind_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
