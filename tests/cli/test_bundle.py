@@ -10,7 +10,7 @@ BUNDLES = Path(__file__).parent.parent.parent / "bundles"
 
 def test_an_exported_bundle_has_no_problems(tmp_path, capsys):
     assert main(["bundle", "export", "cascade", str(tmp_path / "zoo")]) == 0
-    assert f"wrote 10 files to {tmp_path / 'zoo'}" in capsys.readouterr().out
+    assert f"wrote 11 files to {tmp_path / 'zoo'}" in capsys.readouterr().out
     assert main(["bundle", "verify", str(tmp_path / "zoo")]) == 0
     assert capsys.readouterr().out == "no problems\n"
 
