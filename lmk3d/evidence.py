@@ -73,6 +73,8 @@ class Evidence:
         unit: "mm" or "px", the image's own.
         apart: share of the landmarks that the searched pose does not explain, and support of the best other pose over
             that of this one, both 0 to 1; None where no pose was searched.
+        elsewhere: (R,) share of the first stage's probability that does not lie at its point; None where its maps are
+            no probabilities.
     """
 
     image: ImageEvidence
@@ -83,6 +85,7 @@ class Evidence:
     factor: float = 1.0
     unit: str = "mm"
     apart: tuple[float, float] | None = None
+    elsewhere: FloatArray | None = None
 
     def points(self, count: int) -> FloatArray:
         """(N, 3) reported points of N landmarks along the upright axes; NaN where missing or in several places."""
@@ -94,10 +97,16 @@ class Evidence:
         return found
 
     def moves(self) -> dict[str, FloatArray]:
-        """(R,) how far each stage moved the points of the one before, by its name; NaN where one is not reported."""
+        """(R,) how far each stage moved the points of the one before, by its name; NaN where one is not reported.
+
+        For the first stage, which has none before it, ``elsewhere``.
+        """
         names, points = list(self.stages), list(self.stages.values())
         steps = [np.linalg.norm(after - before, axis=1) for before, after in pairwise(points)]
-        return {name: np.where(self.there, step, np.nan) for name, step in zip(names[1:], steps, strict=True)}
+        moved = dict(zip(names[1:], steps, strict=True))
+        if self.elsewhere is not None:
+            moved = {names[0]: self.elsewhere, **moved}
+        return {name: np.where(self.there, step, np.nan) for name, step in moved.items()}
 
 
 class Watch:

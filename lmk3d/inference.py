@@ -221,7 +221,9 @@ class LandmarkDetector:
         seen = {name: own.points_mm @ upright for name, own in stages.items() if len(own.numbers) == len(guess.numbers)}
         image = ImageEvidence.of(scan, self.window, self._watch.features_of(view.points_mm))
         apart = None if self.pose != "any" or view.pose is None else (1 - view.close, view.runner_up)
-        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit, apart)
+        weights = None if isinstance(self.codec, DenseCodec) or self.codec.heights else stages["heatmap"].weights
+        elsewhere = None if weights is None else np.clip(1 - weights, 1e-3, 1)
+        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit, apart, elsewhere)
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:

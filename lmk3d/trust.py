@@ -37,7 +37,7 @@ class Moves:
     """How far each stage moves each landmark in scans that the network has not learnt from.
 
     Args:
-        stages: their names, those after the first.
+        stages: their names; of the first one it is how unsure it is, see ``Evidence.moves``.
         usual: (S, N) geometric mean of a landmark's displacement by a stage, in the detector's unit.
         spread: (S,) standard deviation of its logarithm.
         limit: of the largest deviation among a scan's points.
@@ -100,8 +100,11 @@ class Moves:
     def told(self, case: Evidence, stage: int, rows: Sequence[int] | NDArray[np.intp]) -> str:
         """How much a stage and the one before disagree about some points, beside what is usual."""
         name, names = self.stages[stage], list(case.stages)
-        own = float(np.nanmedian(case.moves()[name][rows])) / case.factor
-        usual = float(np.median(self.usual[stage, case.numbers[rows]])) / case.factor
+        own = float(np.nanmedian(case.moves()[name][rows]))
+        usual = float(np.median(self.usual[stage, case.numbers[rows]]))
+        if name == names[0]:
+            return f"the first stage is {100 * (1 - own):.0f} % sure of the place, usually {100 * (1 - usual):.0f} %"
+        own, usual = own / case.factor, usual / case.factor
         before = names[names.index(name) - 1]
         return f"the stages {before!r} and {name!r} disagree by {own:.2g} {case.unit}, usually by {usual:.2g}"
 

@@ -101,6 +101,23 @@ def test_stages_that_disagree_are_told(trust):
     assert "disagree by" in only_reason(trust, stages=every)
 
 
+def test_a_first_stage_that_is_unsure_of_a_place_is_told():
+    def case(seed, elsewhere=None):
+        drawn = np.random.default_rng(seed).uniform(0.03, 0.1, 4)
+        return replace(scan(seed), elsewhere=drawn if elsewhere is None else np.array(elsewhere))
+
+    known = [case(seed) for seed in range(34)]
+    shapes = np.array([list(one.stages.values())[-1] for one in known])
+    trust = Trust.from_dict(
+        json.loads(json.dumps(Trust.learn(NAMES, known[:22], known[22:], shapes, turned=False).to_dict()))
+    )
+    assert trust.assess(case(77)).verdict == "trusted"
+    found = trust.assess(case(77, [0.06, 0.6, 0.06, 0.06]))
+    assert (found.verdict, found.doubts[0]) == ("doubtful", "")
+    assert found.doubts[1].startswith("the first stage is 40 % sure of the place, usually 9")
+    assert trust.assess(case(77, [0.5, 0.6, 0.5, 0.7])).verdict == "unlike the training data"
+
+
 def test_a_landmark_outside_the_image_is_no_doubt(trust):
     assert trust.assess(scan(77, there=np.array([True, True, True, False]))).verdict == "trusted"
     assert trust.assess(scan(77, there=np.zeros(4, bool))).verdict == "trusted"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lmk3d.configure.methods import Method
-    from lmk3d.configure.plan import Plan
+    from lmk3d.configure.plan import LevelPlan, Plan
 
 __all__ = ["bundle_files", "write_bundle"]
 
@@ -155,17 +155,7 @@ def _detector(plan: Plan) -> Config:
             # A larger scan shows more that looks alike: the tree then chooses among more peaks.
             **({"num_peaks": 8} if plan.windowed else {}),
         },
-        "levels": [
-            {
-                "_target_": "lmk3d.inference.Level",
-                "spacing_mm": level.spacing_mm,
-                "size": level.size,
-                "passes": level.passes,
-                **({} if level.share == 1 else {"share": listed(level.share)}),
-                **({"steps": True} if level.steps else {}),
-            }
-            for level in plan.levels
-        ],
+        "levels": [_level(level) for level in plan.levels],
         "network_def": _network(plan),
         "detector": {
             "_target_": "lmk3d.inference.LandmarkDetector",
@@ -183,6 +173,17 @@ def _detector(plan: Plan) -> Config:
             **({} if plan.side_px is None else {"side_px": plan.side_px}),
             "unit": plan.unit,
         },
+    }
+
+
+def _level(level: LevelPlan) -> Config:
+    return {
+        "_target_": "lmk3d.inference.Level",
+        "spacing_mm": level.spacing_mm,
+        "size": level.size,
+        "passes": level.passes,
+        **({} if level.share == 1 else {"share": listed(level.share)}),
+        **({"steps": True} if level.steps else {}),
     }
 
 
