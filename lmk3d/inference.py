@@ -44,6 +44,7 @@ __all__ = ["LandmarkDetector", "Level", "default_bundle"]
 _UNCALIBRATED = (
     "no validation that found most landmarks has calibrated it: no errors are expected, and its confidences mean little"
 )
+_AS_SURE = 0.5  # as the surest landmark: one that the first stage is less sure of is found from its neighbours
 _MUCH_LARGER = 1.25  # than the training's grid: beyond this the first stage sees a volume through windows
 _MOST_VOXELS = 2**27  # of the first stage's input: 512^3, far more than a body at 2 mm; more says the spacing is wrong
 
@@ -417,14 +418,15 @@ class LandmarkDetector:
         return replace(guess, points_mm=points, scale_mm=scale)
 
     def _stepped(self, guess: _Guess, scan: Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
-        """From the landmark that is mistaken least to its neighbours in the tree, and on to theirs."""
+        """From the landmarks that are mistaken least to their neighbours in the tree, and on to theirs."""
         tree, points = self.network.kept_tree(), guess.points_mm.copy()
-        left = np.isfinite(points).all(1) & (guess.presence >= self.min_presence)
-        if tree is None or guess.weights is None or len(points) != len(self.names) or left.sum() < 2:
+        there = np.isfinite(points).all(1) & (guess.presence >= self.min_presence)
+        if tree is None or guess.weights is None or len(points) != len(self.names) or there.sum() < 2:
             return guess
-        mistakes = np.where(left, self.network.mistakes.cpu().numpy(), np.inf)
-        layer = [int(np.where(mistakes == mistakes.min(), guess.weights, -1).argmax())]
-        left[layer] = False
+        mistakes = np.where(there, self.network.mistakes.cpu().numpy(), np.inf)
+        first = int(np.where(mistakes == mistakes.min(), guess.weights, -1).argmax())
+        sure = (mistakes <= mistakes[first]) & (guess.weights >= _AS_SURE * guess.weights[first])
+        left, layer = there & ~sure, np.flatnonzero(there & sure).tolist()
         while ways := [way for way in tree.ways() if way[0] in layer and left[way[1]]]:
             starts, ends, numbers = np.array(ways).T
             moves, _ = self._moves(scan, number, level, points[starts], numbers, scan.grid.upright)

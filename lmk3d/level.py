@@ -23,9 +23,9 @@ class Level:
         passes: how many times the refiner moves the points.
         share: part of each move that is made, one for all landmarks or one for each. Where the stage before is about as
             good, and errs in another way, less than 1 is nearer to the truth than either.
-        steps: the refiner finds each landmark from its neighbour in the tree; see ``LandmarkTree.ways``. All follow one
-            by one from a single landmark, the one that the first stage mistook least often in validation, of
-            several the surest.
+        steps: the refiner finds each landmark from its neighbour in the tree; see ``LandmarkTree.ways``. Those that the
+            first stage mistook least often in validation, and is about as sure of as of the surest of them, keep their
+            places; the others follow one by one.
     """
 
     spacing_mm: float

@@ -137,6 +137,7 @@ class Trust:
         arrangement: of the landmarks.
         moves: of the stages.
         apart: limits of a searched pose's misfit, see ``Evidence``.
+        joint: whether all landmarks are in a wrong place where one is, as in a column that is miscounted.
     """
 
     names: tuple[str, ...]
@@ -146,6 +147,7 @@ class Trust:
     arrangement: Arrangement | None
     moves: Moves | None
     apart: FloatArray | None = None
+    joint: bool = False
 
     @classmethod
     def learn(
@@ -156,6 +158,7 @@ class Trust:
         shapes: FloatArray,
         *,
         turned: bool,
+        joint: bool = False,
     ) -> Trust:
         """Learn the limits, so that hardly any scan like the training's is flagged.
 
@@ -164,6 +167,7 @@ class Trust:
             training, validation: what was noted of their cases.
             shapes: (n, N, 3) marked points of all cases along the upright axes, in the detector's unit; NaN if missing.
             turned: whether patients lie at any angle.
+            joint: see ``Trust``.
         """
         share = _WRONGLY / _SIGNALS
         layers = len(training[0].image.features) if training else 0
@@ -190,6 +194,7 @@ class Trust:
             Arrangement.learn(shapes, share, turned=turned),
             Moves.learn(validation, len(names), share),
             _apart_limits([case.apart for case in (*training, *validation) if case.apart is not None], share / 2),
+            joint,
         )
 
     def assess(self, case: Evidence) -> Assessment:
@@ -302,6 +307,8 @@ class Trust:
         for row in np.flatnonzero(np.nan_to_num(deviations, nan=-np.inf).max(0) > self.moves.limit):
             stage = int(np.nanargmax(deviations[:, row]))
             doubts[row] = doubts[row] or self.moves.told(case, stage, [row])
+            if self.joint and self.moves.stages[stage] == next(iter(case.stages)):
+                return f"{self.names[case.numbers[row]]}: {doubts[row]}; the others were counted with it"
         if self.moves.typical(deviations) <= self.moves.scan_limit:
             return ""
         medians = [np.nanmedian(one) if np.isfinite(one).any() else -np.inf for one in deviations]
@@ -312,6 +319,7 @@ class Trust:
         parts = {"intensities": self.intensities, "arrangement": self.arrangement, "moves": self.moves}
         return {
             "names": list(self.names),
+            "joint": self.joint,
             "features": [one.to_dict() for one in self.features],
             "fields": None if self.fields is None else listed(self.fields),
             "apart": None if self.apart is None else listed(self.apart),
@@ -333,7 +341,8 @@ class Trust:
             fields = None if content["fields"] is None else np.array(content["fields"], dtype=np.float64).reshape(2, 3)
             features = tuple(Likeness.from_dict(one) for one in content["features"])
             apart = None if content.get("apart") is None else np.array(content["apart"], dtype=np.float64).reshape(2)
-            return cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, **parts)
+            joint = bool(content.get("joint", False))
+            return cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, joint=joint, **parts)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ValueError(f"is nothing that calibration writes ({error!r})") from error
 

@@ -116,6 +116,9 @@ def test_a_first_stage_that_is_unsure_of_a_place_is_told():
     assert (found.verdict, found.doubts[0]) == ("doubtful", "")
     assert found.doubts[1].startswith("the first stage is 40 % sure of the place, usually 9")
     assert trust.assess(case(77, [0.5, 0.6, 0.5, 0.7])).verdict == "unlike the training data"
+    (reason,) = replace(trust, joint=True).assess(case(77, [0.06, 0.6, 0.06, 0.06])).reasons
+    assert reason.startswith("root: the first stage is 40 % sure of the place, usually 9")
+    assert reason.endswith("; the others were counted with it")
 
 
 def test_a_landmark_outside_the_image_is_no_doubt(trust):

@@ -104,6 +104,7 @@ def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_
             _right(held),
             np.stack([one.marked for one in (*known, *held)]),
             turned=detector.pose == "any",
+            joint=detector.network.has_steps,
         )
         trusted = sum(trust.assess(one.evidence).verdict == "trusted" for one in held)
         say(f"calibrated: {trusted} of {counted(len(held), 'validation case')} trusted")
@@ -111,10 +112,16 @@ def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_
 
 
 def _right(held: Sequence[_Seen]) -> list[Evidence]:
-    """What was noted of validation cases, without the points that are grossly wrong: those are no example to follow."""
+    """What was noted of validation cases, without what is grossly wrong: that is no example to follow.
+
+    Left out are single points and, where half of a case's points are so, all of it: that one is right by chance.
+    """
     errors = np.concatenate([np.zeros(0), *(one.errors[np.isfinite(one.errors)] for one in held)])
     most = _GROSS * float(np.median(errors)) if len(errors) else np.inf
-    wrong = [one.errors[one.evidence.numbers] > most for one in held]
+    wrong = [
+        (one.errors[one.evidence.numbers] > most) | (2 * (one.errors > most).sum() >= (~np.isnan(one.errors)).sum())
+        for one in held
+    ]
     return [replace(one.evidence, there=one.evidence.there & ~far) for one, far in zip(held, wrong, strict=True)]
 
 
