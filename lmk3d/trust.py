@@ -61,6 +61,7 @@ class Moves:
         Returns:
             None where there are fewer than ``LEAST_CASES``, or one stage alone.
         """
+        cases = [case for case in cases if case.there.any()]
         stages = tuple(cases[0].moves()) if cases else ()
         if len(cases) < LEAST_CASES or not stages:
             return None
@@ -207,7 +208,8 @@ class Trust:
         doubts = [""] * len(case.numbers)
         far = self._implausible(case, points, doubts)
         moved = self._moved(case, doubts)
-        found = (self._unlike(case), self._brightness(case), self._size(case), self._posed(case), far, moved)
+        none = "" if case.there.any() else "none of its landmarks was found"
+        found = (none, self._unlike(case), self._brightness(case), self._size(case), self._posed(case), far, moved)
         return Assessment(tuple(reason for reason in found if reason), tuple(doubts))
 
     def _unlike(self, case: Evidence) -> str:

@@ -123,7 +123,11 @@ def test_a_first_stage_that_is_unsure_of_a_place_is_told():
 
 def test_a_landmark_outside_the_image_is_no_doubt(trust):
     assert trust.assess(scan(77, there=np.array([True, True, True, False]))).verdict == "trusted"
-    assert trust.assess(scan(77, there=np.zeros(4, bool))).verdict == "trusted"
+
+
+def test_a_scan_in_which_nothing_was_found_is_not_trusted(trust):
+    found = trust.assess(scan(77, there=np.zeros(4, bool)))
+    assert found.reasons == ("none of its landmarks was found",)
 
 
 def test_a_scan_is_like_the_training_where_one_window_of_it_is(trust):

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.codecs import HeatmapCodec
 from lmk3d.conformal import Radii, image_key
+from lmk3d.evidence import Evidence, ImageEvidence
 from lmk3d.geometry import Grid, Volume
 from lmk3d.inference import LandmarkDetector, Level
 from lmk3d.io import read_image, read_points, write_image, write_points
@@ -19,6 +20,7 @@ from lmk3d.networks import Cascade, HeatmapRefiner, HeatmapUNet
 from lmk3d.networks.blocks import FlatDepth
 from lmk3d.synthetic import MEDIASTINUM_LANDMARKS, film_phantom
 from lmk3d.training import calibrate
+from lmk3d.training.calibration import _right, _Seen
 from lmk3d.transforms.intensity import Window
 
 NAMES = ("left", "right", "top")
@@ -142,3 +144,15 @@ def test_films_of_several_points_a_name_are_calibrated_too(tmp_path):
     assert finder.detect(film).assessment.reasons == ()
     shuffled = np.random.default_rng(0).permutation(film.data.ravel()).reshape(film.data.shape)
     assert finder.detect(Volume(shuffled, film.grid, film.unit)).assessment.verdict == "unlike the training data"
+
+
+def test_what_is_grossly_wrong_in_validation_is_no_example():
+    def seen(errors):
+        image = ImageEvidence((), np.zeros(8), None, np.ones(3))
+        evidence = Evidence(image, np.arange(4), np.ones(4, bool), {"heatmap": np.zeros((4, 3))}, np.ones(4))
+        return _Seen("", "", evidence, np.array(errors), np.ones(4), np.zeros((4, 3)))
+
+    right, one, half = _right([seen([1.0, 1.2, 0.8, 1.1]), seen([1.0, 30.0, 0.9, 1.0]), seen([30.0, 31.0, 1.0, 1.0])])
+    assert right.there.all()
+    assert one.there.tolist() == [True, False, True, True]
+    assert not half.there.any()  # a column one vertebra off: the rest of it is right by chance
