@@ -185,9 +185,11 @@ class LandmarkDetector:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
+        found = list(self.detect_stages(volume).values())[-1]
         radii = None if self.calibration is None else self.calibration.radii
-        promise = () if radii is None else (radii.described(self.coverage),)
-        return replace(list(self.detect_stages(volume).values())[-1], notes=(*self.notes, *promise))
+        given = found.error_mm is not None and np.isfinite(found.error_mm).any()
+        promise = (radii.described(self.coverage),) if radii is not None and given else ()
+        return replace(found, notes=(*self.notes, *promise))
 
     def detect_stages(self, volume: Volume) -> dict[str, Landmarks]:
         """What each stage says, in order: "heatmap", "shape" (with pose "any"), "refined 1", ...; see ``detect``."""

@@ -41,7 +41,7 @@ class Moves:
         usual: (S, N) geometric mean of a landmark's displacement by a stage, in the detector's unit.
         spread: (S,) standard deviation of its logarithm.
         limit: of the largest deviation among a scan's points.
-        scan_limit: of the median deviation of a scan's points, for each stage the larger one counting.
+        scan_limit: of a scan's ``typical`` deviation.
     """
 
     stages: tuple[str, ...]
@@ -94,8 +94,13 @@ class Moves:
 
     @staticmethod
     def typical(deviations: FloatArray) -> float:
-        """The median over points of the stage where it is largest; -inf where nothing is known."""
-        known = [np.nanmedian(stage) for stage in deviations if np.isfinite(stage).any()]
+        """The median over points, times the root of their number, of the stage where it is largest.
+
+        The median of few points varies more than that of many. -inf where nothing is known.
+        """
+        known = [
+            np.nanmedian(stage) * np.isfinite(stage).sum() ** 0.5 for stage in deviations if np.isfinite(stage).any()
+        ]
         return float(max(known, default=-np.inf))
 
     def told(self, case: Evidence, stage: int, rows: Sequence[int] | NDArray[np.intp]) -> str:
