@@ -283,7 +283,8 @@ class DetectorEvaluator(Evaluator):
         errors = {stage: np.concatenate(cases) for stage, cases in self.errors.items()}
         known = {stage: some[np.isfinite(some)] for stage, some in errors.items()}
         means = {stage: float(some.mean()) if len(some) else float("nan") for stage, some in known.items()}
-        last = list(errors)[-1]
+        # A stage that some cases lack, such as "shape" where no pose fits, may have been noted first by a later case.
+        last = [stage for stage, cases in self.errors.items() if len(cases) == len(self.scales)][-1]
         self.state.metrics = {
             "mean_error_mm": means[last],
             "median_error_mm": float(np.median(known[last])) if len(known[last]) else float("nan"),
