@@ -72,8 +72,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
         help="measure a bundle's errors on a data set",
         description="Predict the cases of a data set and compare them with its points.",
     )
-    evaluate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
-    evaluate.add_argument("dataset", type=Path, metavar="DATASET", help="the data set's JSON file")
+    _add_bundle_and_dataset(evaluate, "the data set's JSON file")
     evaluate.add_argument("--section", default="validation", help="training, validation or test (default: validation)")
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="folder for tables, curves and pictures")
     evaluate.add_argument(
@@ -81,7 +80,6 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     )
     add_coverage_argument(evaluate)
     evaluate.add_argument("--points", action="store_true", help="BUNDLE is a folder of points, predicted by whatever")
-    add_device_argument(evaluate)
     evaluate.add_argument("--overwrite", action="store_true", help="replace an earlier report (default: refuse to)")
     evaluate.set_defaults(run=_evaluate)
 
@@ -91,10 +89,14 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
         description="Learn what the training and validation cases look like, to tell scans and points unlike theirs.",
         epilog="lmk3d train does this at its end; bundles of earlier versions and joined ones need it.",
     )
-    calibrate.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
-    calibrate.add_argument("dataset", type=Path, metavar="DATASET", help="JSON of the data set that it was trained on")
-    add_device_argument(calibrate)
+    _add_bundle_and_dataset(calibrate, "JSON of the data set that it was trained on")
     calibrate.set_defaults(run=_calibrate)
+
+
+def _add_bundle_and_dataset(parser: argparse.ArgumentParser, dataset: str) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or the name of a shipped one")
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help=dataset)
+    add_device_argument(parser)
 
 
 def _add_tune(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
