@@ -49,14 +49,14 @@ class ImageEvidence:
     @classmethod
     def of(cls, scan: Scan, window: Window | EqualizedWindow, features: tuple[FloatArray, ...]) -> ImageEvidence:
         """What is noted of a prepared image, whose features a ``Watch`` has seen."""
-        image, grid = scan.coarse, scan.grid
+        image = scan.coarse
         order = sorted(range(image.ndim), key=image.stride, reverse=True)
         flat = image.permute(order).flatten()  # as they lie in memory, so that none is copied
         seen = window.scale(flat[:: max(1, flat.numel() // _MOST_VOXELS)].float(), scan.limits).cpu().numpy()
         seen = seen[seen > 0] if (seen > 0).any() else seen  # however much air, or padding, is about the patient
         intensities = np.r_[np.percentile(seen, RANKS), (seen >= 1).mean()]
         limits = None if getattr(window, "percentiles", True) else (scan.limits[0], scan.limits[-1])
-        return cls(features, intensities, limits, np.abs(grid.upright.T @ grid.axes) @ grid.sides_mm)
+        return cls(features, intensities, limits, scan.grid.upright_sides_mm)
 
 
 @dataclass(frozen=True, eq=False)

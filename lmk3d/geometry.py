@@ -127,6 +127,11 @@ class Grid:
         """(3,) lengths of the box along i, j, k, counting whole voxels."""
         return self.spacing_mm * self.shape
 
+    @property
+    def upright_sides_mm(self) -> FloatArray:
+        """(3,) lengths of the smallest box along ``upright`` that holds this one."""
+        return np.asarray(np.abs(self.upright.T @ self.axes) @ self.sides_mm, dtype=np.float64)
+
     def contains(self, points_mm: ArrayLike, *, margin_vox: float = 0.5) -> NDArray[np.bool_]:
         """Whether each of (..., 3) world points lies in the box; a missing (NaN) point does not.
 

@@ -210,7 +210,7 @@ class LandmarkDetector:
         shape = self._shape()
         with self._watch:
             view = self._view(scan, shape)
-        stages = {"heatmap": self._first_guess(view, scan.grid.upright)}
+        stages = {"heatmap": self._first_guess(view, scan.grid)}
         guess = stages["heatmap"]
         if shape is not None and view.pose is not None:
             guess = stages["shape"] = self._fitted(view, view.pose, shape)
@@ -380,12 +380,19 @@ class LandmarkDetector:
         search = PoseSearch(lambda grid: self._look(scan, grid), upright, shape, self.tolerance_mm)
         return search(self.first_stage_grid(scan.grid, axes) for axes in cube_rotations())
 
-    def _first_guess(self, view: View, upright: FloatArray) -> _Guess:
+    def _first_guess(self, view: View, grid: Grid) -> _Guess:
         """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree."""
         numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), view.presence
         if (tree := self.network.kept_tree()) is not None:
             there = presence >= self.min_presence
-            places = tree.chosen(view.points_mm @ upright, view.weights, there, noise_mm=self.spacing_mm)
+            usual = self.network.kept_places()
+            places = tree.chosen(
+                view.points_mm @ grid.upright,
+                view.weights,
+                there,
+                noise_mm=self.spacing_mm,
+                unlikely=0.0 if usual is None else usual.unlikely(view.points_mm, grid),
+            )
         if self.codec.instances > 1 and view.heights is not None:
             seen = (view.heights > 0) & (view.heights >= self.min_presence)
             seen[:, self.codec.instances :] = False

@@ -1,10 +1,10 @@
-"""What is learnt from the cases of a data list before the first step of a training: shapes, steps, a template."""
+"""What is learnt from a data list before the first step of a training: shapes, steps, places, a template."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lmk3d.codecs import LandmarkTree, ShapeModel
+from lmk3d.codecs import LandmarkTree, ShapeModel, UsualPlaces
 from lmk3d.geometry import Grid
 from lmk3d.transforms.loading import LoadCased, points_of
 from lmk3d.transforms.registration import Template
@@ -12,7 +12,16 @@ from lmk3d.transforms.registration import Template
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["learn_shape", "learn_template", "learn_tree"]
+__all__ = ["learn_places", "learn_shape", "learn_template", "learn_tree"]
+
+
+def learn_places(cases: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> UsualPlaces:
+    """Where the landmarks of a data list lie in their images; see ``UsualPlaces.learn``. It reads every image."""
+    points, grids = [], []
+    for case in map(LoadCased(names), cases):
+        points.append(case["label"])
+        grids.append(Grid.of(case["image"]))
+    return UsualPlaces.learn(points, grids)
 
 
 def learn_shape(cases: Sequence[Mapping[Any, Any]], names: Sequence[str], *, shrinkage: float = 0.5) -> ShapeModel:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from lmk3d.calibration import Calibration
-from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree
+from lmk3d.codecs import DenseCodec, HeatmapCodec, LandmarkTree, UsualPlaces
 from lmk3d.conformal import Radii
 from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, random_rotation
@@ -176,6 +176,23 @@ def test_neighbours_choose_among_the_peaks_of_a_landmark_that_looks_like_another
     other.load_state_dict(network.state_dict())  # the tree is kept with the weights
     finder.network = other
     assert_allclose(finder.detect(volume).points_mm, points, atol=1.0)
+
+
+def test_the_usual_place_decides_between_like_peaks_where_the_field_of_view_is_usual():
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    points = grid.center_mm + SHAPE_MM
+    network = Cascade(BlobStage(), [], num_landmarks=4, tree=True, places=True)
+    network.keep(tree=LandmarkTree.from_shapes(np.tile(SHAPE_MM, (20, 1, 1))))
+    finder = detector(refined=False)
+    finder.network = network
+    wrong = points + np.array([9.0, 0, 0])
+    view = View(np.stack([wrong, points], 1), np.tile([0.5, 0.4], (4, 1)), np.ones(4))
+    finder._look = lambda scan, grid: view
+    assert_allclose(finder.detect(draw(grid, points)).points_mm, wrong)  # nothing has been learnt
+    network.keep(places=UsualPlaces.learn([points] * 5, [grid] * 5))
+    assert_allclose(finder.detect(draw(grid, points)).points_mm, points)
+    larger = Grid.around(grid.center_mm, (48, 46, 60), 1.0)
+    assert_allclose(finder.detect(draw(larger, points)).points_mm, wrong)
 
 
 def test_a_share_of_each_move_is_made():

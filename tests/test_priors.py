@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lmk3d.codecs import LandmarkTree, ShapeModel
+from lmk3d.codecs import LandmarkTree, ShapeModel, UsualPlaces
 from lmk3d.geometry import film_affine
-from lmk3d.io import read_points
-from lmk3d.priors import learn_shape, learn_tree
+from lmk3d.io import read_image, read_points
+from lmk3d.priors import learn_places, learn_shape, learn_tree
 from lmk3d.synthetic import film_phantom
 from lmk3d.training import datalist
 
@@ -32,6 +32,15 @@ def test_a_shape_is_learnt_from_a_data_list(tiny_dataset, shapes):
 
 def test_a_tree_is_learnt_from_a_data_list(tiny_dataset, shapes):
     same(learn_tree(datalist(str(tiny_dataset), "training"), NAMES), LandmarkTree.from_shapes(shapes))
+
+
+def test_places_are_learnt_from_a_data_list(tiny_dataset, shapes):
+    cases = datalist(str(tiny_dataset), "training")
+    found = learn_places(cases, NAMES)
+    kept = UsualPlaces.learn(shapes, [read_image(case["image"]).grid for case in cases])
+    assert_allclose(found.offsets_mm, kept.offsets_mm)
+    assert_allclose(found.covariance, kept.covariance)
+    assert_allclose(found.fields_mm, kept.fields_mm)
 
 
 def test_films_are_taken_along_their_own_axes_and_at_one_size():

@@ -2,7 +2,8 @@
 
 from lmk3d.codecs.dense import DenseCodec, contour_masks
 from lmk3d.codecs.heatmap import HeatmapCodec, Peaks
+from lmk3d.codecs.places import UsualPlaces
 from lmk3d.codecs.shape import ShapeModel
 from lmk3d.codecs.tree import LandmarkTree
 
-__all__ = ["DenseCodec", "HeatmapCodec", "LandmarkTree", "Peaks", "ShapeModel", "contour_masks"]
+__all__ = ["DenseCodec", "HeatmapCodec", "LandmarkTree", "Peaks", "ShapeModel", "UsualPlaces", "contour_masks"]

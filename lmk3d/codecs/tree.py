@@ -64,7 +64,13 @@ class LandmarkTree:
         return cls(parents, steps, covariances)
 
     def chosen(
-        self, peaks_mm: FloatArray, weights: FloatArray, present: NDArray[np.bool_], *, noise_mm: float
+        self,
+        peaks_mm: FloatArray,
+        weights: FloatArray,
+        present: NDArray[np.bool_],
+        *,
+        noise_mm: float,
+        unlikely: FloatArray | float = 0.0,
     ) -> IndexArray:
         """Which peak of each landmark is the right one, judged by its own weight and by the steps to its neighbours'.
 
@@ -73,12 +79,14 @@ class LandmarkTree:
             weights: (N, K) how likely each is by itself, on any scale.
             present: (N,) whether it is in the image at all; of those that are not the first peak is taken.
             noise_mm: standard deviation of a peak's own error.
+            unlikely: (N, K) nats by which each is less likely for another reason, such as its place in the image.
         Returns:
             (N,) indices from 0 to K - 1 of the best choice of all, which is found exactly.
         """
         known = np.isfinite(peaks_mm).all(2) & (weights > 0)
         best = np.maximum(weights.max(1, keepdims=True), np.finfo(float).tiny)
         worth = np.where(known, np.log(np.maximum(weights / best, _FAINTEST)), 2 * np.log(_FAINTEST))
+        worth -= unlikely
         places = np.where(known[..., None], peaks_mm, np.inf)
         precisions = np.linalg.inv(self.covariances + 2 * noise_mm**2 * np.eye(3))
         order, choices = list(self._outwards()), np.zeros((len(worth), weights.shape[1]), dtype=np.intp)

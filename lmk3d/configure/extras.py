@@ -83,6 +83,7 @@ def paper_overrides(plan: Plan) -> Config:  # long: one file of JSON, read from 
         },
         "shape_model": None,
         **({"objective#tree": None} if plan.tree else {}),
+        **({"objective#places": None} if plan.places else {}),
         **({"objective#patch_sigma_vox": None} if plan.patch_sigmas is not None else {}),
         "objective#side_weights": [0.3, 0.6, 0.9],
         "detector#pose": "world",

@@ -210,6 +210,7 @@ def _network(plan: Plan) -> Config:
         "refiners": [flattened(one, "FlatPatches") for one in refiners] if plan.flat else refiners,
         "num_landmarks": len(plan.names),
         **({"tree": True} if plan.tree else {}),
+        **({"places": True} if plan.places else {}),
         **({"steps": True} if any(level.steps for level in plan.levels) else {}),
     }
 
@@ -256,6 +257,7 @@ def _train_config(plan: Plan) -> Config:  # long: one file of JSON, read from to
             "spacings_mm": "$[level.spacing_mm for level in @levels]",
             "shape": "@shape_model",
             **({"tree": "@tree"} if plan.tree else {}),
+            **({"places": "$lmk3d.priors.learn_places(@train#dataset#data, @names)"} if plan.places else {}),
             "missing": plan.missing,
             "bfloat16": "$lmk3d.weights.quick_bfloat16(@device)",
             **({} if plan.patch_sigmas is None else {"patch_sigma_vox": plan.patch_sigmas}),

@@ -77,7 +77,8 @@ def with_method(plan: Plan, name: str, dataset: Dataset) -> Plan:
         structures=dataset.structures,
         instances=most if name == "landmarknet" else 1,
         missing="absent" if most > 1 else plan.missing,
-        tree=plan.tree and name not in ("denseseg", "landmarknet"),
+        tree=(tree := plan.tree and name not in ("denseseg", "landmarknet")),
+        places=plan.places and tree,
     )
 
 

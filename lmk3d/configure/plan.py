@@ -81,6 +81,7 @@ class Plan:
         patch_sigma_vox: see ``CascadeObjective``.
         varied: of films: training changes size, brightness and contrast more, blurs, and hides parts of them.
         tree: choose among the peaks of all landmarks at once; see ``LandmarkTree``.
+        places: weigh where in the image they usually lie; see ``UsualPlaces``.
         windowed: see ``LandmarkDetector``.
         zoom: of the first stage's grid in training; see ``RandPosed``.
         reflect, cut, usual, usual_shift_mm: how training varies the field of view; see ``RandPosed`` and
@@ -126,6 +127,7 @@ class Plan:
     patch_sigma_vox: float | None = None
     varied: bool = False
     tree: bool = False
+    places: bool = False
     windowed: bool = False
     zoom: float = 0.1
     reflect: float = 0.0
@@ -199,6 +201,7 @@ def plan_for(dataset: Dataset, path: Path, fingerprint: Fingerprint) -> Plan:
         epochs=max(10, 4000 // len(shapes)),
         validate_every=25 if any_pose else 10,
         tree=not any_pose,
+        places=not any_pose,
         **({} if any_pose else {**_VARIED, "usual_shift_mm": _usual_shift(fingerprint, extents)}),
         scanners="" if any_pose else "any" if window[2] else "ct",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lmk3d.codecs import LandmarkTree
+from lmk3d.codecs import LandmarkTree, UsualPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,7 @@ class Cascade(nn.Module):
         template_shape: (I, J, K) voxels of the template that images are laid over, kept with the weights; None where
             images are looked at as they lie.
         tree: whether a ``LandmarkTree`` is kept with the weights, to choose among the landmarks' peaks.
+        places: whether ``UsualPlaces`` are kept, too, for the tree to weigh.
         steps: whether a refiner finds landmarks from their neighbours in it; then it is kept, too, how often the first
             stage mistakes each of them.
     Raises:
@@ -48,6 +49,7 @@ class Cascade(nn.Module):
         num_landmarks: int,
         template_shape: Sequence[int] | None = None,
         tree: bool = False,
+        places: bool = False,
         steps: bool = False,
     ) -> None:
         super().__init__()
@@ -66,6 +68,9 @@ class Cascade(nn.Module):
         self.tree_parents: Tensor
         self.tree_steps: Tensor
         self.tree_covariances: Tensor
+        self.place_offsets: Tensor
+        self.place_covariance: Tensor
+        self.place_fields: Tensor
         self.mistakes: Tensor
         # Learnt from the training shapes and the validation errors, not by gradient; saved with the weights.
         self.register_buffer("mean_shape", torch.zeros(num_landmarks, 3, dtype=torch.float64))
@@ -77,11 +82,15 @@ class Cascade(nn.Module):
             self.register_buffer("template", torch.zeros(list(template_shape)))
             self.register_buffer("template_affine", torch.eye(4, dtype=torch.float64))
             self.register_buffer("template_middle", torch.zeros(3, dtype=torch.float64))
-        self.has_tree, self.has_steps = tree, steps
+        self.has_tree, self.has_places, self.has_steps = tree, places, steps
         if tree:
             self.register_buffer("tree_parents", torch.full((num_landmarks,), -1))
             self.register_buffer("tree_steps", torch.zeros(num_landmarks, 3, dtype=torch.float64))
             self.register_buffer("tree_covariances", torch.eye(3, dtype=torch.float64).repeat(num_landmarks, 1, 1))
+        if places:  # of images of no size until they are learnt, so that no image has usual places
+            self.register_buffer("place_offsets", torch.zeros(num_landmarks, 3, dtype=torch.float64))
+            self.register_buffer("place_covariance", torch.eye(3, dtype=torch.float64))
+            self.register_buffer("place_fields", torch.full((2, 3), 1e-9, dtype=torch.float64))
         if steps:  # the share of the validation cases in which the first stage took another place for it
             self.register_buffer("mistakes", torch.zeros(num_landmarks, dtype=torch.float64))
 
@@ -92,7 +101,12 @@ class Cascade(nn.Module):
 
     @torch.no_grad()
     def keep(
-        self, *, shape: ShapeModel | None = None, template: Template | None = None, tree: LandmarkTree | None = None
+        self,
+        *,
+        shape: ShapeModel | None = None,
+        template: Template | None = None,
+        tree: LandmarkTree | None = None,
+        places: UsualPlaces | None = None,
     ) -> None:
         """Keep what was learnt from the training's points and images with the weights; None leaves what is kept."""
         if shape is not None:
@@ -106,6 +120,10 @@ class Cascade(nn.Module):
             self.tree_parents.copy_(torch.as_tensor(tree.parents))
             self.tree_steps.copy_(torch.as_tensor(tree.steps_mm))
             self.tree_covariances.copy_(torch.as_tensor(tree.covariances))
+        if places is not None:
+            self.place_offsets.copy_(torch.as_tensor(places.offsets_mm))
+            self.place_covariance.copy_(torch.as_tensor(places.covariance))
+            self.place_fields.copy_(torch.as_tensor(places.fields_mm))
 
     def kept_tree(self) -> LandmarkTree | None:
         """The tree kept with the weights; None where there is none."""
@@ -113,6 +131,14 @@ class Cascade(nn.Module):
             return None
         parents, steps, covariances = self.tree_parents, self.tree_steps, self.tree_covariances
         return LandmarkTree(*(part.cpu().numpy() for part in (parents, steps, covariances)))
+
+    def kept_places(self) -> UsualPlaces | None:
+        """The usual places kept with the weights; None where there are none."""
+        if not self.has_places:
+            return None
+        return UsualPlaces(
+            *(part.cpu().numpy() for part in (self.place_offsets, self.place_covariance, self.place_fields))
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         return self.heatmap(image)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from lmk3d.codecs import LandmarkTree, ShapeModel
+    from lmk3d.codecs import LandmarkTree, ShapeModel, UsualPlaces
     from lmk3d.inference import LandmarkDetector
     from lmk3d.metrics import PointError
     from lmk3d.networks import Cascade
@@ -58,7 +58,7 @@ class CascadeObjective(nn.Module):
         codec: of the first stage. With its background channel the paper's exponentially weighted MSE is taken, on the
             output and on the side outputs; without it the spatial cross entropy.
         spacings_mm: patch spacing of each refiner.
-        shape, tree: to keep with the weights; None where there is none.
+        shape, tree, places: to keep with the weights; None where there is none.
         missing: what a landmark without a point means: "unknown" (nobody looked, so it does not count) or "absent" (it
             is not in the image, so its map must be empty). One outside the first stage's grid is absent in any case.
         side_weights: of the side outputs, deep to shallow.
@@ -80,6 +80,7 @@ class CascadeObjective(nn.Module):
         spacings_mm: Sequence[float],
         shape: ShapeModel | None = None,
         tree: LandmarkTree | None = None,
+        places: UsualPlaces | None = None,
         missing: str = "unknown",
         side_weights: Sequence[float] = (),
         first: FirstObjective | None = None,
@@ -98,7 +99,7 @@ class CascadeObjective(nn.Module):
             patch_sigma_vox = [patch_sigma_vox] * len(self.spacings_mm)
         self.patch_sigmas_vox = tuple(patch_sigma_vox)
         self.quick = bfloat16
-        network.keep(shape=shape, template=template, tree=tree)
+        network.keep(shape=shape, template=template, tree=tree, places=places)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... .

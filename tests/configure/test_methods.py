@@ -42,6 +42,7 @@ def test_peaks_are_chosen_by_a_tree_where_a_name_has_one_point_and_a_map():
     assert train["tree"] == "$lmk3d.priors.learn_tree(@train#dataset#data, @names, films=True, side_px=None)"
     assert train["objective"]["tree"] == "@tree"
     assert train["network_def"]["tree"] is True
+    assert "places" not in train["network_def"]
     assert bundle_files(cascade)["paper.json"]["objective#tree"] is None
 
 
