@@ -90,4 +90,4 @@ def _plans() -> Iterator[Plan]:
         yield replace(DENSESEG, method=method, dataset="dataset.json")
     film = replace(DENSESEG, method="cascade", levels=(LevelPlan(1.0, 8, 1.0, steps=True),), tree=True, varied=True)
     yield from (film, replace(film, side_px=300.0))
-    yield replace(CASCADE, tree=True, levels=film.levels, patch_sigma_vox=1.0)
+    yield replace(CASCADE, tree=True, places=True, levels=film.levels, patch_sigma_vox=1.0)
