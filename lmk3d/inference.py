@@ -382,26 +382,25 @@ class LandmarkDetector:
 
     def _first_guess(self, view: View, grid: Grid) -> _Guess:
         """Each landmark at its highest peak, or at the one that fits its neighbours' best where there is a tree."""
-        numbers, places, presence = np.arange(len(self.names)), np.zeros(len(self.names), dtype=int), view.presence
+        numbers, presence, upright = np.arange(len(self.names)), view.presence, grid.upright
+        points, weights = view.points_mm[:, 0], view.weights[:, 0]
         if (tree := self.network.kept_tree()) is not None:
-            there = presence >= self.min_presence
             usual = self.network.kept_places()
-            places = tree.chosen(
-                view.points_mm @ grid.upright,
+            points, weights = tree.chosen(
+                view.points_mm @ upright,
                 view.weights,
-                there,
+                presence >= self.min_presence,
                 noise_mm=self.spacing_mm,
-                unlikely=0.0 if usual is None else usual.unlikely(view.points_mm, grid),
+                unlikely=None if usual is None else lambda peaks: usual.unlikely(peaks @ upright.T, grid),
             )
+            points = points @ upright.T
         if self.codec.instances > 1 and view.heights is not None:
             seen = (view.heights > 0) & (view.heights >= self.min_presence)
             seen[:, self.codec.instances :] = False
             seen[:, 0] |= ~seen.any(1)  # the row that says a landmark is missing
             numbers, places = np.nonzero(seen)
-            presence = view.heights[numbers, places]
-        scale = np.full(len(numbers), self.spacing_mm)
-        weights = view.weights[numbers, places]
-        return _Guess(numbers, view.points_mm[numbers, places], presence, scale, np.eye(4), weights)
+            points, weights, presence = (of[numbers, places] for of in (view.points_mm, view.weights, view.heights))
+        return _Guess(numbers, points, presence, np.full(len(numbers), self.spacing_mm), np.eye(4), weights)
 
     def _fitted(self, view: View, pose: FloatArray, shape: ShapeModel) -> _Guess:
         """Each landmark starts from the peak that agrees with the shape laid over all of them, pulled towards it."""
@@ -427,12 +426,21 @@ class LandmarkDetector:
         return replace(guess, points_mm=points, scale_mm=scale)
 
     def _stepped(self, guess: _Guess, scan: Scan, number: int, level: Level, shape: ShapeModel | None) -> _Guess:
-        """From the landmarks that are mistaken least to their neighbours in the tree, and on to theirs."""
+        """From the landmarks that are mistaken least to their neighbours in the tree, and on to theirs.
+
+        They are refined first: a step is as good as the place where it begins.
+        """
+        for later, finer in enumerate(self.levels[number + 1 :], number + 1):
+            for _ in range(finer.passes):
+                guess = self._refined(guess, scan, later, finer, shape)
         tree, points = self.network.kept_tree(), guess.points_mm.copy()
         there = np.isfinite(points).all(1) & (guess.presence >= self.min_presence)
         if tree is None or guess.weights is None or len(points) != len(self.names) or there.sum() < 2:
             return guess
-        mistakes = np.where(there, self.network.mistakes.cpu().numpy(), np.inf)
+        usual = self.network.kept_places()
+        # What validation says of the first stage's mistakes holds in its own fields of view.
+        known = self.network.mistakes.cpu().numpy() if usual is None or usual.known(scan.grid) else 0.0
+        mistakes = np.where(there, known, np.inf)
         first = int(np.where(mistakes == mistakes.min(), guess.weights, -1).argmax())
         sure = (mistakes <= mistakes[first]) & (guess.weights >= _AS_SURE * guess.weights[first])
         left, layer = there & ~sure, np.flatnonzero(there & sure).tolist()

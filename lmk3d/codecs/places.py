@@ -20,7 +20,7 @@ __all__ = ["UsualPlaces"]
 
 _DOUBT, _DOUBTERS = 0.05, 3  # of the field of view: how far patients lie apart before any was seen, and its worth
 _ALIKE = 1.15  # times as large, or as small, as the fields of view of training: beyond it there is no usual place
-_FARTHEST = 3.0  # nats: a patient may be laid down in another way than all of training
+_FARTHEST = 6.0  # nats: a patient may be laid down in another way than all of training
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +53,21 @@ class UsualPlaces:
         covariance = (off.T @ off + _DOUBTERS * doubt) / (len(off) + _DOUBTERS)
         return cls(mean, covariance, np.stack([fields.min(0), fields.max(0)]))
 
+    def known(self, grid: Grid) -> bool:
+        """Whether an image's field of view is one of training's, so that there are usual places in it."""
+        ratio = grid.upright_sides_mm / self.fields_mm
+        return bool((ratio[0] * _ALIKE >= 1).all() and (ratio[1] <= _ALIKE).all())
+
     def unlikely(self, peaks_mm: FloatArray, grid: Grid) -> FloatArray:
         """(N, K) nats by which each peak is less likely than the usual place, by its place alone.
 
-        They are 0 in an image whose field of view is not one of training's.
+        They are 0 where no places are ``known``.
 
         Args:
             peaks_mm: (N, K, 3) world mm; NaN where there is none.
             grid: of the image.
         """
-        ratio = grid.upright_sides_mm / self.fields_mm
-        if (ratio[0] * _ALIKE < 1).any() or (ratio[1] > _ALIKE).any():
+        if not self.known(grid):
             return np.zeros(peaks_mm.shape[:2])
         off = (peaks_mm - grid.center_mm) @ grid.upright - self.offsets_mm[:, None]
         square = np.einsum("nki,ij,nkj->nk", off, np.linalg.inv(self.covariance), off)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ _DOUBT = 0.15  # of a distance: how much it may differ between patients, before 
 _DOUBTERS = 3  # as many shapes is that doubt worth
 _FARTHEST = 12.5  # nats, five standard deviations: no step counts as more unlikely, for a patient may be unlike all
 _FAINTEST = 1e-3  # of the best peak's weight: no peak counts as less likely
+_UNKNOWN = 2 * np.log(_FAINTEST)  # nats of a peak that is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,38 +71,40 @@ class LandmarkTree:
         present: NDArray[np.bool_],
         *,
         noise_mm: float,
-        unlikely: FloatArray | float = 0.0,
-    ) -> IndexArray:
-        """Which peak of each landmark is the right one, judged by its own weight and by the steps to its neighbours'.
+        unlikely: Callable[[FloatArray], FloatArray] | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Where each landmark is, judged by the weights of its peaks and by the steps to its neighbours'.
+
+        A map may show nothing where its landmark is. So the places to which a step leads from a neighbour's peaks can
+        be chosen, too, where that saves more than one step that no training shape had.
 
         Args:
             peaks_mm: (N, K, 3) candidates of each landmark in world mm, best first; NaN where there is none.
             weights: (N, K) how likely each is by itself, on any scale.
             present: (N,) whether it is in the image at all; of those that are not the first peak is taken.
             noise_mm: standard deviation of a peak's own error.
-            unlikely: (N, K) nats by which each is less likely for another reason, such as its place in the image.
+            unlikely: (N, M, 3) places to (N, M) nats by which each is less likely for another reason.
         Returns:
-            (N,) indices from 0 to K - 1 of the best choice of all, which is found exactly.
+            (N, 3) world mm and (N,) weights of the best choice of all, which is found exactly.
         """
-        known = np.isfinite(peaks_mm).all(2) & (weights > 0)
-        best = np.maximum(weights.max(1, keepdims=True), np.finfo(float).tiny)
-        worth = np.where(known, np.log(np.maximum(weights / best, _FAINTEST)), 2 * np.log(_FAINTEST))
-        worth -= unlikely
-        places = np.where(known[..., None], peaks_mm, np.inf)
+        peaks_mm, weights, worth = self._candidates(peaks_mm, weights, present)
+        if unlikely is not None:
+            worth -= unlikely(peaks_mm)
         precisions = np.linalg.inv(self.covariances + 2 * noise_mm**2 * np.eye(3))
-        order, choices = list(self._outwards()), np.zeros((len(worth), weights.shape[1]), dtype=np.intp)
+        order, choices = list(self._outwards()), np.zeros(worth.shape, dtype=np.intp)
         for child in order[:0:-1]:  # from the leaves to the root: what a subtree is worth for each peak of its parent
             parent = self.parents[child]
-            joint = np.tile(worth[child], (weights.shape[1], 1))
+            joint = np.tile(worth[child], (worth.shape[1], 1))
             if present[child] and present[parent]:
-                joint = joint - self._unlikely(places[parent], places[child], child, precisions[child])
+                joint = joint - self._unlikely(peaks_mm[parent], peaks_mm[child], child, precisions[child])
             choices[child] = joint.argmax(1)
             worth[parent] += joint.max(1)
         chosen = np.zeros(len(worth), dtype=np.intp)
         for landmark in order:
             parent = self.parents[landmark]
             chosen[landmark] = worth[landmark].argmax() if parent < 0 else choices[landmark, chosen[parent]]
-        return np.where(present, chosen, 0)
+        best = np.where(present, chosen, 0)[:, None]
+        return np.take_along_axis(peaks_mm, best[..., None], 1)[:, 0], np.take_along_axis(weights, best, 1)[:, 0]
 
     def ways(self) -> list[tuple[int, int, int]]:
         """Both ways along each edge: from which landmark, to which one, and the way's number from 0 to 2 N - 1.
@@ -110,6 +113,29 @@ class LandmarkTree:
         """
         down = [(int(parent), child, child) for child, parent in enumerate(self.parents) if parent >= 0]
         return down + [(child, parent, number + len(self.parents)) for parent, child, number in down]
+
+    def _candidates(
+        self, peaks_mm: FloatArray, weights: FloatArray, present: NDArray[np.bool_]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(N, 2 K, 3) places, (N, 2 K) weights and nats that each is worth: the peaks, then the neighbours' guesses."""
+        known = np.isfinite(peaks_mm).all(2) & (weights > 0)
+        peaks_mm = np.where(known[..., None], peaks_mm, np.nan)
+        best = np.maximum(weights.max(1, keepdims=True), np.finfo(float).tiny)
+        worth = np.where(known, np.log(np.maximum(weights / best, _FAINTEST)), _UNKNOWN)
+        led: dict[int, list[tuple[int, FloatArray]]] = {}
+        for start, end, way in self.ways():
+            if present[start] and known[end].any():
+                step = self.steps_mm[end] if way < len(weights) else -self.steps_mm[start]
+                led.setdefault(end, []).append((start, step))
+        guesses = np.full_like(peaks_mm, np.nan)
+        for landmark, ways in led.items():
+            places = np.concatenate([peaks_mm[start] + step for start, step in ways])
+            order = np.argsort(-np.concatenate([weights[start] for start, _ in ways]), kind="stable")
+            guesses[landmark] = places[order[: weights.shape[1]]]
+        guessed = np.where(np.isfinite(guesses).all(2), -_FARTHEST, _UNKNOWN)
+        pairs = ((peaks_mm, guesses), (weights, np.zeros_like(weights)), (worth, guessed))
+        places, likely, nats = (np.concatenate(pair, axis=1) for pair in pairs)
+        return places, likely, nats
 
     def _unlikely(
         self, parents_mm: FloatArray, children_mm: FloatArray, child: int, precision: FloatArray

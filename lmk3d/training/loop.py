@@ -293,14 +293,21 @@ class DetectorEvaluator(Evaluator):
             **{f"mean_error_mm {stage}": mean for stage, mean in means.items()},
             **({"mean_dice": float(np.nanmean(self.overlaps))} if self.overlaps else {}),
         }
-        network, first = self.detector.network, self.errors["heatmap"]
-        if network.has_steps and all(len(case) == len(network.mistakes) for case in first):
-            known_far = np.ma.masked_invalid(np.stack(first)) > self.miss_mm / 2
-            network.mistakes.copy_(torch.as_tensor(known_far.mean(0).filled(0.0)))
+        network = self.detector.network
+        if (tree := network.kept_tree()) is not None and network.has_steps:
+            self._count_mistakes(network.mistakes, tree)
         claimed = np.concatenate(self.scales)
         both = np.isfinite(errors[last]) & np.isfinite(claimed) & (errors[last] < self.miss_mm)
         enough = both.any() and 2 * both.sum() >= len(known[last])  # the few that were met say nothing of the others
         network.error_ratio.fill_(errors[last][both].sum() / claimed[both].sum() if enough else torch.nan)
+
+    def _count_mistakes(self, mistakes: Tensor, tree: LandmarkTree) -> None:
+        """How often the first stage took another landmark for each: half of the shortest step off, or more."""
+        first = self.errors["heatmap"]
+        if all(len(case) == len(mistakes) for case in first):
+            shortest = np.linalg.norm(tree.steps_mm[tree.parents >= 0], axis=1).min(initial=2 * self.miss_mm)
+            far = np.ma.masked_invalid(np.stack(first)) >= shortest / 2  # no error counts more than a miss
+            mistakes.copy_(torch.as_tensor(far.mean(0).filled(0.0)))
 
 
 class ClipGradients:

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from lmk3d.codecs import HeatmapCodec, ShapeModel
+from lmk3d.codecs import HeatmapCodec, LandmarkTree, ShapeModel
 from lmk3d.errors import InputError
 from lmk3d.landmarks import Landmarks
 from lmk3d.losses import displacement_loss, exponential_mse, spatial_cross_entropy
@@ -219,11 +219,12 @@ def test_the_validation_keeps_how_often_each_landmark_is_taken_for_another():
     truth = np.array([[1.0, 2, 3], [4, 5, 6], [7, 7, 7]])
     detector = KnowsBetter(truth, heatmap=[3.0, 12.0, np.nan], refined_1=[1.0, 1.0, 1.0])
     detector.network = Cascade(detector.network.heatmap, [], num_landmarks=3, tree=True, steps=True)
+    detector.network.keep(tree=LandmarkTree.from_shapes([truth * 6] * 3))  # the shortest step is 22 mm
     gone = np.where([[False], [True], [False]], np.nan, truth)
     evaluated(detector, [truth, truth, gone])
     # Far off, or missed in the image; where nobody marked it, nothing is known.
     assert_close(detector.network.mistakes, torch.tensor([0.0, 1, 1], dtype=torch.float64))
-    detector.offsets["heatmap"] = [3.0, 3.0, 11.0]
+    detector.offsets["heatmap"] = [3.0, 11.0, 11.5]
     evaluated(detector, [gone])
     assert_close(detector.network.mistakes, torch.tensor([0.0, 0, 1], dtype=torch.float64))
 
