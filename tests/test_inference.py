@@ -126,6 +126,32 @@ def test_landmarks_follow_one_by_one_from_the_surest(axes):
     assert_allclose(found.points_mm[[0, 2, 3]], wrong[[0, 2, 3]], atol=1e-6)
 
 
+def test_steps_begin_at_refined_landmarks_and_where_validation_knows_best():
+    """The first stage is a little off where it is right; which landmark it mistakes holds in usual fields of view."""
+    tree = LandmarkTree(np.array([-1, 0, 1, 1]), np.zeros((4, 3)), np.tile(np.eye(3), (4, 1, 1)))
+    steps = np.zeros((8, 3))
+    for start, end, number in tree.ways():
+        steps[number] = (SHAPE_MM[end] - SHAPE_MM[start]) / 2
+    network = Cascade(
+        BlobStage(), [KnowsSteps(steps), BlobRefiner()], num_landmarks=4, tree=True, places=True, steps=True
+    )
+    grid = Grid.around([3.0, 2, 1], (48, 46, 44), 1.0)
+    points = grid.center_mm + SHAPE_MM
+    network.keep(tree=tree, places=UsualPlaces.learn([points] * 5, [grid] * 5))
+    network.mistakes.copy_(torch.tensor([0.0, 0.1, 0.1, 0.1]))
+    settings = {"names": NAMES, "window": Window(0, 100), "codec": HeatmapCodec(), "spacing_mm": 1.5}
+    finder = LandmarkDetector(network, levels=[Level(2.0, 12, steps=True), Level(1.0, 12, passes=2)], **settings)
+    seen = points + np.array([[2.0, 1, 0], [0, 12, 0], [0, 0, 2], [-12, 0, 0]])
+    look = View(seen[:, None], np.array([[0.8], [0.1], [0.9], [0.1]]), np.ones(4))
+    finder._look = lambda scan, grid: look
+    found = finder.detect_stages(draw(grid, points))
+    assert_allclose(found["refined 1"].points_mm, points, atol=0.3)  # from the first one, which was 2.2 mm off
+    assert network.refiners[0].asked == [[1], [2, 3]]
+    network.refiners[0].asked.clear()
+    finder.detect(draw(Grid.around(grid.center_mm, (60, 46, 44), 1.0), points))
+    assert network.refiners[0].asked == [[1, 6], [3]]  # from both that it is sure of
+
+
 def test_steps_need_a_tree_and_a_network_that_was_made_for_them():
     network = Cascade(BlobStage(), [KnowsSteps(np.zeros((8, 3)))], num_landmarks=4, tree=True)
     with pytest.raises(ValueError, match="a level of steps needs a network with a tree and steps"):
