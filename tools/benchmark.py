@@ -10,13 +10,14 @@ refinement   patches cut from a volume in memory and refined, per second
 sliding      a U-Net over a whole volume window by window
 predict      ``lmk3d predict`` from a .nii.gz in a new process, against a MONAI script that does the same
 floor        ``lmk3d predict`` from a .nii.gz like a CT, against importing torch and nibabel and unpacking the file
+trust        ``lmk3d predict`` with the shipped bundle, against the same without its calibration
 training     steps of the cascade's training, against MONAI's U-Net with GenerateHeatmap
 
 Each contestant runs in a process of its own on ``--threads`` processors, one after another. Seconds are the best of
-``--repeat`` runs within that process, except for predict and floor, where they are those of the whole process, imports
-included; ``cpu_s`` are the process's seconds of all processors. The contestants of floor run ``--repeat`` times in
-turn, and the median by ``cpu_s`` counts. Peak memory is that of the process. Networks have random weights, which take
-as long as trained ones.
+``--repeat`` runs within that process, except for predict, floor and trust, where they are those of the whole process,
+imports included; ``cpu_s`` are the process's seconds of all processors. The contestants of floor and trust run
+``--repeat`` times in turn, and the median by ``cpu_s`` counts. Peak memory is that of the process. Networks have random
+weights, which take as long as trained ones, but for floor and trust.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from contestants import CASES, NEED_FILES, Job, Result, prepare
+from contestants import CASES, IN_TURN, NEED_FILES, Job, Result, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -117,7 +118,7 @@ def compare(job: Job, given: argparse.Namespace) -> None:
     first: Result = {}
     tools = [tool for tool in CASES[job.case].tools if not given.tools or tool in given.tools]
     tools = [tool for tool in tools if tool != "landmarker" or find_spec(tool)]
-    medians = in_turn(job, tools, given) if job.case == "floor" else {}
+    medians = in_turn(job, tools, given) if job.case in IN_TURN else {}
     for tool in tools:
         result = medians.get(tool) or run_child(replace(job, tool=tool), given)
         points = result.pop("points_vox", None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Job:
         case, tool: what is measured, and by whom.
         size: voxels along each side.
         landmarks: how many.
-        repeat: runs to take the best of; of the case floor the median.
+        repeat: runs to take the best of; of the cases floor and trust the median.
         folder: for files that several processes use.
     """
 
@@ -344,6 +345,19 @@ def floor_imports(job: Job) -> Result:
     return {}
 
 
+def trust_lmk3d(job: Job) -> Result:
+    """The command a user types, with the shipped weights, on a phantom."""
+    words = ["predict", str(job.image), "--output", str(Path(job.folder) / "out"), "--overwrite"]
+    os.execv(sys.executable, [sys.executable, "-m", "lmk3d", *words])
+
+
+def trust_without(job: Job) -> Result:
+    """The same bundle without calibration.json, so that nothing is assessed."""
+    words = ["predict", str(job.image), "--output", str(Path(job.folder) / "out"), "--overwrite"]
+    words += ["--bundle", str(Path(job.folder) / "uncalibrated")]
+    os.execv(sys.executable, [sys.executable, "-m", "lmk3d", *words])
+
+
 def write_ct_like(job: Job) -> None:
     """A cylinder of smooth tissue in air, under noise: packed, a byte a voxel as a CT, 141 MB at 512^3."""
     import gzip
@@ -377,15 +391,19 @@ def prepare(job: Job) -> Result:
     import torch
     from monai.bundle import ConfigParser
 
+    from lmk3d.components import default_bundle
     from lmk3d.configure import write_bundle
     from lmk3d.configure.shipped import CASCADE
     from lmk3d.io import write_image
     from lmk3d.synthetic import cta_phantom
 
-    if job.case == "predict" and not job.image.is_file():
+    if job.case in ("predict", "trust") and not job.image.is_file():
         shape = (job.size,) * 3
         write_image(cta_phantom(1, region="aorta", shape=shape, spacing_mm=EXTENT_MM / job.size).volume, job.image)
-    if not job.bundle.is_dir():
+    if job.case == "trust":
+        leave = shutil.ignore_patterns("calibration.json", "runs")
+        shutil.copytree(default_bundle(), Path(job.folder) / "uncalibrated", ignore=leave, dirs_exist_ok=True)
+    elif not job.bundle.is_dir():
         names = tuple(f"landmark {number}" for number in range(job.landmarks))
         levels = tuple(replace(level, share=1.0) for level in CASCADE.levels)
         write_bundle(job.bundle, replace(CASCADE, names=names, levels=levels, phantoms={}))
@@ -428,6 +446,8 @@ CASES = {
     "sliding": Case({"lmk3d": sliding_lmk3d, "monai": sliding_monai}, (256,), (5, 32)),
     "predict": Case({"lmk3d": predict_lmk3d, "monai": predict_monai}, (256, 512), (5, 32, 100), whole_process=True),
     "floor": Case({"lmk3d": floor_lmk3d, "floor": floor_imports}, (512,), (14,), whole_process=True),
+    "trust": Case({"lmk3d": trust_lmk3d, "without": trust_without}, (256,), (14,), whole_process=True),
     "training": Case({"lmk3d": training_lmk3d, "monai": training_monai}, (96,), (5,)),
 }
-NEED_FILES = ("stage1", "refinement", "predict", "floor")
+NEED_FILES = ("stage1", "refinement", "predict", "floor", "trust")
+IN_TURN = ("floor", "trust")

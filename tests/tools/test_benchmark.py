@@ -142,6 +142,18 @@ def test_scan_like_a_ct_is_read_and_predicted_on(tools, tmp_path):
     assert "failed" in benchmark.run_child(replace(job, tool="lmk3d", size=33), given)  # a file that is not there
 
 
+def test_trust_is_measured_with_and_without_a_calibration(tools, tmp_path):
+    contestants, benchmark = tools
+    job = contestants.Job("trust", "", 48, 14, 1, str(tmp_path))
+    contestants.prepare(job)
+    given, assessed = benchmark.arguments(["--memory", "0"]), []
+    for tool in ("lmk3d", "without"):
+        assert "failed" not in benchmark.run_child(replace(job, tool=tool), given)
+        manifest = json.loads((tmp_path / "out" / "cta_48.manifest.json").read_text(encoding="utf-8"))
+        assessed.append(manifest["assessment"] is not None)
+    assert assessed == [True, False]
+
+
 def test_unknown_case_is_named(tools, capsys):
     with pytest.raises(SystemExit):
         tools[1].arguments(["predikt"])
