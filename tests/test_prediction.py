@@ -372,6 +372,20 @@ def test_keep_untrusted_writes_them_without_an_error(scan, fake_bundle, tmp_path
     assert landmarks_in(tmp_path) == {"found": ["brightest", "beside"], "withheld": [], "missing": ["absent"]}
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_never_found_is_missing_in_every_output(scan, fake_bundle, tmp_path, monkeypatch, keep):
+    assess(monkeypatch, UNLIKE)
+    options = PredictOptions(preview=True, formats=("mrk.json", "fcsv", "csv", "json"), keep_untrusted=keep)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
+    held_back = [not keep, not keep, False]
+    assert result.landmarks.held_back.tolist() == held_back
+    for ending in options.formats:
+        written = read_points(tmp_path / f"scan.{ending}").ordered(result.landmarks.names)
+        assert written.held_back.tolist() == held_back, ending
+        assert written.suspect.tolist() == [True, True, False], ending
+    assert landmarks_in(tmp_path)["missing"] == ["absent"]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_scan_is_done_again_only_where_the_other_choice_changes_its_points(
     scan, fake_bundle, tmp_path, monkeypatch, kept

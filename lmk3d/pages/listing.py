@@ -46,14 +46,14 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmar
     expected = "expected" if predicted.coverage is None else f"{100 * predicted.coverage:.4g} % radius"
     heads = ["landmark", *([f"error {volume.unit}"] if several else []), "confidence", f"{expected} {volume.unit}"]
     top = "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads)
-    lines = []
+    lines, unlike = [], predicted.assessment is not None and bool(predicted.assessment.reasons)
     for number, (row, (verdict, why)) in enumerate(zip(rows, trust_of_rows(rows, predicted), strict=True)):
-        sure = (math.nan, math.nan) if verdict in WARNING else (row.confidence, row.expected_mm)
+        sure = (math.nan, math.nan) if unlike or verdict in WARNING else (row.confidence, row.expected_mm)
         values = [*([(row.error_mm, 2)] if several else []), (sure[0], 2), (sure[1], 1)]
         cells = "".join(_cell(value, digits) for value, digits in values)
         said = [_status(row, volume, several=several)]
         if verdict in WARNING:
-            said = [f"withheld, {verdict}" if not row.has_prediction else verdict, *said[: row.has_prediction], why]
+            said = [verdict, *said, why] if row.has_prediction else [f"withheld, {verdict}", why]
         name = _name_cell(row, ": ".join(filter(None, said)), WARNING.get(verdict))
         lines.append(f'<tr tabindex="0" data-row="{number}" aria-selected="false">{name}{cells}</tr>')
     return (
@@ -63,12 +63,15 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmar
 
 
 def trust_of_rows(rows: Sequence[PointError], predicted: Landmarks) -> list[tuple[str, str]]:
-    """The verdict on the prediction of each row and what speaks against it alone; empty where nobody assessed it."""
+    """The verdict on each row's point and what speaks against it alone; empty where nobody assessed it, or none is."""
     assessment, found = predicted.assessment, [("", "")] * len(rows)
-    for place, row in enumerate(rows if assessment is not None else ()):
-        own = [number for number, name in enumerate(predicted.names) if name == row.name]
+    if assessment is None:
+        return found
+    there = predicted.present | predicted.held_back
+    for place, row in enumerate(rows):
+        own = [number for number, name in enumerate(predicted.names) if name == row.name and there[number]]
         same = [n for n in own if np.array_equal(predicted.points_mm[n], row.predicted_mm, equal_nan=True)]
-        if same and assessment is not None:
+        if same:
             doubt = assessment.doubts[same[0]]
             found[place] = replace(assessment, doubts=(doubt,)).verdict, doubt
     return found
@@ -82,7 +85,7 @@ def trust_banner(predicted: Landmarks) -> str:
     if assessment.reasons:
         items = "".join(f"<li>{escape(reason)}</li>" for reason in assessment.reasons)
         said = f"<b>Not trusted:</b> the scan is unlike the training data<ul>{items}</ul>"
-    elif count := int((~predicted.trusted).sum()):
+    elif count := int(predicted.suspect.sum()):
         said = f"<b>Doubtful:</b> {count} of {counted(len(predicted), 'landmark')}, see below"
     else:
         said = "<b>Trusted:</b> the scan is like the training data"

@@ -80,7 +80,7 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "rows": [_plain(row, verdict) for row, (verdict, _) in zip(rows, trust_of_rows(rows, predicted), strict=True)],
     }
     several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
-    suspect = bool((predicted.present & ~predicted.trusted).any())
+    suspect = bool((predicted.present & predicted.suspect).any())
     keys = legend(notes, several=several, sure=sure, suspect=suspect, film=film is not None)
     body = "\n".join(
         [

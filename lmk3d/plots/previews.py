@@ -178,7 +178,9 @@ def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = Fal
 
 def _missing_notes(landmarks: Landmarks, width: float) -> list[str]:
     """Lines that name the landmarks without a point, with the presence score where there is one."""
-    scores = np.full(len(landmarks), np.nan) if landmarks.confidence is None else landmarks.confidence
+    scores, assessment = landmarks.confidence, landmarks.assessment
+    if scores is None or (assessment is not None and assessment.reasons):  # which say nothing of such a scan
+        scores = np.full(len(landmarks), np.nan)
     back = landmarks.held_back
     gone = np.flatnonzero(~landmarks.present & ~back)
     missing = [

@@ -274,7 +274,7 @@ def test_kept_points_are_shown_without_their_error(scan, capsys, assess):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["NOT TRUSTED: the scan is unlike the training data", "  - intensities are those of no CT"]
     assert "brightest    -8.00  24.00  36.00           -       unlike" in lines
-    assert "absent     missing      -      -           -       unlike" in lines
+    assert "absent     missing      -      -           -            -" in lines
     assert not any("0.5" in line or "withheld" in line for line in lines)
 
 

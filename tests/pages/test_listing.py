@@ -50,7 +50,7 @@ def test_points_that_are_not_trusted_have_a_reason_in_place_of_confidence_and_er
     assessment = Assessment((), ("", "far < off", "left of right"))
     points = Landmarks(
         "abc", [[1, 2, 3], [4, 5, 6], [np.nan] * 3], [0.9, 0.8, 0.7], [0.5, 0.6, np.nan], coverage=0.9,
-        assessment=assessment,
+        assessment=assessment, held_back=[False, False, True],
     )  # fmt: skip
     html = landmark_list(rows(points), VOLUME, points, several=False)
     assert "90 % radius mm" in html
@@ -60,6 +60,14 @@ def test_points_that_are_not_trusted_have_a_reason_in_place_of_confidence_and_er
     assert 'data-value="0.9"' in html
     assert 'data-value="0.8"' not in html
     assert 'data-value="0.6"' not in html
+
+
+def test_a_landmark_that_was_not_found_in_a_scan_unlike_the_training_is_missing():
+    points = Landmarks("ab", [[1, 2, 3], [np.nan] * 3], [0.9, 0.2], assessment=Assessment(("no CT",), ("", "")))
+    html = landmark_list(rows(points.withheld()), VOLUME, points.withheld(), several=False)
+    assert '<span class="status">withheld, unlike the training data</span>' in html
+    assert '<span class="status">missing</span>' in html
+    assert 'data-value="0.' not in html
 
 
 def test_each_point_of_a_name_has_its_own_verdict():

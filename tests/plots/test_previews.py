@@ -149,3 +149,6 @@ def test_a_scan_unlike_the_training_data_shows_no_confidence(volume, words):
     assert {line.get_color() for line in crosses} == {UNLIKE}
     (figure,) = preview(volume, marks.withheld(), title="scan.nii.gz")
     assert "Withheld, since they are not trusted: root, apex" in words(figure)
+    gone = replace(marks, points_mm=[marks.points_mm[0], [np.nan] * 3])
+    (figure,) = preview(volume, gone.withheld(), title="scan.nii.gz")
+    assert "Reported missing: apex | Withheld, since they are not trusted: root |" in words(figure)
