@@ -288,23 +288,21 @@ class Trust:
                 doubts[row] = said
         if len(doubtful) <= _MOST * np.isfinite(points).all(1).sum():
             return ""
-        return self._told(self.arrangement, case, points, int(scores.argmax()))
+        worst = int(scores.argmax())
+        return f"{self.names[worst]}: {self._told(self.arrangement, case, points, worst)}"
 
     def _told(self, arrangement: Arrangement, case: Evidence, points: FloatArray, landmark: int) -> str:
-        """How one landmark lies to another, beside how it lies in training."""
+        """How one landmark lies to another, beside how it lies in training; who says it, names it."""
         other, known = arrangement.farthest(points, landmark)
         step = points[landmark] - points[other]
         apart, low, high = (float(one) / case.factor for one in (np.linalg.norm(step), known.min(), known.max()))
-        names, usual = (self.names[landmark], self.names[other]), f"({low:.3g} to {high:.3g} {case.unit})"
-        if apart > 1.05 * high:
-            return (
-                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, more than in any training case {usual}"
-            )
-        if apart < 0.95 * low:
-            return (
-                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, less than in any training case {usual}"
-            )
-        return f"{names[0]} lies in another direction from {names[1]} than in any training case"
+        if 0.95 * low <= apart <= 1.05 * high:
+            return f"it lies in another direction from {self.names[other]} than in any training case"
+        comparison = "farther" if apart > high else "nearer"
+        return (
+            f"{apart:.3g} {case.unit} from {self.names[other]}, {comparison} than in any training case"
+            f" ({low:.3g} to {high:.3g} {case.unit})"
+        )
 
     def _moved(self, case: Evidence, doubts: list[str]) -> str:
         """Note the doubts of points that the stages disagree about; a reason where they do about most."""

@@ -81,7 +81,7 @@ def test_one_point_in_a_wrong_place_is_the_only_doubt(trust):
     found = trust.assess(scan(77, stages=moved(scan(77).stages, 3, [0, 0, 150])))
     assert found.verdict == "doubtful"
     assert [bool(doubt) for doubt in found.doubts] == [False, False, False, True]
-    assert "mm apart, more than in any training case (" in found.doubts[3]
+    assert "farther than in any training case (" in found.doubts[3]
 
 
 def test_patients_that_lie_otherwise_are_told(trust):
@@ -137,7 +137,7 @@ def test_a_scan_is_like_the_training_where_one_window_of_it_is(trust):
 
 def test_lengths_are_told_in_the_unit_of_the_image(trust):
     stages = moved(scan(77).stages, 3, [0, 0, 150])
-    assert " px apart" in trust.assess(scan(77, stages=stages, unit="px", factor=0.5)).doubts[3]
+    assert " px from " in trust.assess(scan(77, stages=stages, unit="px", factor=0.5)).doubts[3]
 
 
 def test_signals_without_cases_are_left_out():
