@@ -170,7 +170,7 @@ class Radii:
             return f"no radius can be given from {sample}: most landmarks were missed or not marked"
         if given < coverage:
             return (
-                f"each radius holds the ground truth in {100 * given:.0f} % of new patients, not in {100 * coverage:g}"
+                f"each radius holds the ground truth in {100 * given:.4g} % of new patients, not in {100 * coverage:g}"
                 f" %: {sample} allow no more"
             )
         return f"each radius holds the ground truth in {100 * coverage:g} % of new patients (from {sample})"

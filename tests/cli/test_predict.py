@@ -256,7 +256,7 @@ def test_the_first_line_is_the_verdict_and_untrusted_points_are_withheld(scan, c
     assess(DOUBTFUL)
     assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 3
     assert capsys.readouterr().out.splitlines() == [
-        "DOUBTFUL: 1 of 3 landmarks not to be trusted",
+        "DOUBTFUL: 1 of 2 points found not to be trusted",
         "  - beside: the stages are 12 mm apart",
         "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks, world RAS in mm",
         "landmark          R      A      S  confidence  90 % radius",
