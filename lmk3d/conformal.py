@@ -206,4 +206,4 @@ class Radii:
             scores = [[{None: np.nan, _MISSED: np.inf}.get(one, one) for one in row] for row in rows]
             return cls(np.array(scores, dtype=np.float64).reshape(len(rows), -1), tuple(patients))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"is no table of scores ({error!r})") from None
+            raise ValueError(f"radii: {type(error).__name__}, {error}") from None

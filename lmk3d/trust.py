@@ -9,7 +9,7 @@ import numpy as np
 
 from lmk3d.evidence import RANKS
 from lmk3d.landmarks import Assessment
-from lmk3d.likeness import LEAST_CASES, Arrangement, Likeness, listed, upper_limit
+from lmk3d.likeness import LEAST_CASES, Arrangement, Likeness, finite, listed, upper_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,8 @@ class Moves:
         scores = [own.deviations(case) for case in cases]
         worst = np.array([np.nanmax(one) for one in scores if np.isfinite(one).any()])
         typical = np.array([own.typical(one) for one in scores if np.isfinite(one).any()])
+        if len(worst) < LEAST_CASES:
+            return None
         limits = [max(upper_limit(one, share), one.max() + 0.5) for one in (worst, typical)]
         return cls(stages, own.usual, own.spread, *limits)
 
@@ -126,7 +128,7 @@ class Moves:
         spread = np.array(content["spread"], dtype=np.float64)
         if usual.ndim != 2 or len(usual) != len(stages) or spread.shape != (len(stages),):
             raise ValueError("usual and spread must have a row for each stage")
-        return cls(stages, usual, spread, float(content["limit"]), float(content["scan_limit"]))
+        return cls(stages, usual, spread, finite(content["limit"]), finite(content["scan_limit"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,13 +345,24 @@ class Trust:
             parts = {
                 name: None if content[name] is None else kind.from_dict(content[name]) for name, kind in kinds.items()
             }
-            fields = None if content["fields"] is None else np.array(content["fields"], dtype=np.float64).reshape(2, 3)
+            fields = _numbers(content["fields"], (2, 3))
             features = tuple(Likeness.from_dict(one) for one in content["features"])
-            apart = None if content.get("apart") is None else np.array(content["apart"], dtype=np.float64).reshape(2)
-            joint = bool(content.get("joint", False))
-            return cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, joint=joint, **parts)
+            apart, joint = _numbers(content["apart"], (2,)), bool(content["joint"])
+            own = cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, joint=joint, **parts)
+            own._check_sizes()
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise ValueError(f"is nothing that calibration writes ({error!r})") from error
+            raise ValueError(f"trust: {type(error).__name__}, {error}") from error
+        return own
+
+    def _check_sizes(self) -> None:
+        """See that all parts are of the same landmarks and percentiles."""
+        sizes = [
+            *([self.arrangement.shapes.shape[1] - len(self.names)] if self.arrangement is not None else []),
+            *([self.moves.usual.shape[1] - len(self.names)] if self.moves is not None else []),
+            *([self.intensities.rows.shape[1] - len(RANKS) - 1] if self.intensities is not None else []),
+        ]
+        if any(sizes):
+            raise ValueError("its tables are not of the same landmarks")
 
 
 def _views(features: FloatArray) -> FloatArray:
@@ -358,6 +371,14 @@ def _views(features: FloatArray) -> FloatArray:
     A scan is like the training's where one of these is: a longer one also shows what training did not.
     """
     return features[None] if features.ndim == 1 else np.concatenate([features.mean(0, keepdims=True), features])
+
+
+def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray | None:
+    """Finite numbers from a JSON file; None where it has none."""
+    if values is None:
+        return None
+    numbers = np.array(values, dtype=np.float64).reshape(shape)
+    return np.vectorize(finite, otypes=[np.float64])(numbers)
 
 
 def _sides(case: Evidence, *, turned: bool) -> FloatArray:

@@ -63,8 +63,8 @@ def test_one_of_too_few_cases_says_so(weights):
         ({"version": 2}, "version 2 is not 1"),
         ({"cases": {"training": 9}}, "'validation'"),
         ({"radii": {"patients": ["a"], "scores": [[1.0, 2.0, 3.0]]}}, "radii are of 3 landmarks, not of 2"),
-        ({"radii": {"patients": ["a"]}}, "is no table of scores"),
-        ({"trust": {"names": []}}, "is nothing that calibration writes"),
+        ({"radii": {"patients": ["a"]}}, "radii: KeyError"),
+        ({"trust": {"names": []}}, "trust: KeyError"),
         ({"trust": {**EMPTY.to_dict(), "names": ["apex", "other"]}}, "trust is of other landmarks"),
     ],
 )

@@ -167,6 +167,15 @@ def test_a_pose_that_another_one_contradicts_is_told():
 
 def test_damaged_values_are_refused(trust):
     content = trust.to_dict()
-    for broken in (None, {**content, "fields": [1.0]}, {**content, "moves": {**content["moves"], "spread": []}}):
-        with pytest.raises(ValueError, match="is nothing that calibration writes"):
+    changes = [
+        {"fields": [1.0]},
+        {"fields": [[float("nan")] * 3] * 2},
+        {"names": NAMES[:3]},
+        {"moves": {**content["moves"], "spread": []}},
+        {"moves": {**content["moves"], "limit": "inf"}},
+        {"intensities": {**content["intensities"], "limit": "nan"}},
+        {"intensities": {**content["intensities"], "rows": [[1.0, 2.0]] * 9}},
+    ]
+    for broken in (None, *(content | change for change in changes)):
+        with pytest.raises(ValueError, match=r"^trust: "):
             Trust.from_dict(broken)

@@ -82,6 +82,14 @@ def test_cases_are_learnt_and_new_scans_assessed(cases, weights, capsys):
     assert np.isnan(finder.detect(dark).error_mm).all()
 
 
+def test_too_few_training_cases_assess_nothing(cases, weights):
+    calibrate(detector(), cases[:3], cases[8:], weights)
+    found, notes = read_calibration(weights, NAMES)
+    assert found.trust is None
+    assert found.radii is not None
+    assert "calibrated on too few cases" in notes[0]
+
+
 def test_copies_of_training_images_are_no_validation(cases, weights, capsys):
     calibrate(detector(), cases[:8], [*cases[8:], cases[0], cases[8]], weights)
     assert "left out: 1 validation case whose image is one of training, too" in capsys.readouterr().out
