@@ -137,6 +137,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         image, bundle, outputs = content["input"], content["bundle"], content["outputs"]
         whole = len(image["shape"]) == 3 and {"files", "sha256"} <= image.keys() and isinstance(outputs, list)
+        whole = whole and {"found", "withheld"} <= content["landmarks"].keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return content if whole and isinstance(bundle, dict) else {}

@@ -229,7 +229,7 @@ class Trust:
         ]
         if (worst := max(ratios, default=0.0)) <= 1:
             return ""
-        return f"it looks unlike the training images ({worst:.1f} times as far from them as images like them ever are)"
+        return f"its appearance is unlike that of the training images ({worst:.1f} times the largest distance allowed)"
 
     def _brightness(self, case: Evidence) -> str:
         if self.intensities is None or self.intensities.distance(case.image.intensities) <= self.intensities.limit:
@@ -261,8 +261,8 @@ class Trust:
         if max(larger, smaller) <= _LARGER:
             return ""
         if larger >= smaller:
-            return f"its field of view is {larger:.1f} times as large as any in training"
-        return f"its field of view is {1 / smaller:.2f} times as large as the smallest in training"
+            return f"a side of its field of view is {larger:.1f} times as long as the longest in training"
+        return f"a side of its field of view is {1 / smaller:.2f} times as long as the shortest in training"
 
     def _posed(self, case: Evidence) -> str:
         """Whether the searched pose explains too few landmarks, or another one as many."""

@@ -386,6 +386,17 @@ def test_what_was_never_found_is_missing_in_every_output(scan, fake_bundle, tmp_
     assert landmarks_in(tmp_path)["missing"] == ["absent"]
 
 
+def test_a_scan_without_any_point_is_the_same_with_keep_untrusted(scan, fake_bundle, tmp_path, monkeypatch):
+    assess(monkeypatch, UNLIKE)
+    predict_files([scan], fake_bundle, output=tmp_path)
+    path = tmp_path / "scan.manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["landmarks"] = {"found": [], "withheld": [], "missing": ["brightest", "beside", "absent"]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    results = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(keep_untrusted=True))
+    assert states(results) == ["skipped"]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_scan_is_done_again_only_where_the_other_choice_changes_its_points(
     scan, fake_bundle, tmp_path, monkeypatch, kept

@@ -53,11 +53,13 @@ def test_scans_like_those_of_the_training_are_trusted(count):
 
 
 def test_each_signal_says_what_is_unlike(trust):
-    assert "looks unlike the training images" in only_reason(trust, features=(np.full(6, 9.0), np.zeros(8)))
+    assert "its appearance is unlike that of the training images" in only_reason(
+        trust, features=(np.full(6, 9.0), np.zeros(8))
+    )
     brighter = scan(77).image.intensities + 0.5
     assert "its intensities are unlike those of the training images (" in only_reason(trust, intensities=brighter)
     size = only_reason(trust, sides=np.array([200.0, 200, 440]))
-    assert size == "its field of view is 2.0 times as large as any in training"
+    assert size == "a side of its field of view is 2.0 times as long as the longest in training"
     assert "0.5" in only_reason(trust, sides=np.array([200.0, 200, 90]))
 
 
