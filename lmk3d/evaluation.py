@@ -356,7 +356,11 @@ def _summed_up(
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*(f"The bundle: {note.rstrip('.')}." for note in about_bundle), *_gaps(task, names, len(results)), *notes),
+        (
+            *(f"The bundle says: {note.rstrip('.')}." for note in about_bundle),
+            *_gaps(task, names, len(results)),
+            *notes,
+        ),
         _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),
