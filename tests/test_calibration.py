@@ -53,7 +53,9 @@ def test_one_of_too_few_cases_says_so(weights):
     write_calibration(Calibration(CASES), weights)
     found, (note,) = read_calibration(weights, NAMES)
     points = Landmarks(NAMES, np.zeros((2, 3)))
-    assert note.startswith("nothing assesses its predictions, for it was joined or calibrated on too few cases")
+    assert note.startswith(
+        "nothing assesses its predictions, for it is an ensemble, or was calibrated on too few cases"
+    )
     assert found.assessed(points, None, 0.9) is points
 
 

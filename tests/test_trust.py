@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmk3d.evidence import Evidence, ImageEvidence
-from lmk3d.trust import Moves, Trust
+from lmk3d.trust import Displacements, Trust
 
 NAMES = ("apex", "root", "fork", "arch")
 SHAPE = np.array([[0.0, 0, 0], [40, 0, 0], [0, 50, 0], [0, 0, 60]])
@@ -144,9 +144,9 @@ def test_lengths_are_told_in_the_unit_of_the_image(trust):
 
 def test_signals_without_cases_are_left_out():
     alone = learnt(2, 1)
-    assert (alone.features, alone.intensities, alone.arrangement, alone.moves) == ((), None, None, None)
+    assert (alone.features, alone.intensities, alone.arrangement, alone.displacements) == ((), None, None, None)
     assert alone.assess(scan(77)).verdict == "trusted"
-    assert Moves.learn([], 4, 0.01) is None
+    assert Displacements.learn([], 4, 0.01) is None
 
 
 def test_a_pose_that_another_one_contradicts_is_told():

@@ -22,7 +22,7 @@ from lmk3d.io.text import (
     read_json,
     read_text,
 )
-from lmk3d.io.trust import Said, Told, assessment_of, parse_trust, trust_of
+from lmk3d.io.trust import PointTrust, Said, assessment_of, parse_trust, trust_of
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PointRows:
     error_mm: list[float] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     unnamed: dict[int, str] = field(default_factory=dict)
-    trust: list[Told | None] = field(default_factory=list)
+    trust: list[PointTrust | None] = field(default_factory=list)
     coverage: float | None = None
 
     def add(self, name: object, point: object, frame: str, said: Said, where: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lmk3d.landmarks import Landmarks
 
-__all__ = ["WORDS", "Said", "Told", "assessment_of", "parse_trust", "trust_of"]
+__all__ = ["WORDS", "PointTrust", "Said", "assessment_of", "parse_trust", "trust_of"]
 
 WORDS = (*VERDICTS, "missing")
 """What a file may say of a point's trust. "missing" is one that was never found: there is no point to trust or not."""
@@ -42,7 +42,7 @@ class Said(NamedTuple):
     why: object = None
 
 
-class Told(NamedTuple):
+class PointTrust(NamedTuple):
     """What ``Said.trust`` and ``Said.why`` mean.
 
     Args:
@@ -81,7 +81,7 @@ def trust_of(landmarks: Landmarks, row: int) -> tuple[str, str]:
     return WORDS[-1] if missing else Assessment(reasons, (doubt,)).verdict, said
 
 
-def parse_trust(said: Said, where: str) -> Told | None:
+def parse_trust(said: Said, where: str) -> PointTrust | None:
     """What ``trust_of`` wrote of one point; None where nobody assessed it.
 
     Args:
@@ -97,16 +97,16 @@ def parse_trust(said: Said, where: str) -> Told | None:
         raise InputError(f"{where}: trust is {brief(word)}, {brief(why)}; write {', '.join(WORDS)}, and why as text")
     parts = [part.strip() for part in re.split(r"\|", why) if part.strip()]
     if word == VERDICTS[0]:
-        return Told()
+        return PointTrust()
     if word == VERDICTS[1]:
-        return Told(doubt=_BETWEEN.join(parts) or _UNSAID)
+        return PointTrust(doubt=_BETWEEN.join(parts) or _UNSAID)
     if word == WORDS[-1]:
-        return Told(tuple(parts), missing=True)
+        return PointTrust(tuple(parts), missing=True)
     own = parts.pop().removeprefix(_ITSELF) if parts and parts[-1].startswith(_ITSELF) else ""
-    return Told(tuple(parts) or (_UNSAID,), own)
+    return PointTrust(tuple(parts) or (_UNSAID,), own)
 
 
-def assessment_of(rows: Sequence[Told | None]) -> Assessment | None:
+def assessment_of(rows: Sequence[PointTrust | None]) -> Assessment | None:
     """The assessment of a file from what it says of each point; None where it says nothing of any.
 
     Reasons that stand with every point are the scan's. A point of which nothing is said, say one that was placed by
@@ -122,5 +122,5 @@ def assessment_of(rows: Sequence[Told | None]) -> Assessment | None:
     return Assessment((), tuple("" if row is None or row.missing else _joined(row) for row in rows))
 
 
-def _joined(row: Told) -> str:
+def _joined(row: PointTrust) -> str:
     return _BETWEEN.join(filter(None, (*row.reasons, row.doubt)))

@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 
 from lmk3d.errors import InputError
 from lmk3d.io import read_points, write_points
-from lmk3d.io.trust import Said, Told, assessment_of, parse_trust, trust_of
+from lmk3d.io.trust import PointTrust, Said, assessment_of, parse_trust, trust_of
 from lmk3d.landmarks import Assessment, Landmarks
 
 PLAIN = ((), ("", "", ""))
@@ -58,7 +58,7 @@ def test_a_file_without_trust_says_none(tmp_path, ending):
 def test_separators_inside_a_reason_do_not_split_it():
     landmarks = points(("a | b\nc",), ("", "", ""))
     verdict, why = trust_of(landmarks, 0)
-    assert parse_trust(Said(trust=verdict, why=why), "x") == Told(("a / b c",))
+    assert parse_trust(Said(trust=verdict, why=why), "x") == PointTrust(("a / b c",))
 
 
 def test_a_verdict_without_a_reason_is_no_trust():
@@ -67,7 +67,7 @@ def test_a_verdict_without_a_reason_is_no_trust():
 
 
 def test_a_point_of_which_nothing_is_said_is_not_touched_by_the_reasons_of_others():
-    assessment = assessment_of([Told(("no CT",), "far off"), None])
+    assessment = assessment_of([PointTrust(("no CT",), "far off"), None])
     assert assessment == Assessment((), ("no CT | far off", ""))
 
 

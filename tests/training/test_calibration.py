@@ -147,7 +147,7 @@ def test_films_of_several_points_a_name_are_calibrated_too(tmp_path):
     calibrate(finder, films[:8], films[8:], path)
     finder.calibration, _ = read_calibration(path, finder.names)
     trust = finder.calibration.trust
-    assert (len(trust.features), trust.moves) == (2, None)  # one stage alone does not disagree with itself
+    assert (len(trust.features), trust.displacements) == (2, None)  # one stage alone does not disagree with itself
     film = film_phantom(20, kind="mediastinum", side_px=64).volume
     assert finder.detect(film).assessment.reasons == ()
     shuffled = np.random.default_rng(0).permutation(film.data.ravel()).reshape(film.data.shape)
