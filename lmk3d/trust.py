@@ -111,7 +111,8 @@ class Displacements:
         own = float(np.nanmedian(case.displacements()[name][rows]))
         usual = float(np.median(self.usual[stage, case.numbers[rows]]))
         if name == names[0]:
-            return f"the first stage is {100 * (1 - own):.0f} % sure of the place, usually {100 * (1 - usual):.0f} %"
+            where = "the place" if len(rows) == 1 else "its points' places"
+            return f"the first stage is {100 * (1 - own):.0f} % sure of {where}, usually {100 * (1 - usual):.0f} %"
         own, usual = own / case.factor, usual / case.factor
         before = names[names.index(name) - 1]
         return f"the stages {before!r} and {name!r} disagree by {own:.2g} {case.unit}, usually by {usual:.2g}"

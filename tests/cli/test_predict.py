@@ -258,7 +258,7 @@ def test_the_first_line_is_the_verdict_and_untrusted_points_are_withheld(scan, c
     assert capsys.readouterr().out.splitlines() == [
         "DOUBTFUL: 1 of 2 points found not to be trusted",
         "  - beside: the stages are 12 mm apart",
-        "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks, world RAS in mm",
+        "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks (1 withheld), world RAS in mm",
         "landmark          R      A      S  confidence  90 % radius",
         "brightest     -8.00  24.00  36.00        0.90          0.5",
         "beside     withheld      -      -           -     doubtful",
