@@ -116,5 +116,5 @@ def read_calibration(weights: Path, names: Sequence[str]) -> tuple[Calibration |
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: is damaged ({reason}); remove it, and make it again with lmk3d calibrate") from error
-    few = f"nothing assesses its predictions, for it was joined or calibrated on too few cases: {_MAKE}"
+    few = f"nothing assesses its predictions, for it is an ensemble, or was calibrated on too few cases: {_MAKE}"
     return calibration, () if trust is not None else (few,)

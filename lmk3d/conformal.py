@@ -170,7 +170,7 @@ class Radii:
             return f"no radius can be given from {sample}: most landmarks were missed or not marked"
         if given < coverage:
             return (
-                f"each radius holds the ground truth in {100 * given:.0f} % of new patients, not in {100 * coverage:g}"
+                f"each radius holds the ground truth in {100 * given:.4g} % of new patients, not in {100 * coverage:g}"
                 f" %: {sample} allow no more"
             )
         return f"each radius holds the ground truth in {100 * coverage:g} % of new patients (from {sample})"
@@ -206,4 +206,4 @@ class Radii:
             scores = [[{None: np.nan, _MISSED: np.inf}.get(one, one) for one in row] for row in rows]
             return cls(np.array(scores, dtype=np.float64).reshape(len(rows), -1), tuple(patients))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"is no table of scores ({error!r})") from None
+            raise ValueError(f"radii: {type(error).__name__}, {error}") from None

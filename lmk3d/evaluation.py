@@ -349,14 +349,14 @@ def _summed_up(
     shape, notes = _shape_errors(task, results, names)
     errors.update(shape | _rater_errors(results, names, task.limit_mm))
     breakdowns = {name: metrics.summarise(own, task.sdr_mm) for name, own in errors.items()}
-    result = breakdowns.pop(RESULT)
+    result, said = breakdowns.pop(RESULT), [f"The bundle says: {note.rstrip('.')}." for note in about_bundle]
     summary = metrics.Summary(
         unit,
         len(results),
         result,
         metrics.missing_score(rows),
         breakdowns,
-        (*(f"The bundle: {note.rstrip('.')}." for note in about_bundle), *_gaps(task, names, len(results)), *notes),
+        (*said, *_gaps(task, names, len(results)), *notes),
         _about(task, detector),
         metrics.patient_rates(rows, names, task.sdr_mm),
         _structures(results),

@@ -96,17 +96,17 @@ class Evidence:
         found[numbers[once]] = list(self.stages.values())[-1][rows[once]]
         return found
 
-    def moves(self) -> dict[str, FloatArray]:
-        """(R,) how far each stage moved the points of the one before, by its name; NaN where one is not reported.
+    def displacements(self) -> dict[str, FloatArray]:
+        """(R,) how far each stage displaced the points of the one before, by its name; NaN where one is not reported.
 
         For the first stage, which has none before it, ``elsewhere``.
         """
         names, points = list(self.stages), list(self.stages.values())
         steps = [np.linalg.norm(after - before, axis=1) for before, after in pairwise(points)]
-        moved = dict(zip(names[1:], steps, strict=True))
+        found = dict(zip(names[1:], steps, strict=True))
         if self.elsewhere is not None:
-            moved = {names[0]: self.elsewhere, **moved}
-        return {name: np.where(self.there, step, np.nan) for name, step in moved.items()}
+            found = {names[0]: self.elsewhere, **found}
+        return {name: np.where(self.there, step, np.nan) for name, step in found.items()}
 
 
 class Watch:

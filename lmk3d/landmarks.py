@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     FloatArray = NDArray[np.float64]
 
@@ -62,6 +62,8 @@ class Landmarks:
         notes: what a user should know about how the points were read or found, one sentence each.
         assessment: how far the points can be trusted; None where nobody assessed them.
         coverage: share of new patients, in (0, 1), whose truth lies within ``error_mm``; None for a typical error.
+        held_back: (N,) True where a point was found that is missing here since it is not trusted, see ``withheld``;
+            None for nowhere. A row with a point is False whatever was given.
     Raises:
         ValueError: if lengths differ, or a row is only partly NaN or is infinite.
     """
@@ -74,6 +76,7 @@ class Landmarks:
     notes: tuple[str, ...] = ()
     assessment: Assessment | None = None
     coverage: float | None = None
+    held_back: NDArray[np.bool_] = None  # type: ignore[assignment]  # an array once it is made
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -91,15 +94,22 @@ class Landmarks:
         if self.unit not in ("mm", "px"):
             raise ValueError(f"unit must be 'mm' or 'px', got {self.unit!r}")
         object.__setattr__(self, "points_mm", points)
-        for field in ("confidence", "error_mm"):
-            if (values := getattr(self, field)) is not None:
-                if np.shape(values) != (len(points),):
-                    raise ValueError(f"{field} must have shape ({len(points)},), got {np.shape(values)}")
-                object.__setattr__(self, field, np.array(values, dtype=np.float64))
+        self._take("confidence", self.confidence, np.float64)
+        self._take("error_mm", self.error_mm, np.float64)
+        self._take("held_back", np.zeros(len(points)) if self.held_back is None else self.held_back, np.bool_)
+        object.__setattr__(self, "held_back", self.held_back & ~self.present)
         if self.assessment is not None and len(self.assessment.doubts) != len(points):
             raise ValueError(f"{len(points)} points came with {len(self.assessment.doubts)} doubts; give one for each")
         if self.coverage is not None and not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+
+    def _take(self, field: str, values: ArrayLike | None, kind: type) -> None:
+        """Keep a copy of what is known of each row."""
+        if values is None:
+            return
+        if np.shape(values) != (len(self),):
+            raise ValueError(f"{field} must have shape ({len(self)},), got {np.shape(values)}")
+        object.__setattr__(self, field, np.array(values, dtype=kind))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -121,20 +131,20 @@ class Landmarks:
         return np.array([not self.assessment.reasons and not doubt for doubt in self.assessment.doubts], dtype=bool)
 
     @property
-    def held_back(self) -> NDArray[np.bool_]:
-        """(N,) True where a point may be missing since it is not trusted: in the rows of ``withheld``."""
-        suspect = ~self.trusted
-        return np.asarray(suspect & ~self.present & ~(suspect & self.present).any())
+    def suspect(self) -> NDArray[np.bool_]:
+        """(N,) True where a point was found that is not trusted, whether it is here or held back."""
+        return np.asarray(~self.trusted & (self.present | self.held_back))
 
     def withheld(self, *, keep_points: bool = False) -> Landmarks:
-        """The same rows without the points that are not trusted: missing, the assessment still says why.
+        """The same rows without the points that are not trusted: held back, the assessment still says why.
 
         Args:
             keep_points: take only their expected errors away, which nobody should read.
         """
         error_mm = None if self.error_mm is None else np.where(self.trusted, self.error_mm, np.nan)
         shown = self.trusted | keep_points
-        return replace(self, points_mm=np.where(shown[:, None], self.points_mm, np.nan), error_mm=error_mm)
+        points_mm = np.where(shown[:, None], self.points_mm, np.nan)
+        return replace(self, points_mm=points_mm, error_mm=error_mm, held_back=self.held_back | (self.present & ~shown))
 
     def rows(self, index: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Landmarks:
         """These rows, in this order, with everything that belongs to them."""
@@ -150,6 +160,7 @@ class Landmarks:
             confidence=confidence,
             error_mm=error_mm,
             assessment=self._assessed(chosen),
+            held_back=self.held_back[chosen],
         )
 
     def _assessed(self, chosen: Sequence[int] | NDArray[np.integer]) -> Assessment | None:
@@ -160,10 +171,11 @@ class Landmarks:
         return replace(self.assessment, doubts=tuple(doubts[row] for row in chosen))
 
     def ordered(self, names: Iterable[str]) -> Landmarks:
-        """One row for each of ``names``, in that order: its first present instance, else a missing row."""
+        """One row for each of ``names``, in that order: its first present instance, else one held back or missing."""
         first = {}
         # Later ones overwrite earlier ones: the first of the present rows is the last to be noted.
-        for row in (*np.flatnonzero(~self.present)[::-1], *np.flatnonzero(self.present)[::-1]):
+        there = self.present
+        for row in (*np.flatnonzero(~there)[::-1], *np.flatnonzero(self.held_back)[::-1], *np.flatnonzero(there)[::-1]):
             first[self.names[row]] = int(row)
         names = tuple(names)
         chosen = np.array([first.get(name, -1) for name in names], dtype=int)  # -1 is the row of NaN put behind
@@ -178,6 +190,7 @@ class Landmarks:
             confidence=confidence,
             error_mm=error_mm,
             assessment=self._assessed(chosen),
+            held_back=np.append(self.held_back, False)[chosen],
         )
 
     def deviation_mm(self, dims: int = 3) -> FloatArray:

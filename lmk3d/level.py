@@ -21,11 +21,11 @@ class Level:
         spacing_mm: of the patch.
         size: voxels along each side.
         passes: how many times the refiner moves the points.
-        share: part of each move that is made, one for all landmarks or one for each. Where the stage before is about as
-            good, and errs in another way, less than 1 is nearer to the truth than either.
-        steps: the refiner finds each landmark from its neighbour in the tree; see ``LandmarkTree.ways``. Those that the
-            first stage mistook least often in validation, and is about as sure of as of the surest of them, keep their
-            places; the others follow one by one.
+        share: step size, the part of each displacement that is applied; one for all landmarks or one for each. Less
+            than 1 helps where the stage before is about as good and its errors are others.
+        steps: the refiner finds each landmark from its neighbour in the tree, one by one; see ``LandmarkTree.ways``. It
+            begins with landmarks that keep their places: those that the first stage mistook least often in validation,
+            and is now about as sure of as of the surest of them.
     """
 
     spacing_mm: float

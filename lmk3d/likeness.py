@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LEAST_CASES", "Arrangement", "Likeness", "listed", "upper_limit"]
+__all__ = ["LEAST_CASES", "Arrangement", "Likeness", "finite", "listed", "upper_limit"]
 
 LEAST_CASES = 4
 """Of fewer cases nothing is learnt: the limit that a tail of three numbers allows is none."""
@@ -132,7 +132,7 @@ class Likeness:
         rows = np.array(content["rows"], dtype=np.float64)
         if rows.ndim != 2 or len(rows) < LEAST_CASES or not np.isfinite(rows).all():
             raise ValueError("rows must be a table of numbers")
-        return cls(rows, float(content["limit"]), float(content["floor"]))
+        return cls(rows, finite(content["limit"]), finite(content["floor"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ class Arrangement:
         """From the shapes of all marked cases, each judged by all others.
 
         Returns:
-            None where fewer than ``LEAST_CASES`` have two landmarks or more.
+            None where fewer than ``LEAST_CASES`` have two landmarks or more that enough others have, too.
         """
         known = np.asarray(shapes, dtype=np.float64)
         known = known[np.isfinite(known).all(2).sum(1) >= 2]
@@ -165,6 +165,8 @@ class Arrangement:
             scores = cls(np.delete(known, row, axis=0), turned, np.inf).scores(shape)
             if np.isfinite(scores).any():
                 worst.append(np.nanmax(scores))
+        if len(worst) < LEAST_CASES:
+            return None
         return cls(known, turned, float(np.exp(upper_limit(np.log(np.maximum(worst, 1e-9)), share))))
 
     def scores(self, points: FloatArray) -> FloatArray:
@@ -229,7 +231,19 @@ class Arrangement:
         shapes = np.array(content["shapes"], dtype=np.float64)
         if shapes.ndim != 3 or shapes.shape[2] != 3:
             raise ValueError("shapes must be a table of points")
-        return cls(shapes, bool(content["turned"]), float(content["limit"]))
+        return cls(shapes, bool(content["turned"]), finite(content["limit"]))
+
+
+def finite(value: Any) -> float:
+    """A number from a JSON file.
+
+    Raises:
+        ValueError: for NaN and infinity, with which every comparison would come out the same.
+    """
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"a limit is {number}")
+    return number
 
 
 def listed(values: Any) -> Any:

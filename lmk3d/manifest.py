@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from lmk3d.geometry import Volume
     from lmk3d.landmarks import Landmarks
 
@@ -140,6 +137,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         image, bundle, outputs = content["input"], content["bundle"], content["outputs"]
         whole = len(image["shape"]) == 3 and {"files", "sha256"} <= image.keys() and isinstance(outputs, list)
+        whole = whole and {"found", "withheld"} <= content["landmarks"].keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return content if whole and isinstance(bundle, dict) else {}
@@ -151,7 +149,6 @@ def write_manifest(
     image: dict[str, object],
     bundle: dict[str, object],
     landmarks: Landmarks,
-    withheld: NDArray[np.bool_],
     run: dict[str, Any],
 ) -> None:
     """Write the manifest of one prediction as JSON.
@@ -160,20 +157,21 @@ def write_manifest(
         path: where to; the caller makes it atomic.
         image: from ``describe_input``.
         bundle: from ``describe_bundle``.
-        landmarks: as they are written; the manifest names the present and the missing ones, and says how far they can
+        landmarks: as they are written; the manifest names those found, held back and missing, and says how far they can
             be trusted.
-        withheld: (N,) which of their rows are missing because they are not trusted.
         run: what else to record: the names of the other files written as "outputs", options, device, seconds.
     """
     names = list(dict.fromkeys(landmarks.names))
     found = [name for name in names if len(landmarks[name])]
-    kept_back = list(dict.fromkeys(name for name, back in zip(landmarks.names, withheld, strict=True) if back))
-    missing = [name for name in names if name not in {*found, *kept_back}]
+    withheld = list(
+        dict.fromkeys(name for name, back in zip(landmarks.names, landmarks.held_back, strict=True) if back)
+    )
+    missing = [name for name in names if name not in {*found, *withheld}]
     content = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "input": image,
         "bundle": bundle,
-        "landmarks": {"found": found, "withheld": kept_back, "missing": missing},
+        "landmarks": {"found": found, "withheld": withheld, "missing": missing},
         **({} if landmarks.coverage is None else {"coverage": landmarks.coverage}),
         _ASSESSMENT: describe_assessment(landmarks),
         **run,

@@ -28,7 +28,7 @@ _CERTAIN = 0.6  # runner-up below which a pose is beyond doubt
 _FITS = 3  # different poses that are fitted to one view's peaks
 _RIVALS = 4  # poses that get an upright view of their own after a search that nothing ended
 _SETTLED = 3  # upright views of one pose at most; nearly always one is enough
-# A view from aside sees the same anatomy elsewhere in its grid: 40 degrees are well within the 65 of the
+# A view from the side sees the same anatomy elsewhere in its grid: 40 degrees are well within the 65 of the
 # training, and the axis is none of the shape's, which may be one of symmetry.
 _ANGLE = np.deg2rad(40.0)
 _CROSS = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)  # with the axis (1, 1, 1)
@@ -74,7 +74,7 @@ class _Candidate:
 
 @dataclass(frozen=True, eq=False)
 class PoseSearch:
-    """Finds the pose of a shape model in a scan by looking from many sides.
+    """Finds the pose of a shape model in a scan from views of many sides.
 
     Args:
         look: what the first stage sees on a grid.
@@ -151,7 +151,7 @@ class PoseSearch:
         return self.shape.support(pose, view.points_mm, view.weights, tolerance_mm=self.tolerance_mm / 2)
 
     def _check(self, candidate: _Candidate) -> list[View]:
-        """Look at a candidate from aside and weigh its worth anew; the poses that this view shows."""
+        """View a candidate from the side and weigh its worth anew; the poses that this view shows."""
         pose = _pose(candidate.view)
         view = self.look(self.upright(_turned(pose, _ASIDE)))
         candidate.worth = (self._worth(pose, candidate.view) + self._worth(pose, view)) / 2
@@ -195,7 +195,7 @@ class PoseSearch:
                 count -= 1
 
     def _best(self, candidates: list[_Candidate], seen: list[View]) -> View:
-        """The candidate of most worth, after those that come near it were looked at from aside, too."""
+        """The candidate of most worth, after those that come near it were viewed from the side, too."""
         while True:
             best = max(candidates, key=lambda one: one.worth)
             near = [one for one in candidates if one.turned is None and one.worth > _CERTAIN * best.worth]

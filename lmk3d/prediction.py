@@ -179,7 +179,9 @@ class _Earlier:
         keeps, kept = wanted.pop(KEEP_UNTRUSTED), made.pop(KEEP_UNTRUSTED, False)
         if wanted != made:
             return "made with another --series, --spacing or --coverage"
-        if keeps == kept or verdict_in(manifest) in ("", VERDICTS[0]):  # no point is concerned
+        if keeps == kept or verdict_in(manifest) in ("", VERDICTS[0]):
+            return ""
+        if not manifest["landmarks"]["found" if kept else "withheld"]:  # no point is concerned
             return ""
         return f"made {'with' if kept else 'without'} --keep-untrusted"
 

@@ -277,7 +277,6 @@ class Predictor:
                 image={**image, "path": job.patient.hide(str(job.image))},
                 bundle=self.bundle,
                 landmarks=landmarks,
-                withheld=found.present & ~landmarks.present,
                 run={
                     "outputs": list(dict.fromkeys([*written, *job.earlier])),
                     "options": asked(self.options, job.patient),

@@ -218,7 +218,7 @@ def summary_table(summary: Summary) -> list[list[str]]:
     if summary.radii is None:
         return rows
     figures = [*summary.radii.landmarks.values(), summary.radii.overall]
-    more = [["radius", "in it"], *([_text(own.median, digits), _percent(own.within)] for own in figures)]
+    more = [["radius", "within"], *([_text(own.median, digits), _percent(own.within)] for own in figures)]
     more += [["-", "-"]] * (len(rows) - len(more))
     return [[*row, *cells] for row, cells in zip(rows, more, strict=True)]
 
@@ -256,7 +256,10 @@ def _reliability(summary: Summary) -> list[str]:
     lines, radii, trusted = [], summary.radii, summary.beside.get(TRUSTED)
     if radii is not None:
         share = f"{_percent(radii.overall.within)} of {counted(radii.overall.n, 'found point')} with a radius"
-        lines.append(f"Radii: {share} lie within it, {100 * radii.coverage:.3g}% were promised.")
+        promised = f"{100 * radii.coverage:.4g}%"
+        held = not radii.overall.within < radii.coverage
+        told = f"{promised} were promised" if held else f"fewer than the {promised} promised"
+        lines.append(f"Radii: {share} lie within it, {told}.")
     if trusted is not None:
         found, own = summary.result.overall.n, trusted.overall
         line = f"Trust: {found - own.n} of {counted(found, 'found point')} are not trusted"

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmk3d.evidence import RANKS
 from lmk3d.landmarks import Assessment
-from lmk3d.likeness import LEAST_CASES, Arrangement, Likeness, listed, upper_limit
+from lmk3d.likeness import LEAST_CASES, Arrangement, Likeness, finite, listed, upper_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Moves", "Trust"]
+__all__ = ["Displacements", "Trust"]
 
-_WRONGLY = 0.02  # of new scans like the training's, how many may be flagged by all signals together
+_FALSE_ALARMS = 0.02  # of new scans like the training's, how many may be flagged by all signals together
 # Appearance, intensities, arrangement, displacements of points and of scans, pose; the field of view has no tail.
 _SIGNALS = 6
 _LEAST_INTENSITY = 0.02  # of the window: no percentile is more certain than that
-_LARGER = 1.75  # times the largest field of view, or the smallest one over it, that training has shown
-_LEAST_MOVE = 0.05  # of a stage's usual displacement: shorter ones are all alike
+_FIELD_RATIO = 1.75  # times the largest field of view, or the smallest one over it, that training has shown
+_LEAST_DISPLACEMENT = 0.05  # of a stage's usual displacement: shorter ones are all alike
 _SAME = 0.95  # of the support of a pose: another one with more is as good
-_MOST = 0.5  # of the points found: where more are doubtful, the scan is
+_MOST_DOUBTFUL = 0.5  # of the points found: where more are doubtful, the scan is
 
 
 @dataclass(frozen=True, eq=False)
-class Moves:
-    """How far each stage moves each landmark in scans that the network has not learnt from.
+class Displacements:
+    """How far each stage displaces each landmark in scans that the network has not learnt from.
 
     Args:
-        stages: their names; of the first one it is how unsure it is, see ``Evidence.moves``.
+        stages: their names; of the first one it is how unsure it is, see ``Evidence.displacements``.
         usual: (S, N) geometric mean of a landmark's displacement by a stage, in the detector's unit.
         spread: (S,) standard deviation of its logarithm.
         limit: of the largest deviation among a scan's points.
@@ -51,8 +51,8 @@ class Moves:
     scan_limit: float
 
     @classmethod
-    def learn(cls, cases: Sequence[Evidence], count: int, share: float) -> Moves | None:
-        """From validation cases: what the network has learnt from it moves less.
+    def learn(cls, cases: Sequence[Evidence], count: int, share: float) -> Displacements | None:
+        """From validation cases: in scans that the network has learnt from the stages displace less.
 
         Args:
             cases: what was noted of them.
@@ -62,15 +62,15 @@ class Moves:
             None where there are fewer than ``LEAST_CASES``, or one stage alone.
         """
         cases = [case for case in cases if case.there.any()]
-        stages = tuple(cases[0].moves()) if cases else ()
+        stages = tuple(cases[0].displacements()) if cases else ()
         if len(cases) < LEAST_CASES or not stages:
             return None
         logs = np.full((len(cases), len(stages), count), np.nan)
         for row, case in enumerate(cases):
-            for stage, move in enumerate(case.moves().values()):
+            for stage, move in enumerate(case.displacements().values()):
                 logs[row, stage, case.numbers] = np.log(np.maximum(move, 1e-9))
         middle = np.nanmedian(logs, axis=(0, 2))
-        logs = np.maximum(logs, middle[:, None] + np.log(_LEAST_MOVE))
+        logs = np.maximum(logs, middle[:, None] + np.log(_LEAST_DISPLACEMENT))
         known = np.isfinite(logs)
         # A landmark's own mean, drawn towards the stage's where few cases say what it is.
         overall = np.nanmean(logs, axis=(0, 2))
@@ -81,15 +81,17 @@ class Moves:
         scores = [own.deviations(case) for case in cases]
         worst = np.array([np.nanmax(one) for one in scores if np.isfinite(one).any()])
         typical = np.array([own.typical(one) for one in scores if np.isfinite(one).any()])
+        if len(worst) < LEAST_CASES:
+            return None
         limits = [max(upper_limit(one, share), one.max() + 0.5) for one in (worst, typical)]
         return cls(stages, own.usual, own.spread, *limits)
 
     def deviations(self, case: Evidence) -> FloatArray:
-        """(S, R) how much farther than usual each stage has moved each point, in standard deviations of the log."""
+        """(S, R) how much farther than usual each stage has displaced each point, in standard deviations of the log."""
         found = np.full((len(self.stages), len(case.numbers)), np.nan)
-        for stage, (name, move) in enumerate(zip(self.stages, self.usual, strict=True)):
-            if (own := case.moves().get(name)) is not None:
-                found[stage] = np.log(np.maximum(own, 1e-9) / move[case.numbers]) / self.spread[stage]
+        for stage, (name, usual) in enumerate(zip(self.stages, self.usual, strict=True)):
+            if (own := case.displacements().get(name)) is not None:
+                found[stage] = np.log(np.maximum(own, 1e-9) / usual[case.numbers]) / self.spread[stage]
         return found
 
     @staticmethod
@@ -106,10 +108,11 @@ class Moves:
     def told(self, case: Evidence, stage: int, rows: Sequence[int] | NDArray[np.intp]) -> str:
         """How much a stage and the one before disagree about some points, beside what is usual."""
         name, names = self.stages[stage], list(case.stages)
-        own = float(np.nanmedian(case.moves()[name][rows]))
+        own = float(np.nanmedian(case.displacements()[name][rows]))
         usual = float(np.median(self.usual[stage, case.numbers[rows]]))
         if name == names[0]:
-            return f"the first stage is {100 * (1 - own):.0f} % sure of the place, usually {100 * (1 - usual):.0f} %"
+            where = "the place" if len(rows) == 1 else "its points' places"
+            return f"the first stage is {100 * (1 - own):.0f} % sure of {where}, usually {100 * (1 - usual):.0f} %"
         own, usual = own / case.factor, usual / case.factor
         before = names[names.index(name) - 1]
         return f"the stages {before!r} and {name!r} disagree by {own:.2g} {case.unit}, usually by {usual:.2g}"
@@ -120,13 +123,13 @@ class Moves:
         return {"stages": list(self.stages), **numbers}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Moves:
+    def from_dict(cls, content: dict[str, Any]) -> Displacements:
         """What ``to_dict`` wrote."""
         stages, usual = tuple(map(str, content["stages"])), np.array(content["usual"], dtype=np.float64)
         spread = np.array(content["spread"], dtype=np.float64)
         if usual.ndim != 2 or len(usual) != len(stages) or spread.shape != (len(stages),):
             raise ValueError("usual and spread must have a row for each stage")
-        return cls(stages, usual, spread, float(content["limit"]), float(content["scan_limit"]))
+        return cls(stages, usual, spread, finite(content["limit"]), finite(content["scan_limit"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +142,9 @@ class Trust:
         names: of the landmarks.
         features: of the first stage's encoder, layer by layer.
         intensities: of the images as the first stage sees them.
-        fields: (2, 3) smallest and largest field of view along the upright axes; of patients at any angle sorted.
+        fields: (2, 3) smallest and largest field of view along the upright axes; sorted if patients lie at any angle.
         arrangement: of the landmarks.
-        moves: of the stages.
+        displacements: by the stages.
         apart: limits of a searched pose's misfit, see ``Evidence``.
         joint: whether all landmarks are in a wrong place where one is, as in a column that is miscounted.
     """
@@ -151,7 +154,7 @@ class Trust:
     intensities: Likeness | None
     fields: FloatArray | None
     arrangement: Arrangement | None
-    moves: Moves | None
+    displacements: Displacements | None
     apart: FloatArray | None = None
     joint: bool = False
 
@@ -175,7 +178,7 @@ class Trust:
             turned: whether patients lie at any angle.
             joint: see ``Trust``.
         """
-        share = _WRONGLY / _SIGNALS
+        share = _FALSE_ALARMS / _SIGNALS
         layers = len(training[0].image.features) if training else 0
         features = [
             Likeness.learn(
@@ -198,7 +201,7 @@ class Trust:
             intensities,
             np.stack([sides.min(0), sides.max(0)]) if len(sides) else None,
             Arrangement.learn(shapes, share, turned=turned),
-            Moves.learn(validation, len(names), share),
+            Displacements.learn(validation, len(names), share),
             _apart_limits([case.apart for case in (*training, *validation) if case.apart is not None], share / 2),
             joint,
         )
@@ -212,9 +215,9 @@ class Trust:
         points = case.points(len(self.names))
         doubts = [""] * len(case.numbers)
         far = self._implausible(case, points, doubts)
-        moved = self._moved(case, doubts)
+        displaced = self._displaced(case, doubts)
         none = "" if case.there.any() else "none of its landmarks was found"
-        found = (none, self._unlike(case), self._brightness(case), self._size(case), self._posed(case), far, moved)
+        found = (none, self._unlike(case), self._brightness(case), self._size(case), self._posed(case), far, displaced)
         return Assessment(tuple(reason for reason in found if reason), tuple(doubts))
 
     def _unlike(self, case: Evidence) -> str:
@@ -227,7 +230,7 @@ class Trust:
         ]
         if (worst := max(ratios, default=0.0)) <= 1:
             return ""
-        return f"it looks unlike the training images ({worst:.1f} times as far from them as images like them ever are)"
+        return f"its appearance is unlike that of the training images ({worst:.1f} times the largest distance allowed)"
 
     def _brightness(self, case: Evidence) -> str:
         if self.intensities is None or self.intensities.distance(case.image.intensities) <= self.intensities.limit:
@@ -256,11 +259,11 @@ class Trust:
         turned = self.arrangement is not None and self.arrangement.turned
         sides = _sides(case, turned=turned)
         larger, smaller = float((sides / self.fields[1]).max()), float((self.fields[0] / sides).max())
-        if max(larger, smaller) <= _LARGER:
+        if max(larger, smaller) <= _FIELD_RATIO:
             return ""
         if larger >= smaller:
-            return f"its field of view is {larger:.1f} times as large as any in training"
-        return f"its field of view is {1 / smaller:.2f} times as large as the smallest in training"
+            return f"a side of its field of view is {larger:.1f} times as long as the longest in training"
+        return f"a side of its field of view is {1 / smaller:.2f} times as long as the shortest in training"
 
     def _posed(self, case: Evidence) -> str:
         """Whether the searched pose explains too few landmarks, or another one as many."""
@@ -286,44 +289,42 @@ class Trust:
             said = self._told(self.arrangement, case, points, int(landmark))
             for row in np.flatnonzero((case.numbers == landmark) & case.there):
                 doubts[row] = said
-        if len(doubtful) <= _MOST * np.isfinite(points).all(1).sum():
+        if len(doubtful) <= _MOST_DOUBTFUL * np.isfinite(points).all(1).sum():
             return ""
-        return self._told(self.arrangement, case, points, int(scores.argmax()))
+        worst = int(scores.argmax())
+        return f"{self.names[worst]}: {self._told(self.arrangement, case, points, worst)}"
 
     def _told(self, arrangement: Arrangement, case: Evidence, points: FloatArray, landmark: int) -> str:
-        """How one landmark lies to another, beside how it lies in training."""
+        """How one landmark lies to another, beside how it lies in training; who says it, names it."""
         other, known = arrangement.farthest(points, landmark)
         step = points[landmark] - points[other]
         apart, low, high = (float(one) / case.factor for one in (np.linalg.norm(step), known.min(), known.max()))
-        names, usual = (self.names[landmark], self.names[other]), f"({low:.3g} to {high:.3g} {case.unit})"
-        if apart > 1.05 * high:
-            return (
-                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, more than in any training case {usual}"
-            )
-        if apart < 0.95 * low:
-            return (
-                f"{names[0]} and {names[1]} are {apart:.3g} {case.unit} apart, less than in any training case {usual}"
-            )
-        return f"{names[0]} lies in another direction from {names[1]} than in any training case"
+        if 0.95 * low <= apart <= 1.05 * high:
+            return f"it lies in another direction from {self.names[other]} than in any training case"
+        comparison = "farther" if apart > high else "nearer"
+        return (
+            f"{apart:.3g} {case.unit} from {self.names[other]}, {comparison} than in any training case"
+            f" ({low:.3g} to {high:.3g} {case.unit})"
+        )
 
-    def _moved(self, case: Evidence, doubts: list[str]) -> str:
+    def _displaced(self, case: Evidence, doubts: list[str]) -> str:
         """Note the doubts of points that the stages disagree about; a reason where they do about most."""
-        if self.moves is None:
+        if self.displacements is None:
             return ""
-        deviations = self.moves.deviations(case)
-        for row in np.flatnonzero(np.nan_to_num(deviations, nan=-np.inf).max(0) > self.moves.limit):
+        deviations = self.displacements.deviations(case)
+        for row in np.flatnonzero(np.nan_to_num(deviations, nan=-np.inf).max(0) > self.displacements.limit):
             stage = int(np.nanargmax(deviations[:, row]))
-            doubts[row] = doubts[row] or self.moves.told(case, stage, [row])
-            if self.joint and self.moves.stages[stage] == next(iter(case.stages)):
+            doubts[row] = doubts[row] or self.displacements.told(case, stage, [row])
+            if self.joint and self.displacements.stages[stage] == next(iter(case.stages)):
                 return f"{self.names[case.numbers[row]]}: {doubts[row]}; the others were counted with it"
-        if self.moves.typical(deviations) <= self.moves.scan_limit:
+        if self.displacements.typical(deviations) <= self.displacements.scan_limit:
             return ""
         medians = [np.nanmedian(one) if np.isfinite(one).any() else -np.inf for one in deviations]
-        return self.moves.told(case, int(np.argmax(medians)), np.flatnonzero(case.there))
+        return self.displacements.told(case, int(np.argmax(medians)), np.flatnonzero(case.there))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
-        parts = {"intensities": self.intensities, "arrangement": self.arrangement, "moves": self.moves}
+        parts = {"intensities": self.intensities, "arrangement": self.arrangement, "moves": self.displacements}
         return {
             "names": list(self.names),
             "joint": self.joint,
@@ -341,17 +342,37 @@ class Trust:
             ValueError: if it is something else.
         """
         try:
-            kinds: dict[str, Any] = {"intensities": Likeness, "arrangement": Arrangement, "moves": Moves}
+            kinds: dict[str, Any] = {"intensities": Likeness, "arrangement": Arrangement, "moves": Displacements}
             parts = {
                 name: None if content[name] is None else kind.from_dict(content[name]) for name, kind in kinds.items()
             }
-            fields = None if content["fields"] is None else np.array(content["fields"], dtype=np.float64).reshape(2, 3)
+            fields = _numbers(content["fields"], (2, 3))
             features = tuple(Likeness.from_dict(one) for one in content["features"])
-            apart = None if content.get("apart") is None else np.array(content["apart"], dtype=np.float64).reshape(2)
-            joint = bool(content.get("joint", False))
-            return cls(tuple(map(str, content["names"])), features, fields=fields, apart=apart, joint=joint, **parts)
+            apart, joint = _numbers(content["apart"], (2,)), bool(content["joint"])
+            own = cls(
+                tuple(map(str, content["names"])),
+                features,
+                parts["intensities"],
+                fields,
+                parts["arrangement"],
+                parts["moves"],
+                apart,
+                joint,
+            )
+            own._check_sizes()
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise ValueError(f"is nothing that calibration writes ({error!r})") from error
+            raise ValueError(f"trust: {type(error).__name__}, {error}") from error
+        return own
+
+    def _check_sizes(self) -> None:
+        """See that all parts are of the same landmarks and percentiles."""
+        sizes = [
+            *([self.arrangement.shapes.shape[1] - len(self.names)] if self.arrangement is not None else []),
+            *([self.displacements.usual.shape[1] - len(self.names)] if self.displacements is not None else []),
+            *([self.intensities.rows.shape[1] - len(RANKS) - 1] if self.intensities is not None else []),
+        ]
+        if any(sizes):
+            raise ValueError("its tables are not of the same landmarks")
 
 
 def _views(features: FloatArray) -> FloatArray:
@@ -360,6 +381,14 @@ def _views(features: FloatArray) -> FloatArray:
     A scan is like the training's where one of these is: a longer one also shows what training did not.
     """
     return features[None] if features.ndim == 1 else np.concatenate([features.mean(0, keepdims=True), features])
+
+
+def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray | None:
+    """Finite numbers from a JSON file; None where it has none."""
+    if values is None:
+        return None
+    numbers = np.array(values, dtype=np.float64).reshape(shape)
+    return np.vectorize(finite, otypes=[np.float64])(numbers)
 
 
 def _sides(case: Evidence, *, turned: bool) -> FloatArray:

@@ -53,7 +53,9 @@ def test_one_of_too_few_cases_says_so(weights):
     write_calibration(Calibration(CASES), weights)
     found, (note,) = read_calibration(weights, NAMES)
     points = Landmarks(NAMES, np.zeros((2, 3)))
-    assert note.startswith("nothing assesses its predictions, for it was joined or calibrated on too few cases")
+    assert note.startswith(
+        "nothing assesses its predictions, for it is an ensemble, or was calibrated on too few cases"
+    )
     assert found.assessed(points, None, 0.9) is points
 
 
@@ -63,8 +65,8 @@ def test_one_of_too_few_cases_says_so(weights):
         ({"version": 2}, "version 2 is not 1"),
         ({"cases": {"training": 9}}, "'validation'"),
         ({"radii": {"patients": ["a"], "scores": [[1.0, 2.0, 3.0]]}}, "radii are of 3 landmarks, not of 2"),
-        ({"radii": {"patients": ["a"]}}, "is no table of scores"),
-        ({"trust": {"names": []}}, "is nothing that calibration writes"),
+        ({"radii": {"patients": ["a"]}}, "radii: KeyError"),
+        ({"trust": {"names": []}}, "trust: KeyError"),
         ({"trust": {**EMPTY.to_dict(), "names": ["apex", "other"]}}, "trust is of other landmarks"),
     ],
 )

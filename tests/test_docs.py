@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lmk3d.landmarks import VERDICTS
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.rst"))
@@ -51,8 +53,9 @@ def test_everything_in_the_tutorial_runs(tmp_path):
             short = short.replace(before, after)
         if language == "python":
             (tmp_path / name).write_text(short, encoding="utf-8")
-        else:
-            script.append(short)
+        else:  # exit code 3 says that not all points are trusted, which the smaller training may well come to
+            script.append(re.sub(r"(?m)^lmk3d predict .*$", r"\g<0> || [ $? -eq 3 ]", short))
+    assert sum(block.count("-eq 3") for block in script) == 2
     assert changes == 4  # or the tutorial was changed, and would take twenty minutes here
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
@@ -70,6 +73,8 @@ def test_everything_in_the_tutorial_runs(tmp_path):
         assert (tmp_path / file).stat().st_size > 0
     found = sorted(path.name for path in (tmp_path / "found").iterdir() if "preview" not in path.name)
     assert found == ["patient.csv", "patient.fcsv", "patient.manifest.json", "patient.mrk.json"]
+    manifest = json.loads((tmp_path / "found" / "patient.manifest.json").read_text(encoding="utf-8"))
+    assert manifest["assessment"]["verdict"] in VERDICTS  # assessed, by a calibration that the training has made
 
 
 @pytest.mark.slow

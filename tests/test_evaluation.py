@@ -136,12 +136,14 @@ def test_radii_and_trust_are_measured(dataset, tmp_path, capsys):
     assert found.beside["trusted points"].overall.n == 6
     assert found.result.overall.n == 7
     said = " ".join(capsys.readouterr().out.split())
-    assert "Radii: 66.7% of 6 found points with a radius lie within it, 70% were promised." in said
+    assert "Radii: 66.7% of 6 found points with a radius lie within it, fewer than the 70% promised." in said
     assert "Trust: 1 of 7 found points are not trusted; of the 6 trusted ones 6 lie more than 0.4 mm off." in said
     assert "each radius holds the ground truth in 70 % of new patients (from 3 validation patients)." in said
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "within the 70 % radius" in page
     assert "radius mm" in page
+    assert "<span>points trusted</span>" in page
+    assert page.count("<td>no</td>") == 1
 
 
 def test_cases_that_the_radii_were_learnt_from_are_no_test_of_them(dataset, tmp_path, capsys):

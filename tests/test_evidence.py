@@ -23,10 +23,10 @@ def noted(points, there=(True, True, True), numbers=(0, 1, 2), **options):
 def test_points_and_moves_are_those_of_reported_rows():
     case = noted([[3, 4, 0], [9, 9, 9], [0, 0, 2]], there=(True, False, True))
     assert_array_equal(case.points(4), [[3, 4, 0], [np.nan] * 3, [0, 0, 2], [np.nan] * 3])
-    assert_array_equal(case.moves()["refined 1"], [5, np.nan, 2])
+    assert_array_equal(case.displacements()["refined 1"], [5, np.nan, 2])
     unsure = replace(case, elsewhere=np.array([0.1, 0.2, 0.3]))
-    assert_array_equal(unsure.moves()["heatmap"], [0.1, np.nan, 0.3])
-    assert list(unsure.moves()) == ["heatmap", *case.moves()]
+    assert_array_equal(unsure.displacements()["heatmap"], [0.1, np.nan, 0.3])
+    assert list(unsure.displacements()) == ["heatmap", *case.displacements()]
 
 
 def test_a_name_in_two_places_is_no_single_point():

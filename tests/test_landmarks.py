@@ -86,7 +86,7 @@ def test_what_is_not_trusted_is_withheld_and_still_said(reasons, doubts, verdict
     assert left.assessment == points.assessment
 
 
-def test_points_are_held_back_only_where_none_that_is_not_trusted_was_kept():
+def test_what_was_never_found_is_not_held_back():
     points = Landmarks("abc", [[0, 0, 0], [1, 1, 1], [np.nan] * 3], error_mm=[1, 2, np.nan])
     points = replace(points, assessment=Assessment((), ("", "far off", "")))
     assert points.withheld().held_back.tolist() == [False, True, False]
@@ -94,6 +94,16 @@ def test_points_are_held_back_only_where_none_that_is_not_trusted_was_kept():
     assert not kept.held_back.any()
     assert kept.present.tolist() == [True, True, False]
     assert_array_equal(kept.error_mm, [1, np.nan, np.nan])
+    unlike = replace(points, assessment=Assessment(("no CT",), ("", "", "")))
+    assert unlike.withheld().held_back.tolist() == [True, True, False]
+    assert unlike.withheld().withheld().suspect.tolist() == [True, True, False]
+    assert unlike.withheld().rows([2, 1]).held_back.tolist() == [False, True]
+    assert unlike.withheld().ordered("cbx").held_back.tolist() == [False, True, False]
+
+
+def test_rows_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"held_back must have shape \(1,\), got \(2,\)"):
+        Landmarks("a", [[np.nan] * 3], held_back=[True, False])
 
 
 def test_doubts_stay_with_their_rows():

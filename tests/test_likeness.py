@@ -86,6 +86,8 @@ def test_missing_landmarks_say_nothing():
     new[[1, 2, 3, 4]] = np.nan
     assert np.isnan(arrangement.scores(new)).all()
     assert Arrangement.learn(known[:3], 0.004, turned=False) is None
+    known[:4, 2:], known[4:8, :2], known[4:8, 4] = np.nan, np.nan, np.nan  # no two landmarks stand in enough cases
+    assert Arrangement.learn(known[[0, 1, 4, 5]], 0.004, turned=False) is None
 
 
 def test_all_comes_back_from_json():

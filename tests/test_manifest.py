@@ -134,7 +134,6 @@ def test_manifest_names_bundle_weights_packages_and_instances_once(tmp_path):
         image={"path": "scan.nii"},
         bundle=describe_bundle(bundle, "0.3", ["phantoms alone"]),
         landmarks=landmarks,
-        withheld=np.zeros(3, bool),
         run={"outputs": ["scan.fcsv"], "device": "cpu", "seconds": {"read": 0.1}},
     )
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
@@ -161,11 +160,9 @@ def test_manifest_says_what_was_withheld_and_why(tmp_path):
         [[1, 2, 3], *[[np.nan] * 3] * 3],
         assessment=Assessment((), doubts),
         coverage=0.9,
+        held_back=[False, True, True, False],
     )
-    write_manifest(
-        tmp_path / "m.json", image={}, bundle={}, landmarks=landmarks, withheld=np.array([False, True, True, False]),
-        run={},
-    )  # fmt: skip
+    write_manifest(tmp_path / "m.json", image={}, bundle={}, landmarks=landmarks, run={})
     content = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert content["landmarks"] == {"found": ["root"], "withheld": ["tip"], "missing": ["apex"]}
     doubts = {"tip": ["far off", "left of right"]}

@@ -372,6 +372,31 @@ def test_keep_untrusted_writes_them_without_an_error(scan, fake_bundle, tmp_path
     assert landmarks_in(tmp_path) == {"found": ["brightest", "beside"], "withheld": [], "missing": ["absent"]}
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_never_found_is_missing_in_every_output(scan, fake_bundle, tmp_path, monkeypatch, keep):
+    assess(monkeypatch, UNLIKE)
+    options = PredictOptions(preview=True, formats=("mrk.json", "fcsv", "csv", "json"), keep_untrusted=keep)
+    (result,) = predict_files([scan], fake_bundle, output=tmp_path, options=options)
+    held_back = [not keep, not keep, False]
+    assert result.landmarks.held_back.tolist() == held_back
+    for ending in options.formats:
+        written = read_points(tmp_path / f"scan.{ending}").ordered(result.landmarks.names)
+        assert written.held_back.tolist() == held_back, ending
+        assert written.suspect.tolist() == [True, True, False], ending
+    assert landmarks_in(tmp_path)["missing"] == ["absent"]
+
+
+def test_a_scan_without_any_point_is_the_same_with_keep_untrusted(scan, fake_bundle, tmp_path, monkeypatch):
+    assess(monkeypatch, UNLIKE)
+    predict_files([scan], fake_bundle, output=tmp_path)
+    path = tmp_path / "scan.manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["landmarks"] = {"found": [], "withheld": [], "missing": ["brightest", "beside", "absent"]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    results = predict_files([scan], fake_bundle, output=tmp_path, options=PredictOptions(keep_untrusted=True))
+    assert states(results) == ["skipped"]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_scan_is_done_again_only_where_the_other_choice_changes_its_points(
     scan, fake_bundle, tmp_path, monkeypatch, kept

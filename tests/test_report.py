@@ -78,9 +78,12 @@ def test_radii_stand_in_table_summary_and_remarks(tmp_path):
     summary = with_radii()
     rows = summary_table(summary)
     assert [row[-2:] for row in rows] == [
-        ["radius", "in it"], ["1.25", "50.0%"], ["-", "-"], ["1.25", "50.0%"], ["-", "-"]
+        ["radius", "within"], ["1.25", "50.0%"], ["-", "-"], ["1.25", "50.0%"], ["-", "-"]
     ]  # fmt: skip
-    assert remarks(summary)[1] == "Radii: 50.0% of 2 found points with a radius lie within it, 90% were promised."
+    assert (
+        remarks(summary)[1]
+        == "Radii: 50.0% of 2 found points with a radius lie within it, fewer than the 90% promised."
+    )
     write_summary(summary, tmp_path / "s.csv", tmp_path / "s.json")
     heads, *lines = read(tmp_path / "s.csv")
     assert heads[-2:] == ["within_radius", "median_radius_mm"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmk3d.evidence import Evidence, ImageEvidence
-from lmk3d.trust import Moves, Trust
+from lmk3d.trust import Displacements, Trust
 
 NAMES = ("apex", "root", "fork", "arch")
 SHAPE = np.array([[0.0, 0, 0], [40, 0, 0], [0, 50, 0], [0, 0, 60]])
@@ -53,11 +53,13 @@ def test_scans_like_those_of_the_training_are_trusted(count):
 
 
 def test_each_signal_says_what_is_unlike(trust):
-    assert "looks unlike the training images" in only_reason(trust, features=(np.full(6, 9.0), np.zeros(8)))
+    assert "its appearance is unlike that of the training images" in only_reason(
+        trust, features=(np.full(6, 9.0), np.zeros(8))
+    )
     brighter = scan(77).image.intensities + 0.5
     assert "its intensities are unlike those of the training images (" in only_reason(trust, intensities=brighter)
     size = only_reason(trust, sides=np.array([200.0, 200, 440]))
-    assert size == "its field of view is 2.0 times as large as any in training"
+    assert size == "a side of its field of view is 2.0 times as long as the longest in training"
     assert "0.5" in only_reason(trust, sides=np.array([200.0, 200, 90]))
 
 
@@ -81,7 +83,7 @@ def test_one_point_in_a_wrong_place_is_the_only_doubt(trust):
     found = trust.assess(scan(77, stages=moved(scan(77).stages, 3, [0, 0, 150])))
     assert found.verdict == "doubtful"
     assert [bool(doubt) for doubt in found.doubts] == [False, False, False, True]
-    assert "mm apart, more than in any training case (" in found.doubts[3]
+    assert "farther than in any training case (" in found.doubts[3]
 
 
 def test_patients_that_lie_otherwise_are_told(trust):
@@ -137,14 +139,14 @@ def test_a_scan_is_like_the_training_where_one_window_of_it_is(trust):
 
 def test_lengths_are_told_in_the_unit_of_the_image(trust):
     stages = moved(scan(77).stages, 3, [0, 0, 150])
-    assert " px apart" in trust.assess(scan(77, stages=stages, unit="px", factor=0.5)).doubts[3]
+    assert " px from " in trust.assess(scan(77, stages=stages, unit="px", factor=0.5)).doubts[3]
 
 
 def test_signals_without_cases_are_left_out():
     alone = learnt(2, 1)
-    assert (alone.features, alone.intensities, alone.arrangement, alone.moves) == ((), None, None, None)
+    assert (alone.features, alone.intensities, alone.arrangement, alone.displacements) == ((), None, None, None)
     assert alone.assess(scan(77)).verdict == "trusted"
-    assert Moves.learn([], 4, 0.01) is None
+    assert Displacements.learn([], 4, 0.01) is None
 
 
 def test_a_pose_that_another_one_contradicts_is_told():
@@ -167,6 +169,15 @@ def test_a_pose_that_another_one_contradicts_is_told():
 
 def test_damaged_values_are_refused(trust):
     content = trust.to_dict()
-    for broken in (None, {**content, "fields": [1.0]}, {**content, "moves": {**content["moves"], "spread": []}}):
-        with pytest.raises(ValueError, match="is nothing that calibration writes"):
+    changes = [
+        {"fields": [1.0]},
+        {"fields": [[float("nan")] * 3] * 2},
+        {"names": NAMES[:3]},
+        {"moves": {**content["moves"], "spread": []}},
+        {"moves": {**content["moves"], "limit": "inf"}},
+        {"intensities": {**content["intensities"], "limit": "nan"}},
+        {"intensities": {**content["intensities"], "rows": [[1.0, 2.0]] * 9}},
+    ]
+    for broken in (None, *(content | change for change in changes)):
+        with pytest.raises(ValueError, match=r"^trust: "):
             Trust.from_dict(broken)

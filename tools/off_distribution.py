@@ -26,6 +26,7 @@ from lmk3d.geometry import Grid, Volume, apply_affine
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import find_images, read_dataset, read_image
 from lmk3d.io.datasets import case_points
+from lmk3d.landmarks import VERDICTS
 from lmk3d.synthetic import cta_phantom
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Outcome:
 
     @property
     def flagged(self) -> bool:
-        return self.verdict == "unlike the training data" or (self.points > 0 and self.trusted_points == 0)
+        return self.verdict == VERDICTS[2] or (self.points > 0 and self.trusted_points == 0)
 
 
 def posed(scan: Scan, axes: Sequence[float], factor: float = 1.0) -> Scan:
@@ -178,7 +179,7 @@ def table(outcomes: Sequence[Outcome], right_mm: float) -> str:
         believed = [one for one in wrong if one.trusted_median_mm > right_mm]
         lines.append(
             f"{kind:24s} {len(own):5d} {verdicts['trusted']:7d} {verdicts['doubtful']:8d}"
-            f" {verdicts['unlike the training data']:6d} {right:7d}   {len(wrong):10d} {len(missed):12d}"
+            f" {verdicts[VERDICTS[2]]:6d} {right:7d}   {len(wrong):10d} {len(missed):12d}"
             f" {len(believed):8d}"
         )
     own = [one for one in outcomes if one.kind.startswith(_OWN) and one.median_mm <= right_mm]

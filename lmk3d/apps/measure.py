@@ -102,7 +102,7 @@ def measure_points(
     known = dict(zip(own.names, ~np.isnan(sigma) & own.trusted, strict=True))
     scene = Scene(plan, places)
     measures = [_measure(plan, name, scene, known, landmarks.unit) for name in plan.measures]
-    suspect = {name for name, trusted in zip(own.names, own.trusted, strict=True) if not trusted}
+    suspect = {own.names[row] for row in np.flatnonzero(own.suspect)}
     return [replace(one, untrusted=tuple(n for n in plan.needs(one.name) if n in suspect)) for one in measures]
 
 

@@ -48,7 +48,7 @@ def read_side(side: Side) -> tuple[Landmarks, Volume | None]:
     image = None if side.image is None else read_image(side.image, spacing_mm=side.spacing_mm)
     landmarks = read_points(side.points, image=None if image is None else lambda: image)
     say(*(f"note: {side.points}: {note}" for note in landmarks.notes))
-    if len(suspect := [landmarks.names[row] for row in np.flatnonzero(~landmarks.trusted)]):
+    if len(suspect := [landmarks.names[row] for row in np.flatnonzero(landmarks.suspect)]):
         say(f"note: {side.points}: not trusted: {', '.join(suspect)}")
     if image is None:
         return landmarks, None

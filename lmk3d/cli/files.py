@@ -77,7 +77,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     for note in landmarks.notes:
         say(f"note: {note}")
     lacking = f", {missing} of them missing" if missing else ""
-    suspect = f", {untrusted} not trusted" if (untrusted := int((~landmarks.trusted).sum())) else ""
+    suspect = f", {untrusted} not trusted" if (untrusted := int(landmarks.suspect.sum())) else ""
     say(f"wrote {arguments.target}: {counted(len(landmarks), 'point')}{lacking}{suspect}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,7 +185,12 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
+    bundle = bundle_folder(arguments.bundle)
+    if (models := bundle / "models").is_dir() and not os.access(models, os.W_OK):  # told before the work is done
+        raise InputError(
+            f"{models}: cannot be written to, where the calibration belongs; copy the bundle and give that"
+        )
+    device = use_device(arguments.device)
     from lmk3d.configure import calibrate_bundle
 
     calibrate_bundle(bundle, arguments.dataset, device=device)

@@ -105,10 +105,12 @@ def describe(prediction: Prediction) -> str:
     shape = " x ".join(str(side) for side in prediction.grid.shape)
     spacing = " x ".join(f"{step:.3g}" for step in prediction.grid.spacing_mm)
     frame = "world RAS in mm" if unit == "mm" else "in pixels, since the file tells no spacing (give --spacing)"
-    found = len({name for name in prediction.landmarks.names if len(prediction.landmarks[name])})
+    landmarks = prediction.landmarks
+    found = len({name for name in landmarks.names if len(landmarks[name])})
+    withheld = f" ({int(landmarks.held_back.sum())} withheld)" if landmarks.held_back.any() else ""
     return (
         f"{_shown(prediction)}: {shape} voxels of {spacing} {unit}; "
-        f"{found} of {counted(len(set(prediction.landmarks.names)), 'landmark')}, {frame}"
+        f"{found} of {counted(len(set(landmarks.names)), 'landmark')}{withheld}, {frame}"
     )
 
 

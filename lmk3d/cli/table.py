@@ -19,13 +19,14 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
     """One line for each landmark: name, world position, confidence, expected error or radius.
 
     Args:
-        landmarks: as predicted; a missing one is said to be missing. One that is not trusted has neither confidence nor
-            error, and its verdict in their place; where its point is withheld, the line says so.
+        landmarks: as predicted. A missing one is said to be missing; its confidence is the presence score, which says
+            nothing of a scan unlike the training's. One that is not trusted has neither confidence nor error, and its
+            verdict in their place; where its point is withheld, the line says so.
         errors_mm: (N,) true distances, where they are known; NaN where not.
     """
     from lmk3d.report import aligned
 
-    trusted, withheld = landmarks.trusted, landmarks.held_back
+    unlike = landmarks.assessment is not None and bool(landmarks.assessment.reasons)
     heads = ["landmark", "R", "A", "S", "confidence", error_head(landmarks)]
     if errors_mm is not None:
         heads.append(f"error {landmarks.unit}")
@@ -34,10 +35,12 @@ def landmark_table(landmarks: Landmarks, *, errors_mm: ArrayLike | None = None) 
         if landmarks.present[row]:
             position = [f"{value:.2f}" for value in landmarks.points_mm[row]]
         else:
-            position = ["withheld" if withheld[row] else "missing", "-", "-"]
+            position = ["withheld" if landmarks.held_back[row] else "missing", "-", "-"]
         sure = [_cell(landmarks.confidence, row, 2), _cell(landmarks.error_mm, row, 1)]
-        if landmarks.assessment is not None and not trusted[row]:
-            sure = ["-", "unlike" if landmarks.assessment.reasons else "doubtful"]
+        if landmarks.suspect[row]:
+            sure = ["-", "unlike" if unlike else "doubtful"]
+        elif unlike:
+            sure = ["-", "-"]
         rows.append([name, *position, *sure, *([] if errors_mm is None else [_cell(errors_mm, row, 2)])])
     return aligned([heads, *rows])
 

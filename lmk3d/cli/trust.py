@@ -48,7 +48,8 @@ def trust_lines(landmarks: Landmarks) -> list[str]:
     if not doubts:
         return ["trusted: the scan is like the training data, and nothing speaks against a point"]
     rows = sum(len(names) for names in doubts.values())
-    lines = [f"DOUBTFUL: {rows} of {counted(len(landmarks), 'landmark')} not to be trusted"]
+    found = int((landmarks.present | landmarks.held_back).sum())
+    lines = [f"DOUBTFUL: {rows} of {counted(found, 'point')} found not to be trusted"]
     shown = [line for doubt, names in doubts.items() for line in _item(f"{', '.join(names)}: {doubt}")]
     more = [f"  and {len(shown) - _MOST_DOUBTS} lines more; the files have all reasons"]
     return lines + (shown if len(shown) <= _MOST_DOUBTS else shown[:_MOST_DOUBTS] + more)

@@ -193,7 +193,7 @@ class _Check:
             return landmarks
         for note in landmarks.notes:
             self.note(at, f"{path}: {note}", path)
-        if (suspect := int((~landmarks.trusted).sum())) > 0:
+        if (suspect := int(landmarks.suspect.sum())) > 0:
             text = f"{path} does not trust {suspect} of its own points: is it a prediction that nobody has corrected?"
             self.note(at, text, path)
         self.check_names(landmarks, path, at)

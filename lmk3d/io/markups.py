@@ -136,7 +136,7 @@ def markups_of(landmarks: Landmarks) -> dict[str, Any]:
     shows the film, and a property ``unit`` of the markup, which Slicer ignores, says "px". Notes stand in such a
     property, too, and in the description of every point, which Slicer shows.
     """
-    suspect = landmarks.present & ~landmarks.trusted
+    suspect = landmarks.present & landmarks.suspect
     lists = [_markup(landmarks, np.flatnonzero(~suspect))] if not suspect.all() or not len(landmarks) else []
     if suspect.any() and landmarks.assessment is not None:
         color = _UNLIKE if landmarks.assessment.reasons else _DOUBTFUL

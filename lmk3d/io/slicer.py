@@ -10,8 +10,7 @@ import numpy as np
 
 from lmk3d.errors import InputError
 from lmk3d.io.text import brief, parse_frame
-from lmk3d.io.trust import Said, trust_of
-from lmk3d.landmarks import VERDICTS
+from lmk3d.io.trust import WORDS, Said, trust_of
 
 if TYPE_CHECKING:
     from lmk3d.io.tables import PointRows
@@ -22,8 +21,8 @@ __all__ = ["STATES", "describe", "name_points", "parse_description", "parse_slic
 STATES = ("undefined", "preview", "defined", "missing")
 """Of a point's position, in the order of Slicer's numbers, which .fcsv has."""
 
-# What ``describe`` begins with where somebody assessed the point: a verdict, and in brackets why.
-_TRUST = re.compile(rf"({'|'.join(VERDICTS)})(?: \((.*?)\))?(?=;|$)", re.DOTALL)
+# What ``describe`` begins with where somebody assessed the point: a word, and in brackets why.
+_TRUST = re.compile(rf"({'|'.join(WORDS)})(?: \((.*?)\))?(?=;|$)", re.DOTALL)
 
 
 def parse_slicer_frame(value: object, where: str) -> str:
@@ -100,8 +99,8 @@ def describe(landmarks: Landmarks, row: int) -> str:
     numbers = [f"{name}={value!r}" for name, value in there.items() if not np.isnan(value)]
     if landmarks.coverage is not None and numbers and numbers[-1].startswith("error"):
         numbers.append(f"coverage={landmarks.coverage!r}")
-    verdict, why = trust_of(landmarks, row)
-    trust = [f"{verdict} ({why.replace(';', ',')})" if why else verdict] if verdict else []
+    word, why = trust_of(landmarks, row)
+    trust = [f"{word} ({why.replace(';', ',')})" if why else word] if word else []
     return "; ".join([*trust, *numbers, *landmarks.notes])
 
 

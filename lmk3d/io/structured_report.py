@@ -15,8 +15,7 @@ from lmk3d.io.dicom import choose_series, is_dicom
 from lmk3d.io.dicom_frames import Entry, naming, pydicom_dataset
 from lmk3d.io.tables import PointRows
 from lmk3d.io.text import convert_frame
-from lmk3d.io.trust import Said, trust_of
-from lmk3d.landmarks import VERDICTS
+from lmk3d.io.trust import WORDS, Said, trust_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,7 @@ _ERROR = ("expected-error", _OWN, "Expected error")
 _RADIUS = ("error-radius", _OWN, "Radius that holds the truth in a share of new patients")
 _COVERAGE = ("coverage", _OWN, "Share of new patients whose truth lies within the radius")
 _TRUST = ("trust", _OWN, "Trust")
-_VERDICTS = dict(zip(VERDICTS, ("trusted", "doubtful", "unlike"), strict=True))
+_TRUST_CODES = dict(zip(WORDS, ("trusted", "doubtful", "unlike", "missing"), strict=True))
 _WHY = ("why", _OWN, "Reason for the trust")
 _COMMENT = ("121106", "DCM", "Comment")
 _PRESENCE = ("705057003", "SCT", "Presence")
@@ -163,14 +162,14 @@ def _complete(evidence: list[Any], entries: list[Entry]) -> None:
 def _remarks(landmarks: Landmarks) -> list[Any]:
     """The verdict on the scan, its reasons, and the notes, as content items of the report."""
     assessment = landmarks.assessment
-    found = [] if assessment is None else [_verdict(assessment.verdict), *(map(_why, assessment.reasons))]
+    found = [] if assessment is None else [_trust(assessment.verdict), *(map(_why, assessment.reasons))]
     return [*found, *(_text(_COMMENT, note) for note in landmarks.notes)]
 
 
-def _verdict(verdict: str) -> Any:
+def _trust(word: str) -> Any:
     from highdicom.sr import CodeContentItem
 
-    return CodeContentItem(_code(*_TRUST), _code(_VERDICTS[verdict], _OWN, verdict), relationship_type="CONTAINS")
+    return CodeContentItem(_code(*_TRUST), _code(_TRUST_CODES[word], _OWN, word), relationship_type="CONTAINS")
 
 
 def _why(reason: str) -> Any:
@@ -211,8 +210,8 @@ def _group(landmarks: Landmarks, row: int, frame_uid: str) -> Any:
         point_lps = convert_frame(landmarks.points_mm[row], "LPS")
         region = sr.ImageRegion3D("POINT", point_lps.reshape(1, 3), frame_uid)
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(**common, referenced_region=region)
-    verdict, why = trust_of(landmarks, row)
-    group[0].ContentSequence.extend([*([_verdict(verdict)] if verdict else []), *([_why(why)] if why else [])])
+    word, why = trust_of(landmarks, row)
+    group[0].ContentSequence.extend([*([_trust(word)] if word else []), *([_why(why)] if why else [])])
     return group
 
 
@@ -271,7 +270,7 @@ def _points_of(report: Any, path: Path) -> Landmarks:
 def _said(items: list[Any]) -> Said:
     """What a group says of its point beside the place."""
     certainty, error_mm, radius, share = (_number(items, what) for what in (_CERTAINTY, _ERROR, _RADIUS, _COVERAGE))
-    words = {(value, _OWN): verdict for verdict, value in _VERDICTS.items()}
+    words = {(value, _OWN): word for word, value in _TRUST_CODES.items()}
     trust = next((words.get(_meant(item) or ("", "")) for item in items if _concept(item) == _TRUST[:2]), None)
     why = next((str(item.TextValue) for item in items if _concept(item) == _WHY[:2] and item.get("TextValue")), None)
     return Said(

@@ -22,7 +22,7 @@ from lmk3d.io.text import (
     read_json,
     read_text,
 )
-from lmk3d.io.trust import Said, Trust, assessment_of, parse_trust, trust_of
+from lmk3d.io.trust import PointTrust, Said, assessment_of, parse_trust, trust_of
 from lmk3d.landmarks import Landmarks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PointRows:
     error_mm: list[float] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     unnamed: dict[int, str] = field(default_factory=dict)
-    trust: list[Trust | None] = field(default_factory=list)
+    trust: list[PointTrust | None] = field(default_factory=list)
     coverage: float | None = None
 
     def add(self, name: object, point: object, frame: str, said: Said, where: str) -> None:
@@ -93,7 +93,9 @@ class PointRows:
             raise InputError(f"{where}: confidence of {brief(name)} is {confidence:g}; it lies between 0 and 1")
         if error_mm < 0:
             raise InputError(f"{where}: error_mm of {brief(name)} is {error_mm:g}; a distance is not negative")
-        self.trust.append(parse_trust(said, where))
+        told = parse_trust(said, where)
+        placed = told is not None and told.missing and not math.isnan(x)  # by hand since: that was said of no point
+        self.trust.append(None if placed else told)
         self.cover(said.coverage, where)
         self.names.append(name)
         # Adding zero turns -0.0 back into 0.0.
@@ -128,6 +130,7 @@ class PointRows:
         ]
         if not self.names:
             self.note("the file is an empty list of points; place the points and save it again")
+        held_back = [told is not None and told.suspect for told in self.trust]
         return Landmarks(
             tuple(self.names),
             np.array(self.points_mm, dtype=np.float64).reshape(-1, 3),
@@ -137,6 +140,7 @@ class PointRows:
             notes=tuple(self.notes),
             assessment=assessment_of(self.trust),
             coverage=self.coverage,
+            held_back=np.array(held_back, dtype=bool),  # where there is a point, Landmarks drops it
         )
 
 

@@ -22,9 +22,9 @@ from lmk3d.geometry import Grid, Volume
 from lmk3d.io import atomic_path, find_images, read_image, refuse_existing
 from lmk3d.io.markups import markups_of
 from lmk3d.io.patients import patient_of
-from lmk3d.io.trust import Said, assessment_of, parse_trust, trust_of
+from lmk3d.io.trust import WORDS, Said, assessment_of, parse_trust, trust_of
 from lmk3d.label.labelmap import label_map
-from lmk3d.landmarks import VERDICTS, Landmarks, channel_def
+from lmk3d.landmarks import Landmarks, channel_def
 from lmk3d.prediction import output_names
 from lmk3d.terminal import say
 
@@ -147,8 +147,8 @@ class LandmarkInferer(Inferer):
             args, kwargs: of MONAI's engines; without use here.
         Returns:
             (1, R, 9) float64: the number of the name, world RAS mm (px where the image has no spacing), confidence,
-            expected error, 1 where the unit is px, the coverage of the error, and the place of the point's verdict in
-            ``lmk3d.landmarks.VERDICTS``; NaN where missing or unknown. Its ``meta`` has the reasons, "why".
+            expected error, 1 where the unit is px, the coverage of the error, and the place of the point's trust in
+            ``lmk3d.io.trust.WORDS``; NaN where missing or unknown. Its ``meta`` has the reasons, "why".
         Raises:
             InputError: as ``LandmarkDetector.detect``, or if the image carries no affine.
         """
@@ -161,12 +161,12 @@ class LandmarkInferer(Inferer):
         self.detector.network, self.detector.device = network, inputs.device
         found = self.detector.detect(volume).withheld(keep_points=self.keep_untrusted)
         said = [trust_of(found, row) for row in range(len(found))]
-        verdicts = [VERDICTS.index(verdict) if verdict else np.nan for verdict, _ in said]
+        trust = [WORDS.index(word) if word else np.nan for word, _ in said]
         shared = [found.unit == "px", np.nan if found.coverage is None else found.coverage]
         unknown = np.full(len(found), np.nan)
         columns = [unknown if one is None else one for one in (found.confidence, found.error_mm)]
         numbers = [self.detector.names.index(name) for name in found.names]
-        rows = np.c_[numbers, found.points_mm, np.stack(columns, 1), np.tile(shared, (len(found), 1)), verdicts]
+        rows = np.c_[numbers, found.points_mm, np.stack(columns, 1), np.tile(shared, (len(found), 1)), trust]
         # One text, since MONAI takes lists apart.
         meta = {"why": [json.dumps([why for _, why in said])]}
         out = MetaTensor(torch.as_tensor(rows, dtype=torch.float64)[None], meta=meta)
@@ -210,13 +210,13 @@ class LandmarksToLabelMapd(MapTransform):
         return out
 
     def _landmarks(self, tensor: Tensor) -> Landmarks:
-        """What the inferer's rows mean; where MONAI has dropped the reasons the verdicts still stand."""
+        """What the inferer's rows mean; where MONAI has dropped the reasons, what is trusted still stands."""
         rows = np.asarray(tensor.cpu(), dtype=np.float64)
         why = tensor.meta.get("why") if isinstance(tensor, MetaTensor) else None
         reasons = json.loads(why) if isinstance(why, str) else [""] * len(rows)
         said = [
-            None if np.isnan(verdict) else parse_trust(Said(trust=VERDICTS[int(verdict)], why=reason), "the inferer")
-            for verdict, reason in zip(rows[:, 8], reasons, strict=True)
+            None if np.isnan(word) else parse_trust(Said(trust=WORDS[int(word)], why=reason), "the inferer")
+            for word, reason in zip(rows[:, 8], reasons, strict=True)
         ]
         return Landmarks(
             tuple(self.names[int(number)] for number in rows[:, 0]),
@@ -226,6 +226,7 @@ class LandmarksToLabelMapd(MapTransform):
             "px" if rows[:, 6].any() else "mm",
             assessment=assessment_of(said),
             coverage=None if not len(rows) or np.isnan(rows[0, 7]) else float(rows[0, 7]),
+            held_back=np.array([told is not None and told.suspect for told in said]),
         )
 
 

@@ -30,6 +30,7 @@ _RAMP = ((255, 92, 57), (255, 216, 77), (92, 190, 255))  # confidence 0, 0.5, 1;
 _SAID = {"missed": "not found", "false": "not in the truth", "absent": "in neither"}
 _RING = '<circle cx="10" cy="10" r="5.5" fill="none" stroke="#53e07d" stroke-width="2"/>'
 _CROSS = f'<path d="M4 4l4 4M12 12l4 4M16 4l-4 4M8 12l-4 4" stroke="{_PLAIN}" stroke-width="2"/>'
+_BROKEN = '<path d="M4 4l4 4M12 12l4 4M16 4l-4 4M8 12l-4 4" stroke="{}" stroke-width="2" stroke-dasharray="2.2 1.3"/>'
 _KEYS = "Choose a row to go there (arrows and Enter too). Right button: drag for contrast."
 _TURNING = "Wheel: next slice. Drag the 3D view to turn it."
 
@@ -46,14 +47,14 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmar
     expected = "expected" if predicted.coverage is None else f"{100 * predicted.coverage:.4g} % radius"
     heads = ["landmark", *([f"error {volume.unit}"] if several else []), "confidence", f"{expected} {volume.unit}"]
     top = "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads)
-    lines = []
+    lines, unlike = [], predicted.assessment is not None and bool(predicted.assessment.reasons)
     for number, (row, (verdict, why)) in enumerate(zip(rows, trust_of_rows(rows, predicted), strict=True)):
-        sure = (math.nan, math.nan) if verdict in WARNING else (row.confidence, row.expected_mm)
+        sure = (math.nan, math.nan) if unlike or verdict in WARNING else (row.confidence, row.expected_mm)
         values = [*([(row.error_mm, 2)] if several else []), (sure[0], 2), (sure[1], 1)]
         cells = "".join(_cell(value, digits) for value, digits in values)
         said = [_status(row, volume, several=several)]
         if verdict in WARNING:
-            said = [f"withheld, {verdict}" if not row.has_prediction else verdict, *said[: row.has_prediction], why]
+            said = [verdict, *said, why] if row.has_prediction else [f"withheld, {verdict}", why]
         name = _name_cell(row, ": ".join(filter(None, said)), WARNING.get(verdict))
         lines.append(f'<tr tabindex="0" data-row="{number}" aria-selected="false">{name}{cells}</tr>')
     return (
@@ -63,12 +64,15 @@ def landmark_list(rows: Sequence[PointError], volume: Volume, predicted: Landmar
 
 
 def trust_of_rows(rows: Sequence[PointError], predicted: Landmarks) -> list[tuple[str, str]]:
-    """The verdict on the prediction of each row and what speaks against it alone; empty where nobody assessed it."""
+    """The verdict on each row's point and what speaks against it alone; empty where nobody assessed it, or none is."""
     assessment, found = predicted.assessment, [("", "")] * len(rows)
-    for place, row in enumerate(rows if assessment is not None else ()):
-        own = [number for number, name in enumerate(predicted.names) if name == row.name]
+    if assessment is None:
+        return found
+    there = predicted.present | predicted.held_back
+    for place, row in enumerate(rows):
+        own = [number for number, name in enumerate(predicted.names) if name == row.name and there[number]]
         same = [n for n in own if np.array_equal(predicted.points_mm[n], row.predicted_mm, equal_nan=True)]
-        if same and assessment is not None:
+        if same:
             doubt = assessment.doubts[same[0]]
             found[place] = replace(assessment, doubts=(doubt,)).verdict, doubt
     return found
@@ -82,8 +86,9 @@ def trust_banner(predicted: Landmarks) -> str:
     if assessment.reasons:
         items = "".join(f"<li>{escape(reason)}</li>" for reason in assessment.reasons)
         said = f"<b>Not trusted:</b> the scan is unlike the training data<ul>{items}</ul>"
-    elif count := int((~predicted.trusted).sum()):
-        said = f"<b>Doubtful:</b> {count} of {counted(len(predicted), 'landmark')}, see below"
+    elif count := int(predicted.suspect.sum()):
+        found = counted(int((predicted.present | predicted.held_back).sum()), "point")
+        said = f"<b>Doubtful:</b> {count} of {found} found, on top of the list"
     else:
         said = "<b>Trusted:</b> the scan is like the training data"
     color = WARNING.get(assessment.verdict)
@@ -91,21 +96,20 @@ def trust_banner(predicted: Landmarks) -> str:
     return f'<div class="trust" role="status"{border}>{said}</div>'
 
 
-def legend(notes: Sequence[str], *, several: bool, sure: bool, suspect: bool, film: bool) -> str:
+def legend(notes: Sequence[str], *, several: bool, sure: bool, suspect: str | None, film: bool) -> str:
     """What the signs mean, notes, and how to move.
 
     Args:
         notes: plain text.
         several: whether truth and prediction are shown.
         sure: whether any point has a confidence.
-        suspect: whether any point that is shown is not trusted.
+        suspect: colour of the points that are not trusted; None where none is shown.
         film: whether there is only one slice.
     """
     signs = [("truth", _RING), ("prediction", _CROSS)] if several else [("point", _CROSS)]
+    if suspect is not None:
+        signs.append(("not trusted", _BROKEN.format(suspect)))
     keys = [f'<span><svg viewBox="0 0 20 20" aria-hidden="true">{sign}</svg>{name}</span>' for name, sign in signs]
-    if suspect:
-        colors = " or ".join(f'<i class="dot" style="background:{color}"></i>' for color in WARNING.values())
-        keys.append(f"<span>{colors} and a broken cross: not trusted</span>")
     if sure:
         colors = ",".join(color_of(value) or "" for value in (0.0, 0.5, 1.0))
         ramp = f'<i class="ramp" style="background:linear-gradient(90deg,{colors})"></i>'
@@ -138,7 +142,9 @@ def _name_cell(row: PointError, status: str, warning: str | None) -> str:
     name = row.name if row.instance == 0 else f"{row.name} {row.instance + 1}"
     color = warning or color_of(row.confidence) or _PLAIN
     look = f'" style="background:{color}' if row.has_prediction else " none"
-    said = f'<span class="status">{escape(status)}</span>' if status else ""
+    if warning and not row.has_prediction:
+        look += f'" style="border-color:{warning}'
+    said = f'<span class="status{" warn" if warning else ""}">{escape(status)}</span>' if status else ""
     shown = f'<span class="dot{look}"></span><span>{breakable(name)}{said}</span>'
     return f'<td data-value="{escape(name)}"><div>{shown}</div></td>'
 

@@ -15,7 +15,7 @@ from lmk3d.manifest import versions
 from lmk3d.pages.html import document, table
 from lmk3d.pages.results import read_results
 from lmk3d.plots import box_plot, cumulative_curve, inline_svg, learning_curve
-from lmk3d.report import RESULT, remarks, summary_table
+from lmk3d.report import RESULT, TRUSTED, remarks, summary_table
 from lmk3d.terminal import counted
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ def _cards(summary: Summary) -> str:
         at = list(overall.sdr)[len(overall.sdr) // 2]
         cards.append((f"within {at:g} {unit}", _number(100 * overall.sdr[at], 1), "%"))
     if summary.radii is not None and summary.radii.overall.n:
-        promised = f"within the {100 * summary.radii.coverage:.3g} % radius"
+        promised = f"within the {100 * summary.radii.coverage:.4g} % radius"
         cards.append((promised, _number(100 * summary.radii.overall.within, 1), "%"))
         cards.append(("median radius", _number(summary.radii.overall.median), unit))
+    if (trusted := summary.beside.get(TRUSTED)) is not None:
+        cards.append(("points trusted", str(trusted.overall.n), f"of {overall.n} found"))
     cards.append(("points missed", str(overall.missed), f"of {overall.n + overall.missed}"))
     shown = "".join(f"<li><b>{value}</b> <small>{own}</small><span>{name}</span></li>" for name, value, own in cards)
     return f'<ul class="cards">{shown}</ul>'
@@ -149,12 +151,15 @@ def _worst(evaluation: Evaluation) -> str:
         "confidence",
         f"{'expected' if evaluation.summary.radii is None else 'radius'} {evaluation.summary.unit}",
     ]
+    assessed = TRUSTED in evaluation.summary.beside
+    heads += ["trusted"] if assessed else []
     keys = (("error", 2), ("confidence", 2), ("expected", 2))
     rows = [
         [
             row["case"],
             row["landmark"],
             *("missed" if key == "error" and not row[key] else _text(row[key], digits) for key, digits in keys),
+            *([row.get("trusted") or "–"] if assessed else []),
         ]
         for row in evaluation.worst
     ]

@@ -62,7 +62,9 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         raise InputError(f"{title}: has a spacing, but points are in px; write them in mm")
     # Points beside an image without spacing are in its pixels, also where their file does not say so.
     truth, predicted = _sides([replace(own, unit=volume.unit).withheld(keep_points=True) for own in points])
-    rows = compare(truth, predicted, dict.fromkeys((*truth.names, *predicted.names)))
+    doubted = {name for name, suspect in zip(predicted.names, predicted.suspect, strict=True) if suspect}
+    names = sorted(dict.fromkeys((*truth.names, *predicted.names)), key=lambda name: name not in doubted)
+    rows = compare(truth, predicted, names)  # those that are not trusted first, where nobody overlooks them
     shown, notes = reduced(volume)
     known = dict.fromkeys([*volume.notes, *(note for own in points for note in own.notes)])
     notes = [*(f"Note: {note}." for note in known), *notes]
@@ -80,7 +82,8 @@ def view_page(volume: Volume, points: Sequence[Landmarks], *, title: str) -> tup
         "rows": [_plain(row, verdict) for row, (verdict, _) in zip(rows, trust_of_rows(rows, predicted), strict=True)],
     }
     several, sure = len(points) > 1, any(not math.isnan(row.confidence) for row in rows)
-    suspect = bool((predicted.present & ~predicted.trusted).any())
+    assessment, marked = predicted.assessment, (predicted.present & predicted.suspect).any()
+    suspect = WARNING[assessment.verdict] if assessment is not None and marked else None
     keys = legend(notes, several=several, sure=sure, suspect=suspect, film=film is not None)
     body = "\n".join(
         [

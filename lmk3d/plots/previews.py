@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmk3d.landmarks import VERDICTS
 from lmk3d.plots.planes import STANDARD_PLANES, field_of_view, film_plane, grey_window, whole_cut
 from lmk3d.plots.sheet import DOUBT, FAINT, TEXT, UNLIKE, Sheet, View, fit, save_figure, text_width
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lmk3d.landmarks import Landmarks
     from lmk3d.plots.sheet import Spot
 
+    _Block = tuple[str, tuple[str, str], NDArray[np.float64], dict[str, Any] | None]
+
 __all__ = ["preview", "save_preview"]
 
 _PER_PAGE = 15
@@ -34,7 +37,8 @@ def preview(volume: Volume, landmarks: Landmarks, *, title: str = "", fov_mm: fl
     Args:
         volume: the image; depth one makes it a film.
         landmarks: world RAS mm. Missing ones are listed below the pictures, with the presence score where there is one.
-            Points that are not trusted have broken crosses and the verdict in place of confidence and error.
+            Points that are not trusted have broken crosses and the verdict in place of confidence and error. Without
+            any point the middle of the volume is shown.
         title: what stands on top, usually the file's name.
         fov_mm: side of each picture; 0.4 of the image's middle side when None.
     Returns:
@@ -42,8 +46,9 @@ def preview(volume: Volume, landmarks: Landmarks, *, title: str = "", fov_mm: fl
     """
     if volume.grid.shape[2] == 1:
         return [_film(volume, landmarks, title)]
-    side_mm = field_of_view(volume.grid, 0.4) if fov_mm is None else fov_mm
     present = np.flatnonzero(landmarks.present)
+    side_mm = field_of_view(volume.grid, 0.4) if len(present) else float(volume.grid.sides_mm.max())
+    side_mm = side_mm if fov_mm is None else fov_mm
     count = max(1, -(-len(present) // _PER_PAGE))
     pages = []
     for number, rows in enumerate(np.array_split(present, count), start=1):
@@ -73,29 +78,45 @@ def _page(
     columns, width = (1, 1080.0) if len(rows) <= 3 else (2, 1400.0) if len(rows) <= 8 else (3, 1640.0)
     block = (width - 2 * _EDGE - (columns - 1) * 22) / columns
     side = (block - 12) / 3
-    notes, warnings = _missing_notes(landmarks, width), _warnings(landmarks, width)
-    top = _HEAD + (20 if len(rows) else 0)
-    height = top + -(-len(rows) // columns) * (side + 30) + len([*warnings, *notes]) * _LINE + 10
-    sheet, window, labels = Sheet(width, height), grey_window(volume), _labels(landmarks)
+    foot, blocks = _foot(landmarks, width), _blocks(volume, landmarks, rows)
+    top = _HEAD + 20
+    height = top + -(-len(blocks) // columns) * (side + 30) + len(foot) * _LINE + 10
+    sheet, window = Sheet(width, height), grey_window(volume)
     about = f"{title[1]}each picture {side_mm:.3g} {landmarks.unit} wide,  greys {window[0]:.4g} to {window[1]:.4g}"
     _title(sheet, landmarks, title[0], width - text_width(about) - 3 * _EDGE)
     sheet.text((width - _EDGE, _HEAD / 2), about, align="right", color=FAINT)
-    for column in range(min(columns, len(rows))):
+    for column in range(min(columns, len(blocks))):
         for number, plane in enumerate(STANDARD_PLANES):
             middle = _EDGE + column * (block + 22) + number * (side + 6) + side / 2
             sheet.text((middle, _HEAD + 8), plane.name, align="center", color=FAINT)
-    for place, row in enumerate(rows):
+    for place, (label, (belief, color), point_mm, mark) in enumerate(blocks):
         left, upper = _EDGE + place % columns * (block + 22), top + place // columns * (side + 30)
-        belief, color = _belief(volume, landmarks, int(row))
-        sheet.text((left, upper + 11), fit(labels[row], block - text_width(belief) - 12, 10), size=10)
+        sheet.text(
+            (left, upper + 11),
+            fit(label, block - text_width(belief) - 12, 10),
+            size=10,
+            color=(mark or {}).get("color", TEXT),
+        )
         sheet.text((left + block, upper + 11), belief, align="right", color=color)
         for number, plane in enumerate(STANDARD_PLANES):
             box = (left + number * (side + 6), upper + 22, side, side)
-            view = View(plane.through(landmarks.points_mm[row]), side_mm, box)
+            view = View(plane.through(point_mm), side_mm, box)
             sheet.picture(volume, view, window)
-            sheet.cross(view.spot(landmarks.points_mm[row]), 14, **_mark(landmarks, int(row)))
-    _notes(sheet, warnings, notes, height)
+            if mark is not None:
+                sheet.cross(view.spot(point_mm), 14, **mark)
+    _draw_foot(sheet, foot, height)
     return sheet.figure
+
+
+def _blocks(volume: Volume, landmarks: Landmarks, rows: NDArray[np.intp]) -> list[_Block]:
+    """Each point's name, how sure it is, its place and its cross; without points the middle of the volume."""
+    if not len(rows):
+        return [("no point to show; this is the middle of the scan", ("", FAINT), volume.grid.center_mm, None)]
+    labels = _labels(landmarks)
+    return [
+        (labels[row], _belief(volume, landmarks, row), landmarks.points_mm[row], _mark(landmarks, row))
+        for row in rows.tolist()
+    ]
 
 
 def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
@@ -108,8 +129,8 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
     columns = -(-len(present) // lines)
     lines = -(-len(present) // max(columns, 1))
     width = max(wide + 2 * _EDGE + columns * 300, 500)
-    notes, warnings = _missing_notes(landmarks, width), _warnings(landmarks, width)
-    height = _HEAD + max(high, lines * _LINE) + len([*warnings, *notes]) * _LINE + 20
+    foot = _foot(landmarks, width)
+    height = _HEAD + max(high, lines * _LINE) + len(foot) * _LINE + 20
     sheet, view = Sheet(width, height), View(plane, size_mm, (_EDGE, _HEAD, wide, high))
     _title(sheet, landmarks, title, width - 2 * _EDGE)
     sheet.picture(volume, view, grey_window(volume), letters=False)
@@ -122,30 +143,32 @@ def _film(volume: Volume, landmarks: Landmarks, title: str) -> Figure:
         sheet.text((left + 20, line), str(number + 1), align="right", color=FAINT)
         sheet.text((left + 28, line), fit(labels[row], 252 - text_width(belief)))
         sheet.text((left + 288, line), belief, align="right", color=color)
-    _notes(sheet, warnings, notes, height)
+    _draw_foot(sheet, foot, height)
     return sheet.figure
 
 
 def _title(sheet: Sheet, landmarks: Landmarks, title: str, width: float) -> None:
-    """The title, behind the verdict where not all points are trusted."""
-    color, assessment = TEXT, landmarks.assessment
-    if assessment is not None and not landmarks.trusted.all():
-        title, color = f"{assessment.verdict.upper()}: {title}", UNLIKE if assessment.reasons else DOUBT
-    sheet.text((_EDGE, _HEAD / 2), fit(title, width, 12), size=12, color=color)
+    """The title, behind the verdict where there is one."""
+    if landmarks.assessment is not None:
+        title = f"{landmarks.assessment.verdict.upper()}: {title}"
+    sheet.text((_EDGE, _HEAD / 2), fit(title, width, 12), size=12, color=_color(landmarks))
+
+
+def _color(landmarks: Landmarks) -> str:
+    """Of the verdict on the scan."""
+    if landmarks.assessment is None:
+        return TEXT
+    return dict(zip(VERDICTS, (TEXT, DOUBT, UNLIKE), strict=True))[landmarks.assessment.verdict]
 
 
 def _mark(landmarks: Landmarks, row: int) -> dict[str, Any]:
     """How the cross of a point is drawn."""
-    if landmarks.assessment is None or landmarks.trusted[row]:
-        return {}
-    return {"color": UNLIKE if landmarks.assessment.reasons else DOUBT, "dashed": True}
+    return {"color": _color(landmarks), "dashed": True} if landmarks.suspect[row] else {}
 
 
-def _notes(sheet: Sheet, warnings: Sequence[str], notes: Sequence[str], height: float) -> None:
-    """Lines at the foot of the sheet, warnings first and in their colour."""
-    for number, note in enumerate([*notes[::-1], *warnings[::-1]]):
-        color = FAINT if number < len(notes) else DOUBT
-        sheet.text((_EDGE, height - 6 - (number + 0.5) * _LINE), note, color=color)
+def _draw_foot(sheet: Sheet, foot: Sequence[tuple[str, str]], height: float) -> None:
+    for number, (line, color) in enumerate(foot[::-1]):
+        sheet.text((_EDGE, height - 6 - (number + 0.5) * _LINE), line, color=color)
 
 
 def _labels(landmarks: Landmarks) -> list[str]:
@@ -176,32 +199,40 @@ def _belief(volume: Volume, landmarks: Landmarks, row: int, *, short: bool = Fal
     return "   ".join(words), color
 
 
-def _missing_notes(landmarks: Landmarks, width: float) -> list[str]:
-    """Lines that name the landmarks without a point, with the presence score where there is one."""
-    scores = np.full(len(landmarks), np.nan) if landmarks.confidence is None else landmarks.confidence
-    back = landmarks.held_back
-    gone = np.flatnonzero(~landmarks.present & ~back)
+def _foot(landmarks: Landmarks, width: float) -> list[tuple[str, str]]:
+    """Lines at the foot of the sheet and their colours: what is not trusted and why, what is missing, the notes."""
+    warning = _color(landmarks)
+    lines = [(f"Not trusted: {reason}", warning) for reason in _doubts(landmarks)]
+    if withheld := ", ".join(landmarks.names[row] for row in np.flatnonzero(landmarks.held_back)):
+        lines.append((f"Withheld, since they are not trusted: {withheld}", warning))
+    lines += [(line, FAINT) for line in _missing(landmarks)]
+    lines += [(f"Note: {note}", TEXT) for note in landmarks.notes]
+    return [(part, color) for line, color in lines for part in textwrap.wrap(line, int(width / 6.6))]
+
+
+def _missing(landmarks: Landmarks) -> list[str]:
+    """A line that names the landmarks that were not found, with the presence score where there is one."""
+    scores, assessment = landmarks.confidence, landmarks.assessment
+    if scores is None or (assessment is not None and assessment.reasons):  # which say nothing of such a scan
+        scores = np.full(len(landmarks), np.nan)
+    gone = np.flatnonzero(~landmarks.present & ~landmarks.held_back)
     missing = [
         landmarks.names[row] if np.isnan(scores[row]) else f"{landmarks.names[row]} ({scores[row]:.2f})" for row in gone
     ]
-    lead = "Reported missing" if landmarks.present.any() or back.any() else "No landmark was found; reported missing"
+    lead = "No landmark was found; reported missing" if len(gone) == len(landmarks) else "Reported missing"
     score = "" if np.isnan(scores[gone]).all() else " (presence score)"
-    withheld = ", ".join(name for name, held in zip(landmarks.names, back, strict=True) if held)
-    lines = [f"Withheld, since they are not trusted: {withheld}"] if withheld else []
-    lines += [f"{lead}{score}: {', '.join(missing)}"] if missing else []
-    return [part for line in lines for part in textwrap.wrap(line, int(width / 6.6))]
+    return [f"{lead}{score}: {', '.join(missing)}"] if missing else []
 
 
-def _warnings(landmarks: Landmarks, width: float) -> list[str]:
-    """Lines of why points are not trusted, and of what should be known about all of them."""
-    lines = [f"Note: {note}" for note in landmarks.notes]
-    if landmarks.assessment is not None:
-        doubts: dict[str, list[str]] = {}
-        for label, doubt in zip(_labels(landmarks), landmarks.assessment.doubts, strict=True):
+def _doubts(landmarks: Landmarks) -> list[str]:
+    """What speaks against the scan, then against single points."""
+    if landmarks.assessment is None:
+        return []
+    doubts: dict[str, list[str]] = {}
+    for label, doubt in zip(_labels(landmarks), landmarks.assessment.doubts, strict=True):
+        if doubt:
             doubts.setdefault(doubt, []).append(label)
-        said = [f"{', '.join(labels)}: {doubt}" for doubt, labels in doubts.items() if doubt]
-        lines = [f"Not trusted: {reason}" for reason in (*landmarks.assessment.reasons, *said)] + lines
-    return [part for line in lines for part in textwrap.wrap(line, int(width / 6.6))]
+    return [*landmarks.assessment.reasons, *(f"{', '.join(labels)}: {doubt}" for doubt, labels in doubts.items())]
 
 
 def _beside(spots: Sequence[Spot]) -> list[Spot]:

@@ -12,6 +12,7 @@ import numpy as np
 from lmk3d.calibration import Calibration, read_calibration, write_calibration
 from lmk3d.conformal import Radii, image_key
 from lmk3d.geometry import Grid, Volume
+from lmk3d.likeness import LEAST_CASES
 from lmk3d.terminal import counted, say
 from lmk3d.training.checkpoints import rank
 from lmk3d.transforms import LoadCased
@@ -97,7 +98,7 @@ def calibrate(
 def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_Seen]) -> Calibration:
     """What the cases say; prints how many of those held back would be trusted."""
     trust = None
-    if known:
+    if len(known) >= LEAST_CASES:  # of fewer, whatever is shown would be called trusted
         trust = Trust.learn(
             detector.names,
             [one.evidence for one in known],

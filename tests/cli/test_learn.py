@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -84,6 +85,13 @@ def test_evaluate_keeps_an_earlier_report_unless_overwrite_is_given(calls, fake_
     assert "holds a report already; choose another folder, or --overwrite" in capsys.readouterr().err
     assert calls == []
     assert main([*words, "--overwrite"]) == 0
+
+
+def test_a_calibration_that_could_not_be_written_is_refused_before_the_work(calls, fake_bundle, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != fake_bundle / "models")
+    assert main(["calibrate", str(fake_bundle), "d.json", "--device", "cpu"]) == 2
+    assert "models: cannot be written to, where the calibration belongs; copy" in capsys.readouterr().err
+    assert calls == []
 
 
 def test_wrong_distances_are_one_line(calls, capsys):

@@ -256,9 +256,9 @@ def test_the_first_line_is_the_verdict_and_untrusted_points_are_withheld(scan, c
     assess(DOUBTFUL)
     assert main(["predict", "scan.nii.gz", "--device", "cpu"]) == 3
     assert capsys.readouterr().out.splitlines() == [
-        "DOUBTFUL: 1 of 3 landmarks not to be trusted",
+        "DOUBTFUL: 1 of 2 points found not to be trusted",
         "  - beside: the stages are 12 mm apart",
-        "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks, world RAS in mm",
+        "scan.nii.gz: 6 x 5 x 4 voxels of 2 x 2 x 2 mm; 1 of 3 landmarks (1 withheld), world RAS in mm",
         "landmark          R      A      S  confidence  90 % radius",
         "brightest     -8.00  24.00  36.00        0.90          0.5",
         "beside     withheld      -      -           -     doubtful",
@@ -274,7 +274,7 @@ def test_kept_points_are_shown_without_their_error(scan, capsys, assess):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["NOT TRUSTED: the scan is unlike the training data", "  - intensities are those of no CT"]
     assert "brightest    -8.00  24.00  36.00           -       unlike" in lines
-    assert "absent     missing      -      -           -       unlike" in lines
+    assert "absent     missing      -      -           -            -" in lines
     assert not any("0.5" in line or "withheld" in line for line in lines)
 
 

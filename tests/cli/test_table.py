@@ -38,6 +38,8 @@ def test_table_shows_a_verdict_in_place_of_the_error_of_a_point_that_is_not_trus
     lines = landmark_table(unlike.withheld())
     assert [line.split()[1:] for line in lines[1:]] == [["withheld", "-", "-", "-", "unlike"]] * 2
     assert max(map(len, lines)) <= 80
+    gone = replace(unlike, points_mm=[[1, 2, 3], [np.nan] * 3]).withheld()
+    assert landmark_table(gone)[2].split() == ["root", "missing", "-", "-", "-", "-"]
 
 
 def test_names_cannot_command_the_terminal():

@@ -17,7 +17,7 @@ def assessed(reasons=(), doubts=("", "", "")):
     [
         (Landmarks("a", [[0, 0, 0]]), "not assessed: "),
         (assessed(), "trusted: "),
-        (assessed(doubts=("far off", "", "far off")), "DOUBTFUL: 2 of 3 landmarks"),
+        (assessed(doubts=("far off", "", "far off")), "DOUBTFUL: 2 of 3 points found not"),
         (assessed(["no CT"], ("far off", "", "")), "NOT TRUSTED: the scan is unlike the training data"),
     ],
 )

@@ -102,8 +102,9 @@ def test_report_says_how_far_points_are_trusted_and_what_to_know(verdict, series
         assert found.coverage == 0.9
 
 
-def test_a_point_that_was_withheld_is_not_called_absent(series, tmp_path):
-    points = replace(POINTS, assessment=ASSESSED["doubtful"]).withheld()
+@pytest.mark.parametrize("verdict", ["doubtful", "unlike the training data"])
+def test_a_point_that_was_withheld_is_not_called_absent(series, tmp_path, verdict):
+    points = replace(POINTS, assessment=ASSESSED[verdict]).withheld()
     write_points(points, tmp_path / "points.dcm", image=series)
     report = pydicom.dcmread(tmp_path / "points.dcm")
     found = {}
@@ -111,8 +112,11 @@ def test_a_point_that_was_withheld_is_not_called_absent(series, tmp_path):
         values = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
         if "Presence" in values:
             found[values["Tracking Identifier"].TextValue] = values["Presence"].ConceptCodeSequence[0].CodeMeaning
-    assert found == {"tip": "Unknown", "gone": "Absent"}
-    assert read_points(tmp_path / "points.dcm").present.tolist() == [True, False, False, True, True]
+    held_back = {"doubtful": {"tip"}, "unlike the training data": set(POINTS.names) - {"gone"}}[verdict]
+    assert found == dict.fromkeys(held_back, "Unknown") | {"gone": "Absent"}
+    back = read_points(tmp_path / "points.dcm")
+    assert back.present.tolist() == points.present.tolist()
+    assert back.held_back.tolist() == points.held_back.tolist()
 
 
 def groups_of(report):

@@ -50,16 +50,24 @@ def test_points_that_are_not_trusted_have_a_reason_in_place_of_confidence_and_er
     assessment = Assessment((), ("", "far < off", "left of right"))
     points = Landmarks(
         "abc", [[1, 2, 3], [4, 5, 6], [np.nan] * 3], [0.9, 0.8, 0.7], [0.5, 0.6, np.nan], coverage=0.9,
-        assessment=assessment,
+        assessment=assessment, held_back=[False, False, True],
     )  # fmt: skip
     html = landmark_list(rows(points), VOLUME, points, several=False)
     assert "90 % radius mm" in html
-    assert '<span class="status">doubtful: far &lt; off</span>' in html
-    assert '<span class="status">withheld, doubtful: left of right</span>' in html
+    assert '<span class="status warn">doubtful: far &lt; off</span>' in html
+    assert '<span class="status warn">withheld, doubtful: left of right</span>' in html
     assert "background:#ff9a52" in html
     assert 'data-value="0.9"' in html
     assert 'data-value="0.8"' not in html
     assert 'data-value="0.6"' not in html
+
+
+def test_a_landmark_that_was_not_found_in_a_scan_unlike_the_training_is_missing():
+    points = Landmarks("ab", [[1, 2, 3], [np.nan] * 3], [0.9, 0.2], assessment=Assessment(("no CT",), ("", "")))
+    html = landmark_list(rows(points.withheld()), VOLUME, points.withheld(), several=False)
+    assert '<span class="status warn">withheld, unlike the training data</span>' in html
+    assert '<span class="status">missing</span>' in html
+    assert 'data-value="0.' not in html
 
 
 def test_each_point_of_a_name_has_its_own_verdict():
@@ -77,9 +85,9 @@ def test_the_verdict_on_all_stands_on_top():
         trust_banner(Landmarks("ab", points.points_mm, assessment=Assessment(*said)))
         for said in (((), ("", "")), ((), ("", "far off")), (("a <b>",), ("", "")))
     ]
-    assert [word in banner for word, banner in zip(("Trusted", "1 of 2", "a &lt;b&gt;"), banners, strict=True)] == [
-        True
-    ] * 3
+    assert [
+        word in banner for word, banner in zip(("Trusted", "1 of 2 points", "a &lt;b&gt;"), banners, strict=True)
+    ] == [True] * 3
 
 
 @pytest.mark.parametrize(("depth", "outside"), [(10, True), (1, False)])
@@ -90,8 +98,8 @@ def test_before_or_behind_the_plane_of_a_film_is_inside(depth, outside):
 
 
 def test_the_legend_shows_only_what_is_there():
-    of_a_film = legend(["a < b"], several=False, sure=False, suspect=False, film=True)
+    of_a_film = legend(["a < b"], several=False, sure=False, suspect=None, film=True)
     assert not [word for word in ("truth", "confidence", "slice", "not trusted") if word in of_a_film]
     assert "a &lt; b" in of_a_film
-    of_all = legend([], several=True, sure=True, suspect=True, film=False)
+    of_all = legend([], several=True, sure=True, suspect="#ff9a52", film=False)
     assert all(word in of_all for word in ("truth", "confidence", "slice", "not trusted"))

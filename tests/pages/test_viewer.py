@@ -208,15 +208,16 @@ def test_what_is_known_of_scan_and_points_stands_on_the_page_once(oblique_scan):
 
 def test_points_that_are_not_trusted_are_marked_on_the_page(oblique_scan):
     volume, truth = oblique_scan
-    doubts = ("far off", *[""] * (len(truth) - 1))
+    doubts = ("", "far off", *[""] * (len(truth) - 2))
     assessed = replace(truth, confidence=np.ones(len(truth)), assessment=Assessment((), doubts))
     page, _ = view_page(volume, [truth, assessed], title="scan")
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [row["name"] for row in data["rows"]] == [truth.names[row] for row in (1, 0, 2)]
     assert [row["dashed"] for row in data["rows"]] == [True, False, False]
     assert data["rows"][0]["color"] == "#ff9a52"
-    assert "<b>Doubtful:</b> 1 of 3 landmarks" in page
+    assert "<b>Doubtful:</b> 1 of 2 points found, on top of the list" in page
     assert "doubtful: far off" in page
-    assert "broken cross: not trusted" in page
+    assert "</svg>not trusted</span>" in page
 
 
 def test_the_prediction_is_the_one_that_says_confidences(oblique_scan, predicted):

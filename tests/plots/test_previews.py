@@ -8,7 +8,7 @@ import pytest
 from lmk3d.geometry import Grid, Volume
 from lmk3d.landmarks import Assessment, Landmarks
 from lmk3d.plots import preview, save_preview
-from lmk3d.plots.sheet import DOUBT, MARK, UNLIKE
+from lmk3d.plots.sheet import DOUBT, MARK, TEXT, UNLIKE
 
 GONE = [np.nan] * 3
 
@@ -58,12 +58,12 @@ def test_a_preview_says_what_is_sure_what_is_missing_and_what_lies_outside(volum
     assert doubtful == ["confidence 0.21   ±12.3 mm", "confidence 0.80   ±1.0 mm   outside the image"]
 
 
-def test_a_preview_says_what_is_known_about_all_points_in_the_colour_of_a_doubt(volume, film, words, assert_legible):
+def test_a_preview_says_what_is_known_about_all_points(volume, film, assert_legible):
     for image, marks in ((volume, marks_in(volume, 2)), (film, marks_in(film, 2))):
         (figure,) = preview(image, replace(marks, notes=("trained on phantoms alone",)))
         assert_legible(figure)
-        doubtful = [text.get_text() for text in figure.axes[0].texts if text.get_color() == DOUBT]
-        assert "Note: trained on phantoms alone" in doubtful
+        plain = [text.get_text() for text in figure.axes[0].texts if text.get_color() == TEXT]
+        assert "Note: trained on phantoms alone" in plain
 
 
 def test_names_are_written_as_they_are(volume, words, tmp_path):
@@ -149,3 +149,15 @@ def test_a_scan_unlike_the_training_data_shows_no_confidence(volume, words):
     assert {line.get_color() for line in crosses} == {UNLIKE}
     (figure,) = preview(volume, marks.withheld(), title="scan.nii.gz")
     assert "Withheld, since they are not trusted: root, apex" in words(figure)
+    gone = replace(marks, points_mm=[marks.points_mm[0], [np.nan] * 3])
+    (figure,) = preview(volume, gone.withheld(), title="scan.nii.gz")
+    assert "Reported missing: apex | Withheld, since they are not trusted: root |" in words(figure)
+    assert "no point to show; this is the middle of the scan" in words(figure)
+    assert len(figure.axes[0].images) == 3
+    warned = [text.get_text() for text in figure.axes[0].texts if text.get_color() == UNLIKE]
+    assert warned[1:] == ["Withheld, since they are not trusted: root", "Not trusted: no CT"]
+
+
+def test_a_trusted_scan_is_said_to_be_one(volume, words):
+    marks = replace(marks_in(volume, 2), assessment=Assessment((), ("", "")))
+    assert words(preview(volume, marks, title="scan.nii.gz")[0]).startswith("TRUSTED: scan.nii.gz")

@@ -82,6 +82,14 @@ def test_cases_are_learnt_and_new_scans_assessed(cases, weights, capsys):
     assert np.isnan(finder.detect(dark).error_mm).all()
 
 
+def test_too_few_training_cases_assess_nothing(cases, weights):
+    calibrate(detector(), cases[:3], cases[8:], weights)
+    found, notes = read_calibration(weights, NAMES)
+    assert found.trust is None
+    assert found.radii is not None
+    assert "calibrated on too few cases" in notes[0]
+
+
 def test_copies_of_training_images_are_no_validation(cases, weights, capsys):
     calibrate(detector(), cases[:8], [*cases[8:], cases[0], cases[8]], weights)
     assert "left out: 1 validation case whose image is one of training, too" in capsys.readouterr().out
@@ -139,7 +147,7 @@ def test_films_of_several_points_a_name_are_calibrated_too(tmp_path):
     calibrate(finder, films[:8], films[8:], path)
     finder.calibration, _ = read_calibration(path, finder.names)
     trust = finder.calibration.trust
-    assert (len(trust.features), trust.moves) == (2, None)  # one stage alone does not disagree with itself
+    assert (len(trust.features), trust.displacements) == (2, None)  # one stage alone does not disagree with itself
     film = film_phantom(20, kind="mediastinum", side_px=64).volume
     assert finder.detect(film).assessment.reasons == ()
     shuffled = np.random.default_rng(0).permutation(film.data.ravel()).reshape(film.data.shape)
