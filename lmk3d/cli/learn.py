@@ -91,6 +91,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
         epilog="lmk3d train does this at its end; bundles of earlier versions and joined ones need it.",
     )
     _add_bundle_and_dataset(calibrate, "JSON of the data set that it was trained on")
+    calibrate.add_argument("--overwrite", action="store_true", help="replace a calibration (default: refuse to)")
     calibrate.set_defaults(run=_calibrate)
 
 
@@ -193,7 +194,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     device = use_device(arguments.device)
     from lmk3d.configure import calibrate_bundle
 
-    calibrate_bundle(bundle, arguments.dataset, device=device)
+    calibrate_bundle(bundle, arguments.dataset, device=device, overwrite=arguments.overwrite)
     return 0
 
 

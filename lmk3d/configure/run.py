@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai.bundle import ComponentLocator, ConfigParser
 
+from lmk3d.calibration import calibration_file
 from lmk3d.components import check, hint, read_config
 from lmk3d.configure.files import bundle_files, write_bundle
 from lmk3d.configure.methods import with_method
@@ -114,17 +115,21 @@ def train_dataset(
     _note_in_card(output, undertrained(summary))
 
 
-def calibrate_bundle(bundle: Path, dataset: Path, *, device: str = "cpu") -> None:
+def calibrate_bundle(bundle: Path, dataset: Path, *, device: str = "cpu", overwrite: bool = False) -> None:
     """Learn from a data set how far the predictions of a bundle can be trusted; see ``lmk3d.training.calibrate``.
 
     Args:
         bundle: folder of a trained bundle.
         dataset: what it was trained on: images that it has seen may not pass for new ones.
         device: "cpu", "cuda", ...
+        overwrite: replace a calibration by which predictions are assessed already.
     Raises:
-        InputError: if the bundle, the data set or one of its files cannot be used, or it has other landmarks.
+        InputError: if the bundle, the data set or one of its files cannot be used, it has other landmarks, or the bundle
+            is calibrated already.
     """
     detector = LandmarkDetector.from_bundle(bundle, device=device)
+    if not overwrite and detector.calibration is not None and detector.calibration.trust is not None:
+        raise InputError(f"{calibration_file(bundle / 'models' / 'model.pt')}: exists already; --overwrite replaces it")
     if not set(detector.names) & set(read_dataset(dataset).landmark_names):
         raise InputError(f"{dataset}: has none of the bundle's landmarks; give the data set that it was trained on")
     training, validation = (datalist(str(dataset), section) for section in ("training", "validation"))
