@@ -124,16 +124,17 @@ def calibrate_bundle(bundle: Path, dataset: Path, *, device: str = "cpu", overwr
         device: "cpu", "cuda", ...
         overwrite: replace a calibration by which predictions are assessed already.
     Raises:
-        InputError: if the bundle, the data set or one of its files cannot be used, it has other landmarks, or the bundle
-            is calibrated already.
+        InputError: if the bundle, the data set or one of its files cannot be used, it has other landmarks, or the
+            bundle is calibrated already.
     """
+    weights = bundle / "models" / "model.pt"
     detector = LandmarkDetector.from_bundle(bundle, device=device)
     if not overwrite and detector.calibration is not None and detector.calibration.trust is not None:
-        raise InputError(f"{calibration_file(bundle / 'models' / 'model.pt')}: exists already; --overwrite replaces it")
+        raise InputError(f"{calibration_file(weights)}: exists already; --overwrite replaces it")
     if not set(detector.names) & set(read_dataset(dataset).landmark_names):
         raise InputError(f"{dataset}: has none of the bundle's landmarks; give the data set that it was trained on")
     training, validation = (datalist(str(dataset), section) for section in ("training", "validation"))
-    calibrate(detector, training, validation, bundle / "models" / "model.pt")
+    calibrate(detector, training, validation, weights)
 
 
 def _by_time(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,14 @@ def test_a_calibration_that_could_not_be_written_is_refused_before_the_work(call
     assert calls == []
 
 
+def test_a_calibration_is_kept_unless_overwrite_is_given(capsys):
+    """The shipped one, too, which a checkout tracks."""
+    assert main(["calibrate", "cascade", "d.json", "--device", "cpu"]) == 2
+    assert "calibration.json: exists already; --overwrite replaces it" in capsys.readouterr().err
+    assert main(["calibrate", "cascade", "d.json", "--device", "cpu", "--overwrite"]) == 2
+    assert "d.json" in capsys.readouterr().err
+
+
 def test_wrong_distances_are_one_line(calls, capsys):
     assert main(["evaluate", "cascade", "d.json", "--sdr", "1,x"]) == 2
     assert capsys.readouterr().err.startswith("lmk3d: error: argument --sdr: 'x' is no number above 0")
