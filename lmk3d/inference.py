@@ -16,6 +16,7 @@ from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.evidence import Evidence, ImageEvidence, Watch
 from lmk3d.geometry import Grid, Volume, cube_rotations, fit_similarity
+from lmk3d.io.volumes import as_volume
 from lmk3d.landmarks import Landmarks
 from lmk3d.level import Level
 from lmk3d.networks.blocks import lay_out_for_cpu
@@ -28,7 +29,7 @@ from lmk3d.weights import find_device, load_weights, modest_networks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
     from lmk3d.calibration import Calibration
@@ -171,6 +172,23 @@ class LandmarkDetector:
         detector.calibration, found = read_calibration(weights, detector.names)
         detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()), *found)
         return detector
+
+    def __call__(
+        self, image: Any, *, affine: ArrayLike | None = None, series: str | None = None, spacing_mm: float | None = None
+    ) -> Landmarks:
+        """Find the landmarks of a file, or of an image of any library that ``lmk3d.io.as_volume`` knows.
+
+        Args:
+            image: a path, a ``Volume``, an image of nibabel or SimpleITK, a ``MetaTensor``, an array with ``affine``.
+            affine, series, spacing_mm: see ``as_volume``.
+        Returns:
+            As ``detect``; the notes begin with what to know of the image. ``withheld`` leaves out what is not trusted.
+        Raises:
+            InputError, TypeError: as ``as_volume`` and ``detect``.
+        """
+        volume = as_volume(image, affine=affine, series=series, spacing_mm=spacing_mm)
+        found = self.detect(volume)
+        return replace(found, notes=(*volume.notes, *found.notes))
 
     def detect(self, volume: Volume) -> Landmarks:
         """Find the landmarks.
