@@ -32,7 +32,7 @@ def as_volume(
     Args:
         image: the path of a file or folder that ``read_image`` reads; a ``Volume``; an image of nibabel; one of
             SimpleITK, whose two-dimensional images are radiographs (rows, columns, 1); a ``MetaTensor`` of MONAI, or a
-            NumPy array or torch tensor with ``affine``, (I, J, K) or channel first (1, I, J, K), (I, J) of a radiograph.
+            NumPy array or torch tensor with ``affine``: (I, J, K), channel first (1, I, J, K), (I, J) of radiographs.
         affine: (4, 4) voxel index to world RAS mm of an array; every other image has its own.
         series, spacing_mm: of a path; see ``read_image``.
     Raises:

@@ -22,7 +22,6 @@ def some_voxels(rng, shape):
     return np.stack([rng.integers(0, side, 5) for side in shape], axis=1)
 
 
-
 def as_simpleitk(sitk, volume):
     """The volume as SimpleITK has it, made without this package's writer."""
     image = sitk.GetImageFromArray(np.transpose(volume.data, (2, 1, 0)))
@@ -171,7 +170,9 @@ def test_an_array_that_is_no_volume_is_refused(shape, said):
 
 def test_wrong_affines_and_colours_are_refused():
     data = np.zeros((2, 3, 4))
-    with pytest.raises(InputError, match=r"argument image: affine must be a finite \(4, 4\) matrix, got shape \(3, 3\)"):
+    with pytest.raises(
+        InputError, match=r"argument image: affine must be a finite \(4, 4\) matrix, got shape \(3, 3\)"
+    ):
         as_volume(data, affine=np.eye(3))
     with pytest.raises(InputError, match="no plain numbers"):
         as_volume(data.astype(complex), affine=np.eye(4))
