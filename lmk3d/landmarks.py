@@ -38,6 +38,9 @@ class Assessment:
         reasons: why no point of the scan is trusted, one phrase each in the user's words; () where the scan is like
             those of the training.
         doubts: (N,) why a row's own point is not trusted; "" where nothing speaks against it.
+
+    >>> Assessment(reasons=(), doubts=("", "far from where its neighbours expect it")).verdict
+    'doubtful'
     """
 
     reasons: tuple[str, ...]
@@ -149,6 +152,11 @@ class Landmarks:
 
         Args:
             keep_points: take only their expected errors away, which nobody should read.
+
+        >>> assessment = Assessment((), ("", "far from where its neighbours expect it"))
+        >>> points = Landmarks(("apex", "root"), [[1, 2, 3], [4, 5, 6]], assessment=assessment)
+        >>> points.withheld().present
+        array([ True, False])
         """
         error_mm = None if self.error_mm is None else np.where(self.trusted, self.error_mm, np.nan)
         shown = self.trusted | keep_points

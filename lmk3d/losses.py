@@ -41,6 +41,11 @@ def spatial_cross_entropy(
         known: (B, N) False where nobody annotated the landmark, so that it does not count at all; all True when None.
     Returns:
         The mean over the known landmarks, in nats; 0 where none is known.
+
+    >>> logits = torch.zeros(1, 1, 4, 4, 4)
+    >>> loss = spatial_cross_entropy(logits, torch.tensor([[[1.0, 2.0, 3.0]]]), sigma_vox=1.0)
+    >>> round(float(loss), 4)  # log(65): 64 voxels and "nowhere" are all as likely
+    4.1744
     """
     logits, shape = logits.float(), tuple(logits.shape[2:])
     size = torch.tensor(shape, device=logits.device)
@@ -94,6 +99,9 @@ def displacement_loss(moves: Tensor, truth: Tensor, log_variance: Tensor | None 
     Source:
         Tan et al. 2020, sec. 2.2; Kendall and Gal 2017, eq. 8, for a Laplace error; Seitzer et al. 2022 for keeping the
         claimed scale out of the distance's gradient.
+
+    >>> round(float(displacement_loss(torch.tensor([[3.0, 4.0, 0.0]]), torch.zeros(1, 3))), 3)
+    5.0
     """
     known = ~truth.isnan().any(-1)
     distance = torch.sqrt(((moves - torch.nan_to_num(truth)) ** 2).sum(-1) + 1e-6)

@@ -44,6 +44,12 @@ class DenseCodec:
         DenseSeg 2024, sec. 2.1 and eqs. 2-3, with K = 5 and a temperature of 1. The paper aligns the landmarks to the
         template and interpolates what is left linearly; an affine map plus the linear interpolation of its residual is
         the linear interpolation itself, so that is what is done, triangle by triangle.
+
+    >>> codec = DenseCodec(["a", "b", "c"], {"triangle": ["a", "b", "c"]})
+    >>> points_vox = np.array([[2.0, 2, 0], [12, 2, 0], [2, 12, 0]])
+    >>> maps = codec.draw(points_vox, (16, 16, 1), template_mm=points_vox)
+    >>> maps.shape  # a mask, u and v
+    torch.Size([3, 16, 16, 1])
     """
 
     names: Sequence[str]

@@ -311,6 +311,10 @@ class EncodePointsd(MapTransform):
         image_key: the image whose affine, holding every spatial step, turns mm into voxels.
         stride: count in voxels of a map this many times coarser than the image.
         output: key of the result.
+
+    >>> image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
+    >>> EncodePointsd("points")({"input": image, "points": np.array([[4.0, 6.0, 0.0]])})["points_vox"]
+    tensor([[2., 3., 0.]])
     """
 
     def __init__(
