@@ -176,18 +176,18 @@ class LandmarkDetector:
     def __call__(
         self, image: Any, *, affine: ArrayLike | None = None, series: str | None = None, spacing_mm: float | None = None
     ) -> Landmarks:
-        """Find the landmarks of a file, or of an image of any library that ``lmk3d.io.as_volume`` knows.
+        """``detect`` for a file, or an image of any library that ``lmk3d.io.as_volume`` knows, with its arguments.
 
-        Args:
-            image: a path, a ``Volume``, an image of nibabel or SimpleITK, a ``MetaTensor``, an array with ``affine``.
-            affine, series, spacing_mm: see ``as_volume``.
-        Returns:
-            As ``detect``; the notes begin with what to know of the image. ``withheld`` leaves out what is not trusted.
+        The notes begin with what to know of the image. ``Landmarks.withheld`` leaves out what is not trusted.
+
         Raises:
-            InputError, TypeError: as ``as_volume`` and ``detect``.
+            InputError, TypeError: as ``as_volume`` and ``detect``; a file is named.
         """
         volume = as_volume(image, affine=affine, series=series, spacing_mm=spacing_mm)
-        found = self.detect(volume)
+        try:
+            found = self.detect(volume)
+        except InputError as error:  # which file it was, detect does not know
+            raise InputError(f"{image}: {error}" if isinstance(image, str | Path) else str(error)) from error
         return replace(found, notes=(*volume.notes, *found.notes))
 
     def detect(self, volume: Volume) -> Landmarks:
@@ -203,6 +203,8 @@ class LandmarkDetector:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
+        if not isinstance(volume, Volume):
+            raise TypeError(f"detect takes a Volume, got a {type(volume).__name__}; call the detector itself with it")
         found = list(self.detect_stages(volume).values())[-1]
         radii = None if self.calibration is None else self.calibration.radii
         given = found.error_mm is not None and np.isfinite(found.error_mm).any()

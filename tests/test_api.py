@@ -153,3 +153,19 @@ def test_a_detector_takes_what_as_volume_takes_and_says_how_it_was_read(tmp_path
     assert detector(bright_volume.data, affine=bright_volume.grid.affine).points_mm.tolist() == [[-8.0, 24.0, 36.0]]
     with pytest.raises(InputError, match="give affine="):
         detector(bright_volume.data)
+
+
+def test_what_a_detector_refuses_names_the_file(tmp_path, monkeypatch, bright_volume):
+    from lmk3d.inference import LandmarkDetector
+
+    def detect(self, volume):
+        raise InputError("the image is constant; is it the right file?")
+
+    with pytest.raises(TypeError, match="detect takes a Volume, got a str; call the detector itself with it"):
+        object.__new__(LandmarkDetector).detect("scan.nii.gz")
+    monkeypatch.setattr(LandmarkDetector, "detect", detect)
+    write_image(bright_volume, tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"scan\.nii\.gz: the image is constant"):
+        object.__new__(LandmarkDetector)(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"^the image is constant"):
+        object.__new__(LandmarkDetector)(bright_volume)
