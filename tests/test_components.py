@@ -227,3 +227,12 @@ def test_a_sound_training_configuration_passes():
 def test_a_slip_in_a_training_configuration_is_named(changes, text):
     with pytest.raises(InputError, match=text):
         check(training(**changes), Path("train.json"), KNOWN.get)
+
+
+def test_a_bundle_is_found_by_its_path_or_by_the_name_of_a_shipped_one(fake_bundle):
+    assert components.find_bundle(fake_bundle) == components.find_bundle(str(fake_bundle)) == fake_bundle
+    assert components.find_bundle("cascade") == fake_bundle
+    with pytest.raises(InputError, match=r"faek: no such bundle folder, did you mean 'fake'\?; give a bundle's folder"):
+        components.find_bundle(fake_bundle.with_name("faek"))
+    with pytest.raises(InputError, match=r"model\.pt: is a file; give the folder of the bundle"):
+        components.find_bundle(fake_bundle / "models" / "model.pt")

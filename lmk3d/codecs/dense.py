@@ -165,7 +165,14 @@ class DenseCodec:
 
 
 def contour_masks(contours: Mapping[str, FloatArray], shape: tuple[int, int, int]) -> dict[str, NDArray[np.bool_]]:
-    """The (I, J, 1) mask inside each contour, (M, 3) sub-voxel indices in order; one that lacks a point has none."""
+    """The (I, J, 1) mask inside each contour, (M, 3) sub-voxel indices in order; one that lacks a point has none.
+
+    >>> masks = contour_masks(
+    ...     {"box": np.array([[0.5, 0.5, 0], [0.5, 2.5, 0], [2.5, 2.5, 0], [2.5, 0.5, 0]])}, (4, 4, 1)
+    ... )
+    >>> int(masks["box"].sum())
+    4
+    """
     return {
         name: polygon_mask(contour[:, :2], shape[:2])[:, :, None]
         for name, contour in contours.items()
