@@ -127,6 +127,10 @@ class MissingScore:
         both: truly absent and reported missing: the true positives of "missing".
         reported: reported missing, rightly or not.
         absent: truly absent, noticed or not.
+
+    >>> score = MissingScore(both=3, reported=4, absent=6)
+    >>> score.precision, score.recall
+    (0.75, 0.5)
     """
 
     both: int
