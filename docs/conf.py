@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "lmk3d"
 API = DOCS / "api"
-# The shell is described in cli.rst, and is no library.
-NOT_API = {"cli", "bundles"}
+# The shell is described in cli.rst, and is no library; the names at the top are those of other rooms.
+NOT_API = {"cli", "bundles", "__init__"}
 
 project = "lmk3d"
 copyright = "the lmk3d developers"
@@ -65,7 +65,7 @@ def rooms() -> Iterator[str]:
                 yield f"lmk3d.{path.name}"
             else:
                 yield from (f"lmk3d.{path.name}.{inner.stem}" for inner in sorted(path.glob("*.py")) if public(inner))
-        elif path.suffix == ".py" and public(path):
+        elif path.suffix == ".py" and path.stem not in NOT_API and public(path):
             yield f"lmk3d.{path.stem}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]
 
-__all__ = ["about_bundle", "build", "check", "default_bundle", "find_class", "hint", "read_config"]
+__all__ = ["about_bundle", "build", "check", "default_bundle", "find_bundle", "find_class", "hint", "read_config"]
 
 # What MONAI itself, or a command, reads of a configuration: nothing in the file need refer to it.
 _ROOTS = {
@@ -322,6 +323,24 @@ def default_bundle(name: str = "cascade") -> Path:
     if name not in known:
         raise InputError(f"no bundle {name!r} is shipped; {hint(name, sorted(known))}")
     return known[name]
+
+
+def find_bundle(bundle: str | os.PathLike[str]) -> Path:
+    """The folder of a bundle, given by its path or by the name of one that is shipped.
+
+    Raises:
+        InputError: if there is none, naming the nearest one.
+    """
+    text, folder = os.fspath(bundle), Path(bundle)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise InputError(f"{text}: is a file; give the folder of the bundle, the one that holds its models/")
+    if folder.name == text:
+        return default_bundle(text)
+    near = did_you_mean(folder.name, (path.name for path in folder.parent.glob("*") if path.is_dir()), "")
+    near = f", {near}" if near else ""
+    raise InputError(f"{text}: no such bundle folder{near}; give a bundle's folder, or the name of one that is shipped")
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -80,6 +80,11 @@ def fit_transform(
     Source:
         Umeyama 1991 (rigid, similarity); weighted least squares (affine); Bookstein 1989 and, with ``smooth`` and
         weights, Rohr et al. 2001 (spline).
+
+    >>> moving = np.array([[0, 0, 0], [40, 0, 0], [0, 30, 0], [0, 0, 20]])
+    >>> move = fit_transform("rigid", moving, moving + [5, 0, -2])
+    >>> move([[1, 1, 1]]).round(6)
+    array([[ 6.,  1., -1.]])
     """
     moving, fixed, weight = _usable_pairs(moving_mm, fixed_mm, weights)
     from_axes, to_axes = axes

@@ -45,6 +45,16 @@ class Grid:
         affine: (4, 4) voxel index to world RAS mm; may be oblique, flipped, anisotropic or sheared, not singular.
     Raises:
         ValueError: if a side is below 1, or the affine is not finite, not (4, 4), or singular.
+
+    >>> grid = Grid((4, 4, 2), np.diag([0.5, 0.5, 3.0, 1.0]))
+    >>> grid.to_mm([2, 0, 1])
+    array([1., 0., 3.])
+    >>> grid.to_vox([1, 0, 3])
+    array([2., 0., 1.])
+    >>> grid.spacing_mm
+    array([0.5, 0.5, 3. ])
+    >>> grid.contains([[1, 0, 3], [1, 0, 9]])
+    array([ True, False])
     """
 
     shape: tuple[int, int, int]
@@ -77,6 +87,9 @@ class Grid:
             shape: voxels along (i, j, k).
             spacing_mm: one number, or one for each axis.
             axes: (3, 3) unit directions of i, j, k in its columns; the identity (R, A, S) when None.
+
+        >>> Grid.around([0, 0, 0], (5, 5, 3), 2.0).to_mm([2, 2, 1])
+        array([0., 0., 0.])
         """
         affine = np.eye(4)
         affine[:3, :3] = (np.eye(3) if axes is None else np.asarray(axes, float)) * np.broadcast_to(spacing_mm, 3)
@@ -148,6 +161,9 @@ class Grid:
         """The grid of the means over blocks of ``factors`` voxels; a rest at the far end is left out.
 
         The centre of the first block lies (factor - 1) / 2 voxels in: the affine's origin, kept, would shift the image.
+
+        >>> Grid((8, 8, 8), np.eye(4)).coarsened((4, 4, 4)).to_mm([0, 0, 0])
+        array([1.5, 1.5, 1.5])
         """
         steps = np.asarray(factors, float)
         affine = np.array(self.affine)
@@ -180,6 +196,13 @@ class Volume:
         grid: where the voxels lie; its shape is that of ``data``.
         unit: "mm", or "px" where the file gives no spacing: world coordinates then count pixels.
         notes: what a user should know about how the file was read, one sentence each, without the file's name.
+
+    >>> volume = Volume(np.zeros((4, 3, 2), np.int16), Grid((4, 3, 2), np.diag([0.5, 0.5, 3.0, 1.0])))
+    >>> volume.grid.sides_mm
+    array([2. , 1.5, 6. ])
+    >>> Volume(np.zeros((4, 3)), Grid((4, 3, 1), np.eye(4)))
+    Traceback (most recent call last):
+    ValueError: data of shape (4, 3) does not fit a grid of shape (4, 3, 1)
     """
 
     data: NDArray[Any]
@@ -209,7 +232,11 @@ def film_affine(spacing_mm: tuple[float, float]) -> FloatArray:
 
 
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
-    """Map (..., D) points through a (D + 1, D + 1) affine; NaN stays NaN."""
+    """Map (..., D) points through a (D + 1, D + 1) affine; NaN stays NaN.
+
+    >>> apply_affine(LPS_TO_RAS, [[10, 20, 30]])
+    array([[-10., -20.,  30.]])
+    """
     matrix = np.asarray(affine, dtype=np.float64)
     return np.asarray(points, dtype=np.float64) @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
@@ -230,6 +257,13 @@ def fit_similarity(
         ValueError: if fewer than D pairs are there.
     Source:
         Umeyama 1991, eqs. 40-43, with weights.
+
+    >>> moving = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    >>> fit_similarity(moving, 2 * moving + [5, 0, 0]).round(6) + 0.0
+    array([[2., 0., 0., 5.],
+           [0., 2., 0., 0.],
+           [0., 0., 2., 0.],
+           [0., 0., 0., 1.]])
     """
     moving, fixed = np.asarray(moving_mm, float), np.asarray(fixed_mm, float)
     there = np.isfinite(moving).all(-1) & np.isfinite(fixed).all(-1)

@@ -16,6 +16,7 @@ from lmk3d.conformal import COVERAGE
 from lmk3d.errors import InputError
 from lmk3d.evidence import Evidence, ImageEvidence, Watch
 from lmk3d.geometry import Grid, Volume, cube_rotations, fit_similarity
+from lmk3d.io.volumes import as_volume
 from lmk3d.landmarks import Landmarks
 from lmk3d.level import Level
 from lmk3d.networks.blocks import lay_out_for_cpu
@@ -28,7 +29,7 @@ from lmk3d.weights import find_device, load_weights, modest_networks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
     from lmk3d.calibration import Calibration
@@ -172,6 +173,23 @@ class LandmarkDetector:
         detector.notes = (*notes, *[_UNCALIBRATED] * bool(detector.network.error_ratio.isnan()), *found)
         return detector
 
+    def __call__(
+        self, image: Any, *, affine: ArrayLike | None = None, series: str | None = None, spacing_mm: float | None = None
+    ) -> Landmarks:
+        """``detect`` for a file, or an image of any library that ``lmk3d.io.as_volume`` knows, with its arguments.
+
+        The notes begin with what to know of the image. ``Landmarks.withheld`` leaves out what is not trusted.
+
+        Raises:
+            InputError, TypeError: as ``as_volume`` and ``detect``; a file is named.
+        """
+        volume = as_volume(image, affine=affine, series=series, spacing_mm=spacing_mm)
+        try:
+            found = self.detect(volume)
+        except InputError as error:  # which file it was, detect does not know
+            raise InputError(f"{image}: {error}" if isinstance(image, str | Path) else str(error)) from error
+        return replace(found, notes=(*volume.notes, *found.notes))
+
     def detect(self, volume: Volume) -> Landmarks:
         """Find the landmarks.
 
@@ -185,6 +203,8 @@ class LandmarkDetector:
             InputError: if the image is constant, has NaN or infinite voxels, is a film where volumes are expected or
                 the other way round, has no spacing where mm are needed, or is so large that its spacing must be wrong.
         """
+        if not isinstance(volume, Volume):
+            raise TypeError(f"detect takes a Volume, got a {type(volume).__name__}; call the detector itself with it")
         found = list(self.detect_stages(volume).values())[-1]
         radii = None if self.calibration is None else self.calibration.radii
         given = found.error_mm is not None and np.isfinite(found.error_mm).any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+    from pandas import DataFrame
 
     FloatArray = NDArray[np.float64]
 
@@ -37,6 +38,9 @@ class Assessment:
         reasons: why no point of the scan is trusted, one phrase each in the user's words; () where the scan is like
             those of the training.
         doubts: (N,) why a row's own point is not trusted; "" where nothing speaks against it.
+
+    >>> Assessment(reasons=(), doubts=("", "far from where its neighbours expect it")).verdict
+    'doubtful'
     """
 
     reasons: tuple[str, ...]
@@ -66,6 +70,14 @@ class Landmarks:
             None for nowhere. A row with a point is False whatever was given.
     Raises:
         ValueError: if lengths differ, or a row is only partly NaN or is infinite.
+
+    >>> points = Landmarks(("apex", "root"), [[10.0, -4.0, 2.5], [np.nan] * 3], confidence=[0.9, 0.2])
+    >>> points["apex"]
+    array([[10. , -4. ,  2.5]])
+    >>> points.present
+    array([ True, False])
+    >>> points.ordered(["root", "apex"]).names
+    ('root', 'apex')
     """
 
     names: tuple[str, ...]
@@ -140,6 +152,11 @@ class Landmarks:
 
         Args:
             keep_points: take only their expected errors away, which nobody should read.
+
+        >>> assessment = Assessment((), ("", "far from where its neighbours expect it"))
+        >>> points = Landmarks(("apex", "root"), [[1, 2, 3], [4, 5, 6]], assessment=assessment)
+        >>> points.withheld().present
+        array([ True, False])
         """
         error_mm = None if self.error_mm is None else np.where(self.trusted, self.error_mm, np.nan)
         shown = self.trusted | keep_points
@@ -192,6 +209,28 @@ class Landmarks:
             assessment=self._assessed(chosen),
             held_back=np.append(self.held_back, False)[chosen],
         )
+
+    def to_dataframe(self) -> DataFrame:
+        """A table for pandas: one row for each point, with the columns that ``write_points`` gives a CSV file.
+
+        Returns:
+            name; R, A, S, world coordinates in ``unit``, NaN where missing; unit, "mm" or "px"; confidence, error_mm
+            and coverage, NaN where unknown; trusted.
+        Raises:
+            ImportError: if pandas, which this package does not require, is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ImportError(
+                "to_dataframe needs pandas; install it (pip install pandas), or use write_points"
+            ) from error
+        columns: dict[str, Any] = {"name": list(self.names)}
+        columns |= {axis: self.points_mm[:, number] for number, axis in enumerate("RAS")}
+        columns["unit"] = self.unit
+        for measure in ("confidence", "error_mm", "coverage"):
+            columns[measure] = np.nan if getattr(self, measure) is None else getattr(self, measure)
+        return DataFrame({**columns, "trusted": self.trusted})
 
     def deviation_mm(self, dims: int = 3) -> FloatArray:
         """(N,) standard deviation along each axis that ``error_mm`` stands for if errors are normal; NaN where unknown.

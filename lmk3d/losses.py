@@ -41,6 +41,11 @@ def spatial_cross_entropy(
         known: (B, N) False where nobody annotated the landmark, so that it does not count at all; all True when None.
     Returns:
         The mean over the known landmarks, in nats; 0 where none is known.
+
+    >>> logits = torch.zeros(1, 1, 4, 4, 4)
+    >>> loss = spatial_cross_entropy(logits, torch.tensor([[[1.0, 2.0, 3.0]]]), sigma_vox=1.0)
+    >>> round(float(loss), 4)  # log(65): 64 voxels and "nowhere" are all as likely
+    4.1744
     """
     logits, shape = logits.float(), tuple(logits.shape[2:])
     size = torch.tensor(shape, device=logits.device)
@@ -77,6 +82,9 @@ def exponential_mse(output: Tensor, target: Tensor) -> Tensor:
         target: the same shape.
     Source:
         Tan et al. 2020, sec. 2.1: "the weights are chosen to be the exponential powers of the predicted values".
+
+    >>> float(exponential_mse(torch.zeros(1, 1, 4), torch.ones(1, 1, 4)))  # e^0 times 1
+    1.0
     """
     return (output.detach().clamp_max(5).exp() * (output - target) ** 2).mean()
 
@@ -94,6 +102,9 @@ def displacement_loss(moves: Tensor, truth: Tensor, log_variance: Tensor | None 
     Source:
         Tan et al. 2020, sec. 2.2; Kendall and Gal 2017, eq. 8, for a Laplace error; Seitzer et al. 2022 for keeping the
         claimed scale out of the distance's gradient.
+
+    >>> round(float(displacement_loss(torch.tensor([[3.0, 4.0, 0.0]]), torch.zeros(1, 3))), 3)
+    5.0
     """
     known = ~truth.isnan().any(-1)
     distance = torch.sqrt(((moves - torch.nan_to_num(truth)) ** 2).sum(-1) + 1e-6)

@@ -127,6 +127,10 @@ class MissingScore:
         both: truly absent and reported missing: the true positives of "missing".
         reported: reported missing, rightly or not.
         absent: truly absent, noticed or not.
+
+    >>> score = MissingScore(both=3, reported=4, absent=6)
+    >>> score.precision, score.recall
+    (0.75, 0.5)
     """
 
     both: int
@@ -194,6 +198,9 @@ def match_points(truth_mm: ArrayLike, predicted_mm: ArrayLike, *, limit_mm: floa
         (row of truth, row of prediction), by row of truth.
     Source:
         Hungarian method on the cut-off distance, as in Rahmathullah et al. 2017 (GOSPA with p = 1, alpha = 2).
+
+    >>> match_points([[0, 0, 0], [10, 0, 0]], [[9, 0, 0], [0, 1, 0]])
+    [(0, 1), (1, 0)]
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -221,6 +228,12 @@ def compare(
             with a limit a gross error is a missed and a false point and no longer part of the mean.
     Raises:
         ValueError: if one side counts millimetres and the other pixels.
+
+    >>> from lmk3d.landmarks import Landmarks
+    >>> truth = Landmarks(("apex", "root"), [[0, 0, 0], [np.nan] * 3])
+    >>> rows = compare(truth, Landmarks(("apex", "root"), [[3, 4, 0], [1, 1, 1]]), truth.names)
+    >>> [(row.name, row.status, row.error_mm) for row in rows]
+    [('apex', 'found', 5.0), ('root', 'false', nan)]
     """
     if truth.unit != predicted.unit:
         raise ValueError(f"truth is in {truth.unit}, the prediction in {predicted.unit}; compare points of one unit")
@@ -257,6 +270,10 @@ def statistics(errors: ArrayLike, sdr_mm: Sequence[float] = ()) -> Statistics:
     Args:
         errors: any shape; NaN is a missed point.
         sdr_mm: distances of the success rates.
+
+    >>> found = statistics([0.5, 1.5, float("nan")], sdr_mm=[1, 2])  # the third point was missed
+    >>> found.mean, found.missed, found.sdr[2.0]
+    (1.0, 1, 0.6666666666666666)
     """
     values = np.asarray(errors, dtype=np.float64).ravel()
     measured = values[~np.isnan(values)]

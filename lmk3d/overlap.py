@@ -26,7 +26,11 @@ def compare_masks(
 
 
 def dice(one: ArrayLike, other: ArrayLike) -> float:
-    """Twice the common voxels over all voxels of two masks of one shape; NaN where both are empty."""
+    """Twice the common voxels over all voxels of two masks of one shape; NaN where both are empty.
+
+    >>> dice([[True, True, False]], [[False, True, True]])
+    0.5
+    """
     one, other = np.asarray(one, dtype=bool), np.asarray(other, dtype=bool)
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else float("nan")

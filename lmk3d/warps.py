@@ -35,6 +35,10 @@ class Transform:
         axes: (3, D) directions in which distances from the centres count.
     Source:
         Bookstein 1989 for the plane; Duchon 1977 for the kernel in space.
+
+    >>> move = Transform.linear([[1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    >>> move([[1, 2, 3]]), move.inverse([[6, 2, 3]])
+    (array([[6., 2., 3.]]), array([[1., 2., 3.]]))
     """
 
     affine: FloatArray

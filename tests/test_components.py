@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lmk3d.codecs import HeatmapCodec
-from lmk3d.components import build, check, hint, read_config
+from lmk3d.components import build, check, find_bundle, hint, read_config
 from lmk3d.errors import InputError
 from lmk3d.inference import Level
 from lmk3d.networks import HeatmapUNet
@@ -227,3 +227,12 @@ def test_a_sound_training_configuration_passes():
 def test_a_slip_in_a_training_configuration_is_named(changes, text):
     with pytest.raises(InputError, match=text):
         check(training(**changes), Path("train.json"), KNOWN.get)
+
+
+def test_a_bundle_is_found_by_its_path_or_by_the_name_of_a_shipped_one(fake_bundle):
+    assert find_bundle(fake_bundle) == find_bundle(str(fake_bundle)) == fake_bundle
+    assert find_bundle("cascade") == fake_bundle
+    with pytest.raises(InputError, match=r"faek: no such bundle folder, did you mean 'fake'\?; give a bundle's folder"):
+        find_bundle(fake_bundle.with_name("faek"))
+    with pytest.raises(InputError, match=r"model\.pt: is a file; give the folder of the bundle"):
+        find_bundle(fake_bundle / "models" / "model.pt")

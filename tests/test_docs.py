@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lmk3d.landmarks import VERDICTS
@@ -75,6 +78,36 @@ def test_everything_in_the_tutorial_runs(tmp_path):
     assert found == ["patient.csv", "patient.fcsv", "patient.manifest.json", "patient.mrk.json"]
     manifest = json.loads((tmp_path / "found" / "patient.manifest.json").read_text(encoding="utf-8"))
     assert manifest["assessment"]["verdict"] in VERDICTS  # assessed, by a calibration that the training has made
+
+
+@pytest.mark.slow
+def test_everything_on_the_page_about_python_runs(tiny_dataset, tmp_path, monkeypatch):
+    """As one script, on a phantom and a tiny data set, with one epoch in place of two hours."""
+    for library in ("nibabel", "SimpleITK"):
+        pytest.importorskip(library)
+    from lmk3d.io import write_image
+    from lmk3d.synthetic import cta_phantom
+
+    shutil.copytree(tiny_dataset.parent, tmp_path, dirs_exist_ok=True)
+    write_image(cta_phantom(0, spacing_mm=4.0).volume, tmp_path / "scan.nii.gz")
+    script = "\n".join(text for language, _, text in blocks(DOCS / "python.rst") if language == "python")
+    long, short = "budget_s=2 * 3600", 'overrides={"epochs": 1}'
+    assert script.count(long) == 1
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(script.replace(long, short), "python.rst", "exec"), names)  # the page is ours
+    assert (tmp_path / "scan.mrk.json").is_file()
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert np.shape(names["points_mm"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if ">>>" in page.read_text(encoding="utf-8")], ids=lambda page: page.name
+)
+def test_examples_of_a_page_give_what_it_says(page):
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert tried
+    assert not failed
 
 
 @pytest.mark.slow

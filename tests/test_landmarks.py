@@ -1,6 +1,8 @@
 """Named points that may be missing or have several instances."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -150,3 +152,44 @@ def test_deviations_of_expected_errors_and_of_radii():
     assert_allclose(replace(points, coverage=0.9).deviation_mm()[0], np.sqrt(8 / np.pi) / 2.5003, rtol=1e-4)
     assert_allclose(replace(points, coverage=0.9).deviation_mm(2)[0], np.sqrt(8 / np.pi) / 2.1460, rtol=1e-4)
     assert_allclose(Landmarks("a", [[0, 0, 0]]).deviation_mm(), [np.nan])
+
+
+COLUMNS = ["name", "R", "A", "S", "unit", "confidence", "error_mm", "coverage", "trusted"]
+
+
+def test_a_table_has_a_row_for_each_point(monkeypatch):
+    """What is handed to pandas, whether it is installed or not."""
+    module = ModuleType("pandas")
+    module.DataFrame = dict
+    monkeypatch.setitem(sys.modules, "pandas", module)
+    assessment = Assessment((), ("", "far off"))
+    points = Landmarks(("a", "b"), [[1, 2, 3], [np.nan] * 3], error_mm=[0.5, 1], unit="px", assessment=assessment)
+    table = points.to_dataframe()
+    assert list(table) == COLUMNS
+    assert table["name"] == ["a", "b"]
+    assert_array_equal(np.stack([table[axis] for axis in "RAS"], axis=1), points.points_mm)
+    assert table["unit"] == "px"
+    assert np.isnan([table["confidence"], table["coverage"]]).all()
+    assert table["error_mm"].tolist() == [0.5, 1.0]
+    assert table["trusted"].tolist() == [True, False]
+
+
+def test_without_pandas_a_table_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"needs pandas; install it \(pip install pandas\), or use write_points"):
+        Landmarks(("a",), [[1, 2, 3]]).to_dataframe()
+
+
+def test_a_table_that_pandas_writes_is_read_back(tmp_path):
+    pytest.importorskip("pandas", reason="pandas is not installed; nothing here requires it")
+    from lmk3d.io import read_points
+
+    points = Landmarks(("a", "b"), [[1, 2.5, -3], [np.nan] * 3], confidence=[0.25, 0.5], unit="px")
+    table = points.to_dataframe()
+    assert list(table.columns) == COLUMNS
+    assert len(table) == 2
+    table.to_csv(tmp_path / "points.csv", index=False)
+    found = read_points(tmp_path / "points.csv")
+    assert (found.names, found.unit, found.notes) == (points.names, "px", ())
+    assert_array_equal(found.points_mm, points.points_mm)
+    assert_array_equal(found.confidence, points.confidence)

@@ -38,17 +38,20 @@ ONLY_WITH = {
     "sr": ("highdicom",),
     "tune": ("optuna",),
 }
+# What a user may have and nothing here asks for: a table for pandas is of use to those alone who work with it.
+NEVER_REQUIRED = {"pandas"}
 
 
 def imported() -> dict[str, str]:
-    """Every foreign module that the package imports anywhere, with one of the files that does."""
+    """Every foreign module that the package needs anywhere, with one of the files that imports it."""
     found = {}
     for path in sorted((ROOT / "lmk3d").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             found |= {name.partition(".")[0]: path.relative_to(ROOT).as_posix() for name in names}
-    return {name: path for name, path in found.items() if name not in {*sys.stdlib_module_names, "lmk3d"}}
+    known = {*sys.stdlib_module_names, "lmk3d", *NEVER_REQUIRED}
+    return {name: path for name, path in found.items() if name not in known}
 
 
 def test_everything_imported_is_required_by_the_package_or_by_an_extra(closure):

@@ -168,19 +168,16 @@ def _train(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     say(f"training on {arguments.dataset} into {arguments.output}")
     device = use_device(arguments.device)
-    from lmk3d.configure import train_dataset  # which takes seconds of the budget, many on a busy machine
+    from lmk3d.api import train
 
-    if not arguments.trust and (arguments.output / "train.json").is_file():
-        from lmk3d.configure.trust import check_trusted
-
-        check_trusted(arguments.output)
-    train_dataset(
+    train(
         arguments.dataset,
         arguments.output,
         method=arguments.method,
         budget_s=None if arguments.budget is None else arguments.budget - (time.monotonic() - begun),
         device=device,
         overrides=dict(arguments.overrides),
+        trust=arguments.trust,
     )
     return 0
 
@@ -199,17 +196,24 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from lmk3d.api import evaluate, refuse_report
+
     output: Path | None = arguments.output
-    if output is not None and (output / "summary.json").exists() and not arguments.overwrite:
-        raise InputError(f"{output}: holds a report already; choose another folder, or --overwrite to replace it")
-    options = {"section": arguments.section, **({"sdr_mm": arguments.sdr} if arguments.sdr else {})}
+    refuse_report(output, overwrite=arguments.overwrite)
     if arguments.points:
-        from lmk3d.evaluation import evaluate_points
+        from lmk3d.evaluation import SDR_MM, evaluate_points
 
-        evaluate_points(Path(arguments.bundle), arguments.dataset, output, **options)
+        sdr_mm = arguments.sdr or SDR_MM
+        evaluate_points(Path(arguments.bundle), arguments.dataset, output, section=arguments.section, sdr_mm=sdr_mm)
         return 0
-    bundle, device = bundle_folder(arguments.bundle), use_device(arguments.device)
-    from lmk3d.evaluation import evaluate
-
-    evaluate(bundle, arguments.dataset, output, device=device, coverage=arguments.coverage, **options)
+    evaluate(
+        arguments.bundle,
+        arguments.dataset,
+        output,
+        section=arguments.section,
+        sdr_mm=arguments.sdr,
+        device=use_device(arguments.device),
+        coverage=arguments.coverage,
+        overwrite=arguments.overwrite,
+    )
     return 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lmk3d.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = [
     "FORMATS",
@@ -172,19 +172,7 @@ def use_device(text: str) -> str:
 
 
 def bundle_folder(text: str) -> Path:
-    """The folder of a bundle, given by its path or by the name of one that is shipped.
+    """The folder of a bundle; see ``lmk3d.components.find_bundle``, which only those commands import that need it."""
+    from lmk3d.components import find_bundle
 
-    Raises:
-        InputError: if there is none, naming the nearest one.
-    """
-    folder = Path(text)
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise InputError(f"{text}: is a file; give the folder of the bundle, the one that holds its models/")
-    if folder.name == text:
-        from lmk3d.components import default_bundle  # and not through inference, which imports torch
-
-        return default_bundle(text)
-    near = nearest(folder.name, (path.name for path in folder.parent.glob("*") if path.is_dir()))
-    raise InputError(f"{text}: no such bundle folder{near}; give a bundle's folder, or the name of one that is shipped")
+    return find_bundle(text)

@@ -44,6 +44,12 @@ class DenseCodec:
         DenseSeg 2024, sec. 2.1 and eqs. 2-3, with K = 5 and a temperature of 1. The paper aligns the landmarks to the
         template and interpolates what is left linearly; an affine map plus the linear interpolation of its residual is
         the linear interpolation itself, so that is what is done, triangle by triangle.
+
+    >>> codec = DenseCodec(["a", "b", "c"], {"triangle": ["a", "b", "c"]})
+    >>> points_vox = np.array([[2.0, 2, 0], [12, 2, 0], [2, 12, 0]])
+    >>> maps = codec.draw(points_vox, (16, 16, 1), template_mm=points_vox)
+    >>> maps.shape  # a mask, u and v
+    torch.Size([3, 16, 16, 1])
     """
 
     names: Sequence[str]
@@ -159,7 +165,14 @@ class DenseCodec:
 
 
 def contour_masks(contours: Mapping[str, FloatArray], shape: tuple[int, int, int]) -> dict[str, NDArray[np.bool_]]:
-    """The (I, J, 1) mask inside each contour, (M, 3) sub-voxel indices in order; one that lacks a point has none."""
+    """The (I, J, 1) mask inside each contour, (M, 3) sub-voxel indices in order; one that lacks a point has none.
+
+    >>> masks = contour_masks(
+    ...     {"box": np.array([[0.5, 0.5, 0], [0.5, 2.5, 0], [2.5, 2.5, 0], [2.5, 0.5, 0]])}, (4, 4, 1)
+    ... )
+    >>> int(masks["box"].sum())
+    4
+    """
     return {
         name: polygon_mask(contour[:, :2], shape[:2])[:, :, None]
         for name, contour in contours.items()

@@ -78,6 +78,9 @@ def draw_gaussians(points_vox: Tensor, shape: tuple[int, int, int], sigma_vox: f
 
     A NaN row stays all zero; a point outside the grid draws the part of its tail that reaches in. What is left out lies
     below exp(-8) of the peak.
+
+    >>> draw_gaussians(torch.tensor([[1.0, 0.0, 0.0]]), (3, 1, 1), 1.0).flatten()
+    tensor([0.6065, 1.0000, 0.6065])
     """
     maps = _zeros(points_vox, (len(points_vox), *shape))
     reach = 4 * sigma_vox
@@ -119,6 +122,18 @@ class HeatmapCodec:
     Source:
         Tan et al. 2020, eq. 1 and sec. 2.1. The paper takes the argmax; sub-voxel decoding is ours. Several instances:
         LandmarkNet 2020, "slide a window through a given heatmap to find their maximum values".
+
+    >>> from lmk3d.geometry import Grid
+    >>> grid = Grid((16, 16, 12), np.diag([2.0, 2.0, 3.0, 1.0]))
+    >>> codec = HeatmapCodec(sigma_vox=1.5, reading="heights")
+    >>> maps = codec.encode([[10.0, 12.5, 15.0], [np.nan] * 3], grid)
+    >>> maps.shape
+    torch.Size([2, 16, 16, 12])
+    >>> peaks = codec.decode(maps)
+    >>> grid.to_mm(peaks.points_vox[0, 0]).round(1)
+    array([10. , 12.5, 15. ])
+    >>> peaks.presence
+    tensor([0.9862, 0.0000])
     """
 
     sigma_vox: float = 1.5

@@ -34,6 +34,14 @@ class UsualPlaces:
         offsets_mm: (N, 3) mean offset along the upright axes (R, A, S).
         covariance: (3, 3) mm^2 of what all landmarks of one patient are off it together.
         fields_mm: (2, 3) smallest and largest field of view of the images that this was learnt from.
+
+    >>> from lmk3d.geometry import Grid
+    >>> grid = Grid.around([0, 0, 0], (50, 50, 40), 4.0)
+    >>> places = UsualPlaces.learn([np.array([[10.0, 0, 30]]), np.array([[14.0, 0, 30]])], [grid, grid])
+    >>> places.offsets_mm
+    array([[12.,  0., 30.]])
+    >>> places.known(grid), places.known(grid.cropped([0, 0, 0], (50, 50, 20)))
+    (True, False)
     """
 
     offsets_mm: FloatArray

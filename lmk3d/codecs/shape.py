@@ -30,6 +30,16 @@ class ShapeModel:
     Args:
         mean_mm: (N, 3) the mean shape in its own frame, centred.
         covariance: (3N, 3N) mm^2, of the rows' coordinates one after another.
+
+    >>> triangle = np.array([[0.0, 0, 0], [40, 0, 0], [0, 30, 0]])
+    >>> model = ShapeModel.from_shapes([triangle, triangle + [1, 2, 3], 1.1 * triangle])
+    >>> model.mean_mm.shape
+    (3, 3)
+    >>> pose, support = model.fit(triangle[:, None] + [100, 0, 0], np.ones((3, 1)), tolerance_mm=5.0)
+    >>> round(support, 2)
+    3.0
+    >>> bool(np.allclose(apply_affine(pose, model.mean_mm), triangle + [100, 0, 0], atol=0.01))
+    True
     """
 
     mean_mm: FloatArray

@@ -38,6 +38,15 @@ class LandmarkTree:
     Source:
         Felzenszwalb and Huttenlocher 2005, "Pictorial structures for object recognition", with their tree of the
         steps that vary least; the truncation of what a step may cost is ours.
+
+    >>> column = np.array([[0.0, 0, 0], [0, 0, 30], [0, 0, 60]])
+    >>> tree = LandmarkTree.from_shapes([column, 1.1 * column, column + [3, 0, 0]])
+    >>> tree.parents
+    array([-1,  0,  1])
+    >>> peaks = column[:, None] + [[0, 0, 0], [0, 0, 30]]  # the second peak of each is its neighbour's place
+    >>> places, _ = tree.chosen(peaks, np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]]), np.ones(3, bool), noise_mm=1.0)
+    >>> places[:, 2]
+    array([ 0., 30., 60.])
     """
 
     parents: IndexArray

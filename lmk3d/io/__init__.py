@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lmk3d.io.folds import write_folds
     from lmk3d.io.images import find_images, read_image, write_image
     from lmk3d.io.points import POINT_FORMATS, read_points, write_points
+    from lmk3d.io.volumes import as_volume
 
 __all__ = [
     "POINT_FORMATS",
@@ -19,6 +20,7 @@ __all__ = [
     "CheckResult",
     "Dataset",
     "Fingerprint",
+    "as_volume",
     "atomic_path",
     "check_dataset",
     "few_cases",
@@ -39,6 +41,7 @@ _ROOMS = {
     "folds": ("write_folds",),
     "images": ("find_images", "read_image", "write_image"),
     "points": ("POINT_FORMATS", "read_points", "write_points"),
+    "volumes": ("as_volume",),
 }
 
 

@@ -34,7 +34,8 @@ __all__ = [
 SECTIONS = ("training", "validation", "test")
 _FEW = 10  # training cases, below which a network learns them by heart
 _KEYS = {"name", "description", "landmarks", "pairs", "one_sided", "several", "structures", "spacing_mm", *SECTIONS}
-_CASE_KEYS = {"name", "image", "points", "second_points", "spacing_mm", "series", "patient"}
+_TEXTS = ("image", "points", "label", "second_points", "name", "series", "patient")
+_CASE_KEYS = {*_TEXTS, "spacing_mm"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ class Dataset:
         structures: closed contours by name, each the names of the landmarks round it in order.
         description: free text.
         sections: the cases of "training", "validation" and "test", as far as there are any.
+
+    >>> scans = [Case(f"scan {number}", Path(f"{number}.nii"), Path(f"{number}.csv")) for number in range(20)]
+    >>> dataset = Dataset("hips", ("left", "right"), pairs=(("left", "right"),), sections={"training": scans})
+    >>> held_out = dataset.with_validation()
+    >>> len(held_out.cases("training")), [case.name for case in held_out.cases("validation")]
+    (18, ['scan 9', 'scan 19'])
     """
 
     name: str
@@ -132,7 +139,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     "several": [...], "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
     "training": [{"image", "points", "second_points", "name", "spacing_mm", "series", "patient"}, ...], "validation",
     "test"};
-    needed are "landmarks", one section, and "image" in each case. Whether the files exist is not looked at.
+    needed are "landmarks", one section, and "image" in each case; "label", as MONAI's data lists have it, is XX
+    for "points". Whether the files exist is not looked at.
 
     Raises:
         InputError: naming what is wrong; for an unknown key with the nearest known one.
@@ -311,7 +319,7 @@ def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
     if not isinstance(entry, dict):
         raise InputError(f'{where}: is {brief(entry)}; write {{"image": ..., "points": ...}}')
     check_keys(entry, _CASE_KEYS, where)
-    for key in ("image", "points", "second_points", "name", "series", "patient"):
+    for key in _TEXTS:
         value = entry.get(key)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise InputError(f"{where}: {key} is {brief(value)}; write a text")
@@ -319,7 +327,11 @@ def _case(entry: object, spacing_mm: object, path: Path, where: str) -> Case:
             raise InputError(f"{where}: {key} has a NUL character; remove it")
     if entry.get("image") is None:
         raise InputError(f"{where}: has no image; give the path of one")
-    files = {key: path.parent / entry[key] for key in ("image", "points", "second_points") if entry.get(key)}
+    points, label = entry.get("points"), entry.get("label")
+    if points and label and points != label:
+        raise InputError(f"{where}: points is {brief(points)}, but label {brief(label)}; give one, they mean the same")
+    own = {**entry, "points": points or label}
+    files = {key: path.parent / own[key] for key in ("image", "points", "second_points") if own.get(key)}
     return Case(
         name=entry.get("name") or bare_name(files["image"]),
         spacing_mm=_spacing(entry.get("spacing_mm", spacing_mm), where),

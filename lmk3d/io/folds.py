@@ -15,7 +15,7 @@ from lmk3d.terminal import counted
 
 __all__ = ["write_folds"]
 
-_FILES = ("image", "points", "second_points")
+_FILES = ("image", "points", "label", "second_points")
 
 
 def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = False) -> list[Path]:
@@ -39,7 +39,7 @@ def write_folds(source: Path, folder: Path, count: int, *, overwrite: bool = Fal
     content = read_json(source)
     cases = [*content.get("training", []), *content.get("validation", [])]
     keys = [json.dumps(case, sort_keys=True) for case in cases]  # an entry that stands twice is held out twice
-    marked = [row for row, case in enumerate(cases) if case.get("points")]
+    marked = [row for row, case in enumerate(cases) if case.get("points") or case.get("label")]
     patients = by_patient([cases[row].get("patient") for row in marked])
     if not 2 <= count <= len(patients):
         advice = f"choose from 2 to {len(patients)}" if len(patients) > 1 else "at least two are needed"

@@ -132,6 +132,15 @@ def write_image(volume: Volume, path: str | os.PathLike[str]) -> None:
 
     Raises:
         InputError: if no format has this ending, the type cannot be stored, or the file cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from lmk3d.geometry import Grid, Volume
+    >>> volume = Volume(np.zeros((4, 3, 2), np.int16), Grid((4, 3, 2), np.diag([1, 1, 3, 1])))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_image(volume, f"{folder}/scan.nii.gz")
+    ...     read_image(f"{folder}/scan.nii.gz").grid.spacing_mm
+    array([1., 1., 3.])
     """
     path = Path(path)
     name = path.name.lower()

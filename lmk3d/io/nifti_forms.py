@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Forms"]
+__all__ = ["Forms", "in_mm"]
 
 # NIFTI_UNITS_METER and _MICRON; ITK takes every other code for mm, and nibabel these two as well.
 _TO_MM = {1: 1000.0, 3: 0.001}
@@ -53,7 +53,7 @@ class Forms:
         sform, qform = self.codes()
         if sform:
             return self._sform()
-        return self._qform() if qform else self._in_mm(self.header.get_base_affine())
+        return self._qform() if qform else in_mm(self.header, self.header.get_base_affine())
 
     def notes(self) -> tuple[str, ...]:
         """Where the forms disagree or are missing, and what 3D Slicer makes of that."""
@@ -88,17 +88,17 @@ class Forms:
         sform, qform = self.codes()
         steps = np.diag([*self.header["pixdim"][1:4].astype(np.float64), 1.0])
         if not sform and not qform:
-            return "neither", self._in_mm(np.diag([-1.0, -1.0, 1.0, 1.0]) @ steps)
+            return "neither", in_mm(self.header, np.diag([-1.0, -1.0, 1.0, 1.0]) @ steps)
         matrix = np.array(self.header.get_sform(), dtype=np.float64)
         with np.errstate(all="ignore"):
             matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
             square = np.abs(matrix[:3, :3].T @ matrix[:3, :3] - np.eye(3)).max() <= _SQUARE
             if not sform or (qform and (sform != 1 or not square)):
                 return "qform", self._qform()
-            return "sform", self._in_mm(matrix @ steps) if square else np.full((4, 4), np.nan)
+            return "sform", in_mm(self.header, matrix @ steps) if square else np.full((4, 4), np.nan)
 
     def _sform(self) -> FloatArray:
-        return self._in_mm(self.header.get_sform())
+        return in_mm(self.header, self.header.get_sform())
 
     def _qform(self) -> FloatArray:
         from nibabel.spatialimages import HeaderDataError
@@ -108,14 +108,9 @@ class Forms:
         header["pixdim"][0] = -1.0 if header["pixdim"][0] < 0 else 1.0
         try:
             with np.errstate(all="ignore"):
-                return self._in_mm(header.get_qform())
+                return in_mm(self.header, header.get_qform())
         except (ValueError, HeaderDataError):  # a quaternion that is no rotation
             return np.full((4, 4), np.nan)
-
-    def _in_mm(self, affine: ArrayLike) -> FloatArray:
-        matrix = np.array(affine, dtype=np.float64)
-        matrix[:3] *= _TO_MM.get(int(self.header["xyzt_units"]) & 7, 1.0)
-        return matrix
 
     def _apart(self, one: FloatArray, other: FloatArray) -> float:
         """The largest distance in mm between the image's corners by two affines; 0 for rounding."""
@@ -123,3 +118,10 @@ class Forms:
         with np.errstate(all="ignore"):
             apart = float(np.linalg.norm(apply_affine(one, corners) - apply_affine(other, corners), axis=1).max())
             return 0.0 if apart <= _SAME * np.linalg.norm(one[:3, :3], axis=0).min() else apart
+
+
+def in_mm(header: Any, affine: ArrayLike) -> FloatArray:
+    """An affine in the units that a header of nibabel says, in mm."""
+    matrix = np.array(affine, dtype=np.float64)
+    matrix[:3] *= _TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    return matrix

@@ -244,14 +244,14 @@ def _scale(data: NDArray[Any], dtype: np.dtype[Any], slope: float, intercept: fl
 
 
 def make_volume(
-    data: NDArray[Any], affine: FloatArray, path: Path, *, unit: str = "mm", notes: tuple[str, ...] = ()
+    data: NDArray[Any], affine: FloatArray, path: Path | str, *, unit: str = "mm", notes: tuple[str, ...] = ()
 ) -> Volume:
     """A volume from what a reader found, or the reason why it is none.
 
     Args:
         data: (I, J, K); fewer axes are filled up, further axes of length one are dropped.
         affine: (4, 4) voxel index to world RAS.
-        path: its name, for errors.
+        path: its name, for errors, or what else they should call it.
         unit: "mm" or "px".
         notes: see ``Volume``.
     Raises:
@@ -269,7 +269,7 @@ def make_volume(
         raise InputError(f"{path}: {error}; correct its header") from None
 
 
-def check_shape(shape: Sequence[int], path: Path) -> None:
+def check_shape(shape: Sequence[int], path: Path | str) -> None:
     """Refuse what is no volume; called before the voxels are read.
 
     Raises:

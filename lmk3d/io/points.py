@@ -98,6 +98,15 @@ def write_points(
         series: which of them, if there are several series.
     Raises:
         InputError: if no format has this ending, a landmark has no name, or the file cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lmk3d.landmarks import Landmarks
+    >>> points = Landmarks(("apex", "root"), [[1, 2, 3], [float("nan")] * 3])
+    >>> with TemporaryDirectory() as folder:
+    ...     write_points(points, f"{folder}/points.mrk.json")
+    ...     found = read_points(f"{folder}/points.mrk.json")
+    >>> found.names, found.present
+    (('apex', 'root'), array([ True, False]))
     """
     path = Path(path)
     ending = _ending(path)

@@ -36,6 +36,10 @@ class AppearanceContextNet(nn.Module):
             heights and are multiplied, as in the paper.
     Source:
         Deep appearance-context network 2021, fig. 1. The attention is Woo's CBAM behind each block of both sides.
+
+    >>> network = AppearanceContextNet(5, channels=(4, 8), width=8, stride=(8, 8))
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 5, 16, 24])
     """
 
     def __init__(

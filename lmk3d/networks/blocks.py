@@ -217,6 +217,10 @@ class FlatDepth(nn.Module):
 
     Args:
         network: such as ``HeatmapUNet`` with ``spatial_dims=2``.
+
+    >>> from lmk3d.networks import HeatmapUNet
+    >>> FlatDepth(HeatmapUNet(5, channels=(4, 8), spatial_dims=2))(torch.zeros(1, 1, 16, 24, 1)).shape
+    torch.Size([1, 5, 16, 24, 1])
     """
 
     flat = True  # which first stages that look at volumes lack

@@ -39,6 +39,11 @@ class Cascade(nn.Module):
         ValueError: if there are more landmarks, or a template of more voxels, than memory is good for.
     Source:
         Tan et al. 2020, sec. 2. The paper has one refiner; several passes are its named future work.
+
+    >>> from lmk3d.networks import HeatmapUNet
+    >>> network = Cascade(HeatmapUNet(5, channels=(4, 8)), [], num_landmarks=5)
+    >>> network(torch.zeros(1, 1, 8, 8, 8)).shape
+    torch.Size([1, 5, 8, 8, 8])
     """
 
     def __init__(

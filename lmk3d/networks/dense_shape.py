@@ -71,6 +71,10 @@ class DenseShapeNet(_ResidualUNet):
     Source:
         DenseSeg 2024, sec. 3.3 and fig. 2. Its 6.4 million weights are MONAI's UNet with four levels of 64 to 512
         channels; our steps are plain residual blocks, of 16 million weights for these widths and 3.6 for the default.
+
+    >>> network = DenseShapeNet(2, channels=(4, 8), units=1)
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 6, 16, 24])
     """
 
     def __init__(
@@ -100,6 +104,10 @@ class ResidualHeatmapNet(_ResidualUNet):
         channels, units, stride, spatial_dims, norm: as for ``DenseShapeNet``.
     Source:
         DenseSeg 2024, sec. 3.3, "heatmap regression": the paper's own baseline.
+
+    >>> network = ResidualHeatmapNet(5, channels=(4, 8), units=1)
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 5, 16, 24])
     """
 
     # Spelled out again: a slip in a configuration is told from the network's own signature.

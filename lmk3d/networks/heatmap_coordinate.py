@@ -43,6 +43,10 @@ class HeatmapCoordinateNet(nn.Module):
     Source:
         Heatmap x coordinate regression 2021, figs. 4, 5 and 9; the trunk is Chollet 2017, fig. 5, whose mean over all
         places becomes one over 4 x 4 parts: a mean over the image has no place left in it.
+
+    >>> network = HeatmapCoordinateNet(5, channels=(4, 8), trunk=(8, 8), trunk_size=(16, 24), hidden=8)
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 5, 16, 24])
     """
 
     def __init__(

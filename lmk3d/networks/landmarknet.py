@@ -30,6 +30,10 @@ class LandmarkNet(nn.Module):
         norm: behind every convolution of the stages ("batch" in the paper's ResNet).
     Source:
         LandmarkNet 2020, fig. 2; widths 256 to 2048, depths 3, 4, 6, 3, lateral 256 and level 128.
+
+    >>> network = LandmarkNet(5, widths=(8, 16), depths=(1, 1), lateral=8, level=8)
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 5, 16, 24])
     """
 
     def __init__(

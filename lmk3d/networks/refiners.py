@@ -36,6 +36,11 @@ class RegressionRefiner(nn.Module):
     Source:
         Tan et al. 2020, sec. 2.2 and fig. 3: four times convolution, ReLU, max pooling; two fully connected layers, the
         last one linear. "Restricted to a small range" is read as a smooth bound, which keeps its gradient.
+
+    >>> refiner = RegressionRefiner(5, patch_size=16, channels=(4, 8, 8, 8), hidden=8)
+    >>> moves, log_variance = refiner(torch.zeros(2, 1, 16, 16, 16), torch.tensor([0, 3]))
+    >>> moves.shape
+    torch.Size([2, 3])
     """
 
     def __init__(
@@ -102,6 +107,11 @@ class HeatmapRefiner(nn.Module):
         spatial_dims: 2 or 3.
     Source:
         The integral read-out of Sun et al. 2018, eq. 2; the log variance follows Kendall and Gal 2017, eq. 8.
+
+    >>> refiner = HeatmapRefiner(5, patch_size=16, channels=(4, 8, 8), max_move_vox=6.0)
+    >>> moves, log_variance = refiner(torch.zeros(2, 1, 16, 16, 16), torch.tensor([0, 3]))
+    >>> moves.shape, log_variance.shape
+    (torch.Size([2, 3]), torch.Size([2]))
     """
 
     def __init__(

@@ -31,6 +31,10 @@ class SpatialConfigurationNet(nn.Module):
     Source:
         Payer et al. 2019, sec. 3: product of local appearance and spatial configuration, tanh at the end. Our local
         part is the U-Net that the other networks share, with max pooling and widths of its own.
+
+    >>> network = SpatialConfigurationNet(5, channels=(4, 8), width=8, kernel=3, stride=8)
+    >>> network(torch.zeros(1, 1, 16, 24)).shape
+    torch.Size([1, 5, 16, 24])
     """
 
     def __init__(

@@ -31,6 +31,13 @@ class HeatmapUNet(nn.Module):
     Source:
         Tan et al. 2020, sec. 2.1 and fig. 2: 'same' convolutions, max pooling, transposed convolutions, skips, three
         side paths. The paper names no widths.
+
+    >>> import torch
+    >>> network = HeatmapUNet(5, channels=(4, 8), stride=2)
+    >>> network.divisor
+    4
+    >>> network(torch.zeros(1, 1, 16, 16, 8)).shape
+    torch.Size([1, 5, 8, 8, 4])
     """
 
     def __init__(

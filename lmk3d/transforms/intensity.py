@@ -26,6 +26,11 @@ class Window:
         percentiles: read them as percentiles, for MR and films, whose numbers mean nothing by themselves.
     Raises:
         ValueError: if low is not below high.
+
+    >>> window = Window(-100, 300)  # Hounsfield units
+    >>> image = torch.tensor([-500.0, -100, 100, 500])
+    >>> window.scale(image, window.limits(image))
+    tensor([0.0000, 0.0000, 0.5000, 1.0000])
     """
 
     low: float
@@ -56,6 +61,10 @@ class EqualizedWindow:
         knots: steps of the image's distribution; between two of them it is taken as even.
     Raises:
         ValueError: for fewer than two knots.
+
+    >>> window, image = EqualizedWindow(), torch.tensor([0.0, 1, 2, 3, 1000])
+    >>> window.scale(image, window.limits(image))
+    tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
 
     knots: int = 65

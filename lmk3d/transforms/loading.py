@@ -41,6 +41,11 @@ class LoadCased(Transform):
             the image's affine and in the points; None leaves them in their own pixels.
     Raises:
         InputError: as ``lmk3d.io.read_image`` and ``read_points``.
+
+    >>> case = {"image": {"seed": 0, "spacing_mm": 8.0}}  # a phantom; else "image" and "label" are paths
+    >>> loaded = LoadCased(["aortic_annulus", "apex"])(case)
+    >>> loaded["image"].shape[0], loaded["label"].shape
+    (1, (2, 3))
     """
 
     def __init__(
@@ -103,6 +108,11 @@ class BlockMeansd(MapTransform):
         keys: the volumes, ``MetaTensor`` (1, I, J, K).
         spacing_mm: of the first stage's input.
         output: key of the result, a float32 ``MetaTensor`` whose affine has the blocks' half-voxel shift.
+
+    >>> image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=torch.eye(4))
+    >>> coarse = BlockMeansd("image", 4.0)({"image": image})["coarse"]
+    >>> coarse.shape, Grid.of(coarse).to_mm([0, 0, 0])
+    (torch.Size([1, 2, 2, 2]), array([1.5, 1.5, 1.5]))
     """
 
     def __init__(self, keys: KeysCollection, spacing_mm: float, *, output: str = "coarse") -> None:

@@ -45,6 +45,14 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         zoom: its size is disturbed log-uniformly from 1 / (1 + zoom) to 1 + zoom.
     Source:
         Tan et al. 2020, sec. 2.2, draws the patch's centre at random in a small range round the first guess.
+
+    >>> from monai.data import MetaTensor
+    >>> from lmk3d.transforms.intensity import Window
+    >>> image = MetaTensor(torch.rand(1, 20, 20, 20), affine=torch.eye(4))
+    >>> cut = RandPatchesd("image", Window(0, 1), level=0, spacing_mm=1.0, size=8, offset_mm=2.0, count=5)
+    >>> out = cut({"image": image, "coarse": image[0], "label": np.array([[9.0, 10, 11], [np.nan] * 3])})
+    >>> out["patches0"].shape, out["moves0"].shape, out["numbers0"]
+    (torch.Size([5, 8, 8, 8]), torch.Size([5, 3]), tensor([0, 0, 0, 0, 0]))
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of the bundle

@@ -280,6 +280,12 @@ class PosedImaged(MapTransform):
         keys: volumes, ``MetaTensor`` (1, I, J, K).
         window: how stored numbers become 0 to 1.
         output: key of the result, a ``MetaTensor`` (1, ...) with the grid's affine.
+
+    >>> from lmk3d.transforms.intensity import Window
+    >>> image = MetaTensor(torch.arange(4.0)[None, :, None, None].expand(1, 4, 2, 2), affine=torch.eye(4))
+    >>> data = {"image": image, "coarse": image[0], "grid": Grid.around([1.25, 0.5, 0.5], (2, 1, 1), 0.5)}
+    >>> PosedImaged("image", Window(0, 4))(data)["input"].as_tensor().flatten()
+    tensor([0.2500, 0.3750])
     """
 
     def __init__(self, keys: KeysCollection, window: Window | EqualizedWindow, *, output: str = "input") -> None:
@@ -311,6 +317,10 @@ class EncodePointsd(MapTransform):
         image_key: the image whose affine, holding every spatial step, turns mm into voxels.
         stride: count in voxels of a map this many times coarser than the image.
         output: key of the result.
+
+    >>> image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
+    >>> EncodePointsd("points")({"input": image, "points": np.array([[4.0, 6.0, 0.0]])})["points_vox"]
+    tensor([[2., 3., 0.]])
     """
 
     def __init__(
@@ -343,6 +353,10 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
         prob: how often.
     Raises:
         ValueError: if nothing might be left of a side.
+
+    >>> data = {"input": torch.ones(1, 20, 20, 20), "points_vox": torch.full((1, 3), 10.0)}
+    >>> RandFieldOfViewd("input", cut=0.35, prob=1.0)(data)["points_vox"]  # in the middle, which is never cut off
+    tensor([[10., 10., 10.]])
     """
 
     def __init__(

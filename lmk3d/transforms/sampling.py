@@ -180,6 +180,12 @@ def resample(
         reflect: beyond its end the volume goes on mirrored, instead of with ``fill``.
     Returns:
         float32 of ``target.shape``.
+
+    >>> ramp = torch.arange(4.0)[:, None, None].expand(4, 2, 2)
+    >>> source = Grid((4, 2, 2), np.eye(4))
+    >>> target = Grid.around([1.25, 0.5, 0.5], (2, 1, 1), 0.5)
+    >>> resample(ramp, source, target, fill=0.0).flatten()
+    tensor([1.0000, 1.5000])
     """
     points = None if waves is None else _waved_points_vox(target, grid, waves)
     if points is None:

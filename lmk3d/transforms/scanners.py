@@ -33,6 +33,11 @@ class RandConvolutionsd(RandomizableTransform, MapTransform):
         global intensity non-linear augmentation: four layers of two channels, kernels of 1 or 3 voxels, leaky ReLU, a
         random mixture with the image. Here the kernels are symmetric, since others would move what they show, and the
         result is stretched to 0 to 1 by its percentiles, as images are.
+
+    >>> image = torch.rand(1, 8, 8, 8)
+    >>> changed = RandConvolutionsd("image", prob=1.0).set_random_state(0)({"image": image})["image"]
+    >>> changed.shape, bool(((changed >= 0) & (changed <= 1)).all())
+    (torch.Size([1, 8, 8, 8]), True)
     """
 
     def __init__(self, keys: KeysCollection, *, prob: float = 0.5) -> None:
@@ -80,6 +85,10 @@ class RandLowResolutiond(RandomizableTransform, MapTransform):
         keys: images (C, I, J, K).
         factor: the most voxels that become one slice.
         prob: how often.
+
+    >>> image = torch.ones(1, 8, 8, 8)
+    >>> RandLowResolutiond("image", prob=1.0).set_random_state(0)({"image": image})["image"].shape
+    torch.Size([1, 8, 8, 8])
     """
 
     def __init__(self, keys: KeysCollection, *, factor: float = 3.0, prob: float = 0.3) -> None:

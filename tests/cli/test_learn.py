@@ -30,6 +30,7 @@ def calls(monkeypatch):
     seen = []
     for room, names in (("configure", ["train_dataset"]), ("evaluation", ["evaluate", "evaluate_points"])):
         module = ModuleType(f"lmk3d.{room}")
+        module.SDR_MM = (1.0,)
         for name in names:
             setattr(module, name, lambda *words, _name=name, **options: seen.append((_name, words, options)))
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -63,7 +64,11 @@ def test_evaluate_hands_over_bundle_data_set_section_and_distances(calls, fake_b
     assert main(words) == 0
     assert main([*words, "--section", "test", "--output", str(out), "--sdr", "4,0.5", "--coverage", "0.8"]) == 0
     assert calls == [
-        ("evaluate", (fake_bundle, data, None), {"device": "cpu", "coverage": 0.9, "section": "validation"}),
+        (
+            "evaluate",
+            (fake_bundle, data, None),
+            {"device": "cpu", "coverage": 0.9, "section": "validation", "sdr_mm": None},
+        ),
         (
             "evaluate",
             (fake_bundle, data, out),

@@ -38,6 +38,20 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert (case.name, case.image, case.second_points) == ("bee", tmp_path / ".." / "b.mha", tmp_path / "c.fcsv")
 
 
+def test_label_of_a_monai_data_list_is_another_word_for_points(tmp_path):
+    cases = [{"image": "a.nii", "label": "a.csv"}, {"image": "b.nii", "points": "b.csv", "label": "b.csv"}]
+    dataset = read_dataset(save(tmp_path, training=cases))
+    assert [case.points for case in dataset.cases("training")] == [tmp_path / "a.csv", tmp_path / "b.csv"]
+
+
+def test_points_and_label_that_differ_are_refused(tmp_path):
+    path = save(tmp_path, training=[{"image": "a.nii", "points": "a.csv", "label": "b.csv"}])
+    with pytest.raises(InputError, match=r"training, case 1: points is 'a\.csv', but label 'b\.csv'; give one, they"):
+        read_dataset(path)
+    with pytest.raises(InputError, match="label is 3; write a text"):
+        read_dataset(save(tmp_path, training=[{"image": "a.nii", "label": 3}]))
+
+
 def test_absolute_paths_stay(tmp_path):
     image = str(tmp_path.resolve() / "a.nii")
     dataset = read_dataset(save(tmp_path, training=[{"image": image}]))

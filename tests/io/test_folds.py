@@ -48,6 +48,15 @@ def test_paths_lead_to_the_same_files_and_the_rest_stays(source, tmp_path):
         assert files == [tmp_path / "t.mha", source.parent / "t.csv", source.parent / "u.csv"]
 
 
+def test_cases_whose_points_are_called_label_are_dealt_out_too(source, tmp_path):
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace('"points"', '"label"'), encoding="utf-8")
+    first = read_dataset(write_folds(source, tmp_path / "folds", 2)[0])
+    case = first.cases("validation")[0]
+    assert case.points is not None
+    assert case.points.resolve() == source.parent / "points" / "00.csv"
+
+
 def test_paths_are_right_where_the_folder_is_a_link(source, tmp_path, make_link):
     (tmp_path / "deep" / "inside").mkdir(parents=True)
     make_link(tmp_path / "folds", tmp_path / "deep" / "inside")
