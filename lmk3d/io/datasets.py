@@ -139,8 +139,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     "several": [...], "structures": {"heart": ["heart_0", ...], ...}, "spacing_mm",
     "training": [{"image", "points", "second_points", "name", "spacing_mm", "series", "patient"}, ...], "validation",
     "test"};
-    needed are "landmarks", one section, and "image" in each case; "label", as MONAI's data lists have it, means the same
-    as "points". Whether the files exist is not looked at.
+    needed are "landmarks", one section, and "image" in each case; "label", as in MONAI's data lists, means the
+    same as "points". Whether the files exist is not looked at.
 
     Raises:
         InputError: naming what is wrong; for an unknown key with the nearest known one.
