@@ -22,6 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from lmk3d.cli.options import bundle_folder
+from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume, apply_affine
 from lmk3d.inference import LandmarkDetector
 from lmk3d.io import find_images, read_dataset, read_image
@@ -131,9 +132,12 @@ CHANGES: dict[str, Callable[[Scan], Scan]] = {
 
 
 def outcome(detector: LandmarkDetector, kind: str, name: str, scan: Scan) -> Outcome:
-    """Detect, and compare what is found and what is trusted with what is known."""
+    """Detect, and compare what is found and what is trusted with what is known; a scan may be refused."""
     volume, truth = scan
-    found = detector.detect(volume)
+    try:
+        found = detector.detect(volume)
+    except InputError as error:
+        return Outcome(kind, name, "refused", 0, np.nan, 0, np.nan, str(error))
     errors = _errors(found, detector.names, truth)
     trusted = found.present & found.trusted
     verdict = "not assessed" if found.assessment is None else found.assessment.verdict

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from lmk3d.errors import InputError
 from lmk3d.geometry import Grid, Volume
 from lmk3d.landmarks import Assessment, Landmarks
 
@@ -75,3 +76,13 @@ def test_outcomes_are_counted_by_what_is_believed(scan, tmp_path):
     with (tmp_path / "table.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["why"] for row in rows] == ["", "far off", "too dark"]
+
+
+def test_a_scan_that_is_refused_is_counted_as_one_without_a_point(scan):
+    class Refuses(Says):
+        def detect(self, volume):
+            raise InputError("the image has no spacing")
+
+    one = TOOL["outcome"](Refuses(None), "other", "film", scan)
+    assert (one.verdict, one.points, one.why) == ("refused", 0, "the image has no spacing")
+    assert "flagged or without a point: 1 of 1 (100.0 %) of other scans" in TOOL["table"]([one], 10.0)
