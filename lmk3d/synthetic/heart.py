@@ -14,6 +14,7 @@ from lmk3d.synthetic.tissue import Frame
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lmk3d.synthetic.chambers import Chambers
     from lmk3d.synthetic.draws import Draws
     from lmk3d.synthetic.tissue import Tissue
 
@@ -48,13 +49,14 @@ class Heart:
         )
 
 
-def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
+def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue, chambers: Chambers | None = None) -> Heart:
     """Draw a heart.
 
     Args:
         draws: random numbers.
         valve: (3,) centre of the aortic annulus in the body's frame (R, A, S; before its pose).
         tissue: HU.
+        chambers: how its chambers differ from the usual ones.
     """
     frame = Frame(valve, draws.tilt(13.0), draws.near(1.0, 0.12))
     heart = Heart()
@@ -67,7 +69,7 @@ def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
     heart.shapes += root.walls(inside, tissue)
     heart.arteries += root.blood(inside, tissue)
     heart.aorta_start = root.aorta_start
-    _add_chambers(heart, draws, frame, left, tissue)
+    _add_chambers(heart, draws, frame, left, tissue, chambers)
     _add_vessels(heart, draws, frame, tissue)
     _add_coronaries(heart, draws, frame, root, left, tissue)
     heart.landmarks["heart_apex"] = left.centre + left.radii[2] * left.axes[:, 2]
@@ -114,7 +116,9 @@ def _draw_left_ventricle(draws: Draws, frame: Frame) -> _Ventricle:
     )
 
 
-def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, tissue: Tissue) -> None:
+def _add_chambers(
+    heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, tissue: Tissue, chambers: Chambers | None
+) -> None:
     scale = frame.scale
     shapes = heart.shapes
     # Right atrium and ventricle: thin wall, then blood.
@@ -122,6 +126,8 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     wall = draws.near(3.5, 0.7) * scale
     thick = np.array([23.0, 34.0, 47.0]) * scale * (1 + draws.jitter(0.07))
     round_ = np.array([23.0, 27.0, 31.0]) * scale * (1 + draws.jitter(0.08))
+    if chambers is not None:
+        atrium, round_ = chambers.grown_right(atrium, round_, frame)
     flat = unit(frame.to(0.45, 0.80, 0.1) - (frame.to(0.45, 0.80, 0.1) @ left.axes[:, 2]) * left.axes[:, 2])
     tilt = np.stack([flat, np.cross(left.axes[:, 2], flat), left.axes[:, 2]], axis=1)
     shapes.append(Ellipsoid(tissue.myocardium, ventricle, tilt, thick + wall, egg=0.2))
@@ -135,9 +141,14 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     shapes.append(Ellipsoid(tissue.right_blood, atrium, frame.turn, round_))
     shapes.append(Tube(tissue.right_blood, frame.at([34, 2, -24], [14, 18, -34]), scale * np.array([16.0, 17.0])))
     shapes.append(Tube(tissue.right_blood, tract[:, :3], tract[:, 3]))
+    if chambers is not None:
+        shapes += chambers.mixture(Ellipsoid(0.0, atrium, frame.turn, round_))
+        shapes += chambers.mixture(Ellipsoid(0.0, ventricle, tilt, thick))
     # Left atrium with its ear and four veins.
     middle = frame.at(-5, -36, -5)[0]
     size = np.array([33.0, 19.0, 24.0]) * scale * (1.01 + draws.jitter(0.09))
+    if chambers is not None:
+        middle, size = chambers.grown_left(middle, size, frame)
     veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
     for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
         shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
