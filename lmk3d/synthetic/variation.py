@@ -1,4 +1,4 @@
-"""What sets a varied subject apart: contrast phase, HU of every tissue, size, disease, implants, arms and table."""
+"""What sets a varied subject apart: contrast, HU of every tissue, size, arch, atria, disease, implants, arms, table."""
 
 from __future__ import annotations
 
