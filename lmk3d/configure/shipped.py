@@ -45,7 +45,7 @@ CASCADE = Plan(
     high=700.0,
     spacing_mm=3.0,
     sides=(64, 64, 96),
-    channels=(16, 32, 64, 64, 64),
+    channels=(16, 32, 64, 128, 128),
     levels=(
         LevelPlan(2.0, 32, 2.5, count=4, passes=2, share=_SHARES),
         LevelPlan(0.7, 24, 1.5, count=8, passes=2, share=_SHARES),
