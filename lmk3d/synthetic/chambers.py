@@ -70,10 +70,10 @@ def draw_chambers(draws: Draws, tissue: Tissue) -> Chambers:
     usual, cloudy = draws.chance(0.5), draws.chance(0.35)
     left = draws.uniform(0.9, 1.45) * draws.uniform(0.88, 1.12, (3,))
     right = draws.uniform(0.85, 1.35) * draws.uniform(0.9, 1.1, (3,))
-    ends = sorted((tissue.vein_blood, max(tissue.cava, tissue.right_blood)))
+    low, high = sorted((tissue.vein_blood, max(tissue.cava, tissue.right_blood)))
     clouds = tuple(
         (tuple(draws.uniform(-0.4, 0.4, (3,)).tolist()), tuple(draws.uniform(0.15, 0.55, (3,)).tolist()), hu)
-        for hu in draws.uniform(*ends, (1 + int(draws.uniform(0, 6)),)).tolist()
+        for hu in draws.uniform(low, high, (1 + int(draws.uniform(0, 6)),)).tolist()
     )
     grown = ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0)) if usual else (tuple(left.tolist()), tuple(right.tolist()))
     return Chambers(*grown, clouds if cloudy else ())
