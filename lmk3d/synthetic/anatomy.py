@@ -84,11 +84,10 @@ def draw_anatomy(seed: int, variation: Variation | None = None) -> Anatomy:
     scale = size * draws.uniform(0.94, 1.06, (3,))
     spine = draw_spine(draws, scale)
     valve = np.array([-4.0, 21.0, 0.0]) * scale + draws.jitter([7.0, 6.0, 9.0])
-    heart = draw_heart(draws, valve, tissue)
+    heart = draw_heart(draws, valve, tissue, None if variation is None else variation.chambers)
     shift = into_chest(heart.landmarks["heart_apex"], scale)
     heart, valve = heart.shifted(shift), valve + shift
-    disease = None if variation is None else variation.disease
-    aorta = draw_aorta(draws, valve, heart.aorta_start, spine, tissue, disease)
+    aorta = draw_aorta(draws, valve, heart.aorta_start, spine, tissue, variation)
     trunk = draw_trunk(draws, spine, aorta.renal_ends, tissue)
     shapes = [*trunk.inner, *trunk.outer, *heart.shapes, *aorta.walls, *aorta.arteries, *heart.arteries]
     if variation is not None:

@@ -12,14 +12,17 @@ from lmk3d.synthetic.shapes import Ellipsoid, Shape, Tube, curve, unit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lmk3d.synthetic.arch import Arch
     from lmk3d.synthetic.bones import Spine
-    from lmk3d.synthetic.disease import Disease
     from lmk3d.synthetic.draws import Draws
     from lmk3d.synthetic.tissue import Tissue
+    from lmk3d.synthetic.variation import Variation
 
     FloatArray = NDArray[np.float64]
 
 __all__ = ["Aorta", "draw_aorta"]
+
+_BRANCH_STEP_MM = 2.0
 
 
 @dataclass
@@ -78,7 +81,7 @@ def draw_aorta(
     start: FloatArray,
     spine: Spine,
     tissue: Tissue,
-    disease: Disease | None = None,
+    variation: Variation | None = None,
 ) -> Aorta:
     """Draw the aorta and its branches.
 
@@ -88,20 +91,21 @@ def draw_aorta(
         start: (M, 4) first points and radii, at the root.
         spine: the spine, whose scale is this body's.
         tissue: HU.
-        disease: of the aorta.
+        variation: whose disease and arch are drawn.
     """
+    disease, arch = (None, None) if variation is None else (variation.disease, variation.arch)
     scale = spine.scale
-    path = _draw_path(draws, valve, start, spine)
+    path = _draw_path(draws, valve, start, spine, arch)
     line = _Line(path if disease is None else disease.widened(path))
     fork = line.path[-1]
     aorta = Aorta(path=line.path)
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.12))
-    branches = _arch_branches(draws, line, aorta, scale, width)
+    branches = _arch_branches(draws, line, aorta, scale, width, arch)
     branches += _visceral_branches(draws, line, aorta, scale, width)
     branches += _iliac_arteries(draws, fork, scale, width)
     aorta.landmarks["aortic_bifurcation"] = fork[:3]
     for points, radii in branches:
-        path = curve(np.column_stack([points, radii]), 2.0)
+        path = curve(np.column_stack([points, radii]), _BRANCH_STEP_MM)
         aorta.walls.append(Tube(tissue.fat, path[::2, :3], path[::2, 3] + 2.5))
         aorta.arteries.append(Tube(tissue.blood, path[:, :3], path[:, 3]))
     aorta.walls.append(Tube(tissue.wall, line.path[::2, :3], line.path[::2, 3] + draws.near(1.8, 0.5)))
@@ -112,7 +116,9 @@ def draw_aorta(
     return aorta
 
 
-def _draw_path(draws: Draws, valve: FloatArray, start: FloatArray, spine: Spine) -> FloatArray:
+def _draw_path(
+    draws: Draws, valve: FloatArray, start: FloatArray, spine: Spine, changed: Arch | None = None
+) -> FloatArray:
     """(K, 4) centreline and radius from the root to the fork into the iliac arteries."""
     scale = spine.scale
     width = float(np.cbrt(scale.prod()) * draws.near(1.0, 0.13))
@@ -120,6 +126,8 @@ def _draw_path(draws: Draws, valve: FloatArray, start: FloatArray, spine: Spine)
     arch = np.array([
         [19, 2, 0.54 * top], [17, -10, 0.80 * top], [4, -28, top], [-12, -46, 0.95 * top], [-20, -57, 0.72 * top],
     ])  # fmt: skip
+    if changed is not None:
+        arch = changed.bent(arch)
     arch = valve + (arch + draws.jitter(4.0, (5, 3))) * scale
     wide = np.array([15.8, 15.3, 14.3, 13.4, 12.8]) * width * draws.uniform(0.95, 1.05, (5,))
     # The descending part lies to the left of the vertebrae, and before them from the diaphragm on.
@@ -146,26 +154,36 @@ def _joined(start: FloatArray, steps: FloatArray) -> FloatArray:
     return np.concatenate([start, start[1] + steps])
 
 
-def _arch_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, width: float) -> Branches:
+def _arch_branches(
+    draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, width: float, arch: Arch | None
+) -> Branches:
     """Brachiocephalic trunk with its fork, left common carotid and left subclavian artery."""
     top = float(line.distance[int(np.argmax(line.path[:, 2]))])
     first = top - draws.near(14, 5) * width
     second = first + draws.near(14.5, 2.5) * width
     third = second + draws.near(15, 3) * width
+    places = np.array([first, second, third]) if arch is None else arch.places(np.array([first, second, third]), width)
     radii = [draws.near(6.3, 0.9) * width, draws.near(3.7, 0.5) * width, draws.near(4.9, 0.6) * width]
     names = ("brachiocephalic_origin", "left_common_carotid_origin", "left_subclavian_origin")
     leans = ([0.15, 0.15, 1.0], [-0.1, 0.05, 1.0], [-0.25, -0.1, 1.0])
     starts = []
-    for name, distance, lean, radius in zip(names, (first, second, third), leans, radii, strict=True):
+    for row, (name, distance, lean, radius) in enumerate(zip(names, places, leans, radii, strict=True)):
         wall, out = line.wall(distance, np.array(lean) + draws.jitter(0.12))
+        if arch is not None:
+            out = unit(out + arch.along[row] * line.tangent(distance))
         aorta.landmarks[name] = wall
         starts.append(_leave(wall, out, radius))
     trunk = unit(np.array([0.42, -0.12, 0.9]) + draws.jitter(0.12))
-    fork = starts[0][1] + draws.near(40, 8) * width * trunk
+    length = draws.near(40, 8) * width * (1.0 if arch is None else arch.trunk)
+    fork = starts[0][1] + length * trunk
     aorta.landmarks["brachiocephalic_bifurcation"] = fork
     big, carotid, left = radii
+    stem = np.concatenate([starts[0], [fork]]), np.array([1.1, 1.1, 1.0, 0.95]) * big
+    if arch is not None and arch.bovine is not None:
+        starts[1] = _from_trunk(stem, arch.bovine, carotid)
+        aorta.landmarks["left_common_carotid_origin"] = starts[1][1]
     return [
-        (np.concatenate([starts[0], [fork]]), np.array([1.1, 1.1, 1.0, 0.95]) * big),
+        stem,
         (fork + np.array([[0, 0, 0], [5, -1, 14], [5, -6, 38], [7, -8, 80], [8, -8, 130]]) * scale,
          np.full(5, carotid)),
         (fork + np.array([[0, 0, 0], [14, -5, 7], [35, -8, 14], [70, -4, 10], [105, 4, 0]]) * scale,
@@ -175,6 +193,14 @@ def _arch_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, w
         (_joined(starts[2], np.array([[-8, -4, 26], [-20, -4, 44], [-50, 2, 52], [-95, 10, 42]]) * scale),
          np.full(7, left)),
     ]  # fmt: skip
+
+
+def _from_trunk(stem: tuple[FloatArray, FloatArray], part: float, radius: float) -> FloatArray:
+    """First points of a branch that leaves the brachiocephalic trunk to the left, a part of the way to its fork."""
+    trunk = _Line(curve(np.column_stack(stem), _BRANCH_STEP_MM))
+    origin, fork = (float(trunk.distance[np.abs(trunk.path[:, :3] - end).sum(1).argmin()]) for end in stem[0][[1, 3]])
+    wall, out = trunk.wall(origin + part * (fork - origin), np.array([-1.0, -0.1, 0.3]))
+    return _leave(wall, out, radius)
 
 
 def _visceral_branches(draws: Draws, line: _Line, aorta: Aorta, scale: FloatArray, width: float) -> Branches:

@@ -80,11 +80,11 @@ def draw_disease(draws: Draws, blood: float) -> Disease:
         for where, most, chance in ((_ASCENDING, 0.6, 0.35), (_DESCENDING, 1.0, 0.35), (_INFRARENAL, 1.3, 0.4))
         if draws.chance(chance)
     )
-    begin = draws.uniform(0.3, 0.6)
+    begin = draws.uniform(0.16, 0.6)
     lumen = (begin, min(begin + draws.uniform(0.08, 0.35), 0.68), draws.uniform(0.55, 0.8))
     false_hu = draws.uniform(30.0, 90.0) if draws.chance(0.5) else draws.uniform(60.0, 1.1 * blood + 20)
     angles = (draws.uniform(0.0, 360.0), draws.near(0.0, 180.0))
-    first = draws.uniform(0.24, 0.45)
+    first = draws.uniform(0.18, 0.45)
     stent = (first, min(first + draws.uniform(0.1, 0.35), 0.69))
     has_lumen, has_stent = draws.chance(0.4), draws.chance(0.35)
     if healthy:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmk3d.synthetic.chambers import Chambers
 from lmk3d.synthetic.root import Root, draw_root
 from lmk3d.synthetic.shapes import Ellipsoid, Shape, Tube, curve, unit
 from lmk3d.synthetic.tissue import Frame
@@ -48,13 +49,14 @@ class Heart:
         )
 
 
-def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
+def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue, chambers: Chambers | None = None) -> Heart:
     """Draw a heart.
 
     Args:
         draws: random numbers.
         valve: (3,) centre of the aortic annulus in the body's frame (R, A, S; before its pose).
         tissue: HU.
+        chambers: how its chambers differ from the usual ones.
     """
     frame = Frame(valve, draws.tilt(13.0), draws.near(1.0, 0.12))
     heart = Heart()
@@ -67,7 +69,7 @@ def draw_heart(draws: Draws, valve: FloatArray, tissue: Tissue) -> Heart:
     heart.shapes += root.walls(inside, tissue)
     heart.arteries += root.blood(inside, tissue)
     heart.aorta_start = root.aorta_start
-    _add_chambers(heart, draws, frame, left, tissue)
+    _add_chambers(heart, draws, frame, left, tissue, Chambers() if chambers is None else chambers)
     _add_vessels(heart, draws, frame, tissue)
     _add_coronaries(heart, draws, frame, root, left, tissue)
     heart.landmarks["heart_apex"] = left.centre + left.radii[2] * left.axes[:, 2]
@@ -114,7 +116,9 @@ def _draw_left_ventricle(draws: Draws, frame: Frame) -> _Ventricle:
     )
 
 
-def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, tissue: Tissue) -> None:
+def _add_chambers(
+    heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, tissue: Tissue, chambers: Chambers
+) -> None:
     scale = frame.scale
     shapes = heart.shapes
     # Right atrium and ventricle: thin wall, then blood.
@@ -122,6 +126,7 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     wall = draws.near(3.5, 0.7) * scale
     thick = np.array([23.0, 34.0, 47.0]) * scale * (1 + draws.jitter(0.07))
     round_ = np.array([23.0, 27.0, 31.0]) * scale * (1 + draws.jitter(0.08))
+    atrium, round_ = chambers.grown_right(atrium, round_, frame)
     flat = unit(frame.to(0.45, 0.80, 0.1) - (frame.to(0.45, 0.80, 0.1) @ left.axes[:, 2]) * left.axes[:, 2])
     tilt = np.stack([flat, np.cross(left.axes[:, 2], flat), left.axes[:, 2]], axis=1)
     shapes.append(Ellipsoid(tissue.myocardium, ventricle, tilt, thick + wall, egg=0.2))
@@ -135,16 +140,9 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
     shapes.append(Ellipsoid(tissue.right_blood, atrium, frame.turn, round_))
     shapes.append(Tube(tissue.right_blood, frame.at([34, 2, -24], [14, 18, -34]), scale * np.array([16.0, 17.0])))
     shapes.append(Tube(tissue.right_blood, tract[:, :3], tract[:, 3]))
-    # Left atrium with its ear and four veins.
-    middle = frame.at(-5, -36, -5)[0]
-    size = np.array([33.0, 19.0, 24.0]) * scale * (1.01 + draws.jitter(0.09))
-    veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
-    for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
-        shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
-        for end, radius in veins:
-            shapes.append(Tube(colour, np.stack([middle, frame.at(end)[0]]), np.array([8.5, radius]) * scale + more))
-        ear = frame.at([-24, -22, 6], [-42, -15, 20], [-51, 2, 20])
-        shapes.append(Tube(colour, ear, np.array([8.5, 8.5, 5.5]) * scale + more))
+    shapes += chambers.mixture(Ellipsoid(0.0, atrium, frame.turn, round_))
+    shapes += chambers.mixture(Ellipsoid(0.0, ventricle, tilt, thick))
+    middle = _add_left_atrium(shapes, draws, frame, tissue, chambers)
     # The left ventricle last: its muscle is the septum.
     cavity = left.radii - np.array([left.wall, left.wall, left.apex_wall])
     shapes.append(Ellipsoid(tissue.myocardium, left.centre, left.axes, left.radii, egg=left.egg))
@@ -155,6 +153,23 @@ def _add_chambers(heart: Heart, draws: Draws, frame: Frame, left: _Ventricle, ti
         muscle = left.centre + 0.72 * (left.surface(0.25, angle + draws.near(0.0, 15.0)) - left.centre)
         muscle = np.stack([muscle, muscle - 17 * scale * left.axes[:, 2]])
         shapes.append(Tube(tissue.myocardium, muscle, np.array([5.0, 3.0]) * scale))
+
+
+def _add_left_atrium(shapes: list[Shape], draws: Draws, frame: Frame, tissue: Tissue, chambers: Chambers) -> FloatArray:
+    """Left atrium with its ear and four veins; its middle."""
+    middle = frame.at(-5, -36, -5)[0]
+    size = np.array([33.0, 19.0, 24.0]) * frame.scale * (1.01 + draws.jitter(0.09))
+    middle, size = chambers.grown_left(middle, size, frame)
+    veins = [([-58, -34, 10], 6.5), ([-56, -40, -14], 6.0), ([50, -34, 6], 6.5), ([48, -42, -16], 6.0)]
+    for colour, more in ((tissue.wall, 2.0), (tissue.blood, 0.0)):
+        shapes.append(Ellipsoid(colour, middle, frame.turn, size + more))
+        for end, radius in veins:
+            shapes.append(
+                Tube(colour, np.stack([middle, frame.at(end)[0]]), np.array([8.5, radius]) * frame.scale + more)
+            )
+        ear = frame.at([-24, -22, 6], [-42, -15, 20], [-51, 2, 20])
+        shapes.append(Tube(colour, ear, np.array([8.5, 8.5, 5.5]) * frame.scale + more))
+    return middle
 
 
 def _add_vessels(heart: Heart, draws: Draws, frame: Frame, tissue: Tissue) -> None:

@@ -1,10 +1,12 @@
-"""What sets a varied subject apart: contrast phase, HU of every tissue, size, disease, implants, arms and table."""
+"""What sets a varied subject apart: contrast, HU of every tissue, size, arch, atria, disease, implants, arms, table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from lmk3d.synthetic.arch import Arch, draw_arch
+from lmk3d.synthetic.chambers import Chambers, draw_chambers
 from lmk3d.synthetic.disease import Disease, draw_disease
 from lmk3d.synthetic.draws import Draws
 from lmk3d.synthetic.implants import Body, draw_implants
@@ -41,6 +43,8 @@ class Variation:
         size: of the body, over that of a usual subject.
         spread: factor on how far every measure of the anatomy lies from its mean.
         disease: of the aorta.
+        arch: of the aorta, and where its branches leave.
+        chambers: size of the atria, and contrast that mixes within the right heart.
     """
 
     seed: int
@@ -49,6 +53,8 @@ class Variation:
     size: float
     spread: float
     disease: Disease
+    arch: Arch
+    chambers: Chambers
 
     def changed(self, shapes: list[Shape], spine: Spine, heart: Heart, aorta: Aorta) -> list[Shape]:
         """A subject's shapes, before its pose, with other HU, and with implants, limbs and a table."""
@@ -85,6 +91,8 @@ def draw_variation(seed: int, phase: Phase | None = None) -> Variation:
         size=draws.uniform(0.82, 1.22),
         spread=draws.uniform(1.0, 1.5),
         disease=draw_disease(draws, tissue.blood),
+        arch=draw_arch(draws),
+        chambers=draw_chambers(draws, tissue),
     )
 
 

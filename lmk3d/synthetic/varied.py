@@ -38,10 +38,11 @@ _POSITIVE: tuple[BodyView, ...] = ("heart", "chest", "aorta", "abdomen", "body")
 def varied_phantom(seed: int, *, view: View = "chest", spacing_mm: float | None = None) -> Phantom:
     """Draw a scan that differs from others as scans of other hospitals do; landmarks are exact as in ``cta_phantom``.
 
-    Contrast phase, HU of every tissue, size, disease, implants, arms, table, field of view, the order in which voxels
-    are stored, blur, noise and artefacts are drawn. Some views show no landmark, so that a network may learn where to
-    be silent: "pelvis" and "neck" lie beside them; "unenhanced" has no contrast in any vessel; "misplaced" is a body
-    whose affine is wrong, "revalued" one whose numbers are no HU, "shuffled" one in pieces, "object" none at all.
+    Contrast phase, HU of every tissue, size, the aortic arch with the places of its branches, atria, disease, implants,
+    arms, table, field of view, the order in which voxels are stored, blur, noise and artefacts are drawn. Some views
+    show no landmark, so that a network may learn where to be silent: "pelvis" and "neck" lie beside them; "unenhanced"
+    has no contrast in any vessel; "misplaced" is a body whose affine is wrong, "revalued" one whose numbers are no HU,
+    "shuffled" one in pieces, "object" none at all.
 
     Args:
         seed: a non-negative integer.

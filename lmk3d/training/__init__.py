@@ -16,6 +16,7 @@ from lmk3d.training.loop import (
     ClipGradients,
     DetectorEvaluator,
     datalist,
+    first_stage_alone,
     prepare_batch,
     total_loss,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "calibrate",
     "cosine_decay",
     "datalist",
+    "first_stage_alone",
     "is_finished",
     "load_run",
     "note_undertrained",

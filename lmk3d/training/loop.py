@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.engines import Evaluator, IterationEvents
+from monai.transforms import SelectItemsd
 from torch import nn
 from torch.nn import functional
 
@@ -23,11 +24,13 @@ from lmk3d.losses import displacement_loss, exponential_mse, patch_cross_entropy
 from lmk3d.metrics import compare
 from lmk3d.terminal import counted, say
 from lmk3d.training.checkpoints import rank
+from lmk3d.transforms import RandPatchesd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ignite.engine import Engine
+    from monai.transforms import Transform
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -45,9 +48,13 @@ __all__ = [
     "ClipGradients",
     "DetectorEvaluator",
     "datalist",
+    "first_stage_alone",
     "prepare_batch",
     "total_loss",
 ]
+
+
+_OF_PATCHES = ("patches", "numbers", "moves")  # keys that ``RandPatchesd`` adds, each with its level
 
 
 class CascadeObjective(nn.Module):
@@ -105,7 +112,7 @@ class CascadeObjective(nn.Module):
         """A batch of the transforms' dicts to the losses by name: "heatmap" and "refined 1", ... .
 
         In nats for maps without a background channel, and distances in patch voxels with a likelihood in nats; in mm
-        with one, as the paper has it.
+        with one, as the paper has it. A refiner that gets no patches has no loss.
         """
         if not self.quick:
             return self._losses(batch)
@@ -119,6 +126,8 @@ class CascadeObjective(nn.Module):
         elif "input" in batch:
             losses["heatmap"] = self._heatmap_loss(batch["input"], batch["points_vox"])
         for level, (refiner, spacing) in enumerate(zip(self.network.refiners, self.spacings_mm, strict=True)):
+            if f"patches{level}" not in batch:
+                continue
             patches = batch[f"patches{level}"].flatten(0, 1)[:, None]
             numbers, truth = batch[f"numbers{level}"].flatten(), batch[f"moves{level}"].flatten(0, 1)
             if (sigma := self.patch_sigmas_vox[level]) is None:
@@ -166,6 +175,22 @@ def prepare_batch(
     plain = {key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in batch.items()}
     tensors = {key: value for key, value in plain.items() if isinstance(value, torch.Tensor)}
     return {key: value.to(device, non_blocking=non_blocking, **kwargs) for key, value in tensors.items()}, None
+
+
+def first_stage_alone(transforms: Sequence[Transform]) -> list[Transform]:
+    """Of a training's transforms those of the first stage: the refiners get no patches, cost nothing and learn nothing.
+
+    Args:
+        transforms: those of a bundle's train.json, loading and augmentation.
+    """
+    kept: list[Transform] = []
+    for transform in transforms:
+        keys = [str(key) for key in getattr(transform, "keys", ())]
+        if isinstance(transform, SelectItemsd):
+            kept.append(SelectItemsd([key for key in keys if not key.startswith(_OF_PATCHES)]))
+        elif not (isinstance(transform, RandPatchesd) or any(key.startswith(_OF_PATCHES) for key in keys)):
+            kept.append(transform)
+    return kept
 
 
 def total_loss(losses: Mapping[str, Tensor], targets: None = None) -> Tensor:

@@ -69,7 +69,7 @@ def test_half_of_all_subjects_are_healthy_and_every_disease_occurs():
         assert sum(bool(getattr(one, kind)) for one in sick) > 15
     for one in sick:
         assert all(0 < middle < 1 and growth <= 1.3 for middle, _, growth in one.bulges)
-        assert one.lumen is None or 0.3 <= one.lumen[0] < one.lumen[1] <= 0.68
+        assert one.lumen is None or 0.16 <= one.lumen[0] < one.lumen[1] <= 0.68
 
 
 def test_origins_lie_on_the_wall_of_a_widened_aorta_too(depth_mm):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import RandAdjustContrastd, SelectItemsd
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
@@ -20,9 +21,12 @@ from lmk3d.training import (
     ClipGradients,
     DetectorEvaluator,
     datalist,
+    first_stage_alone,
     prepare_batch,
     total_loss,
 )
+from lmk3d.transforms import LoadCased, RandPatchesd
+from lmk3d.transforms.intensity import Window
 
 GONE = [np.nan] * 3
 
@@ -60,6 +64,24 @@ def test_the_objective_is_made_of_both_stages_losses():
     expected = displacement_loss(moves, batch["moves0"].reshape(8, 3), log_variance)
     assert_close(losses["refined 1"], expected)
     assert_close(total_loss(losses), losses["heatmap"] + losses["refined 1"])
+
+
+def test_the_first_stage_alone_gets_no_patches_and_its_loss_stays():
+    torch.manual_seed(0)
+    window = Window(-200.0, 700.0)
+    patches = RandPatchesd("image", window=window, level=0, spacing_mm=1.0, size=8, offset_mm=1.0, count=2)
+    input_, patch = (RandAdjustContrastd(key, prob=1.0) for key in ("input", "patches0"))
+    chosen = SelectItemsd(["input", "points_vox", "patches0", "numbers0", "moves0"])
+    load = LoadCased(["a"])
+    kept = first_stage_alone([load, patches, input_, patch, chosen])
+    assert kept[:2] == [load, input_]
+    assert len(kept) == 3
+    assert kept[2].keys == ("input", "points_vox")
+    objective = CascadeObjective(tiny_cascade(), codec=HeatmapCodec(sigma_vox=1.0), spacings_mm=[0.5])
+    batch = batch_of(np.random.default_rng(0))
+    alone = objective({key: batch[key] for key in kept[2].keys})
+    assert list(alone) == ["heatmap"]
+    assert_close(alone["heatmap"], objective(batch)["heatmap"])
 
 
 def test_a_landmark_without_a_point_is_unknown_or_absent():
