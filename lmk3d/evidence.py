@@ -75,6 +75,8 @@ class Evidence:
             that of this one, both 0 to 1; None where no pose was searched.
         elsewhere: (R,) share of the first stage's probability that does not lie at its point; None where its maps are
             no probabilities.
+        outvoted: (R,) whether its map shows the landmark more than twice as clearly in another place, which neighbours
+            or usual places spoke against; None as ``elsewhere``.
     """
 
     image: ImageEvidence
@@ -86,6 +88,7 @@ class Evidence:
     unit: str = "mm"
     apart: tuple[float, float] | None = None
     elsewhere: FloatArray | None = None
+    outvoted: NDArray[np.bool_] | None = None
 
     def points(self, count: int) -> FloatArray:
         """(N, 3) reported points of N landmarks along the upright axes; NaN where missing or in several places."""

@@ -138,8 +138,7 @@ class LandmarkDetector:
         if any(side > 1 and side % divisor for side in sides):
             raise ValueError(f"each of sides must be a multiple of {divisor}, got {list(sides)}")
         self.network, self.names, self.window, self.codec = network, tuple(names), window, codec
-        self.spacing_mm, self.levels, self.pose = spacing_mm, tuple(levels), pose
-        self.sides = np.asarray(sides)
+        self.spacing_mm, self.levels, self.pose, self.sides = spacing_mm, tuple(levels), pose, np.asarray(sides)
         self.min_presence, self.tolerance_mm, self.version = min_presence, tolerance_mm, version
         self.sliding, self.windowed = sliding, windowed
         self.side_px, self.unit, self.device = side_px, unit, torch.device(device)
@@ -246,7 +245,9 @@ class LandmarkDetector:
         apart = None if self.pose != "any" or view.pose is None else (1 - view.close, view.runner_up)
         weights = None if isinstance(self.codec, DenseCodec) or self.codec.heights else stages["heatmap"].weights
         elsewhere = None if weights is None else np.clip(1 - weights, 1e-3, 1)
-        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit, apart, elsewhere)
+        outvoted = None if weights is None else 2 * weights < view.weights.max(1)[stages["heatmap"].numbers]
+        said = (apart, elsewhere, outvoted)
+        return reported, Evidence(image, guess.numbers, there, seen, guess.scale_mm, factor, unit, *said)
 
     @torch.inference_mode()
     def detect_masks(self, volume: Volume) -> dict[str, NDArray[np.bool_]]:

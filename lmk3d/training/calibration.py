@@ -113,17 +113,34 @@ def _learnt(detector: LandmarkDetector, known: Sequence[_Seen], held: Sequence[_
 
 
 def _right(held: Sequence[_Seen]) -> list[Evidence]:
-    """What was noted of validation cases, without what is grossly wrong: that is no example to follow.
+    """What was noted of validation cases, without what is no example to follow.
 
-    Left out are single points and, where half of a case's points are so, all of it: that one is right by chance.
+    Left out are points that are grossly wrong, that were so after the first stage, or whose maps show another place
+    more clearly; where half of a case's points are so, all of it. Such a case is right by what seldom has to help.
     """
-    errors = np.concatenate([np.zeros(0), *(one.errors[np.isfinite(one.errors)] for one in held)])
-    most = _GROSS * float(np.median(errors)) if len(errors) else np.inf
-    wrong = [
-        (one.errors[one.evidence.numbers] > most) | (2 * (one.errors > most).sum() >= (~np.isnan(one.errors)).sum())
-        for one in held
-    ]
-    return [replace(one.evidence, there=one.evidence.there & ~far) for one, far in zip(held, wrong, strict=True)]
+    last, first = _gross([one.errors for one in held]), _gross([_first_errors(one) for one in held])
+    return [_example(*case) for case in zip(held, last, first, strict=True)]
+
+
+def _gross(errors: Sequence[FloatArray]) -> list[NDArray[np.bool_]]:
+    """Which of some cases' errors are far larger than the median of all."""
+    known = np.concatenate([np.zeros(0), *(own[np.isfinite(own)] for own in errors)])
+    most = _GROSS * float(np.median(known)) if len(known) else np.inf
+    return [own > most for own in errors]
+
+
+def _first_errors(one: _Seen) -> FloatArray:
+    """(R,) distance of the first stage's points from the ground truth, in the detector's unit."""
+    points = next(iter(one.evidence.stages.values()))
+    return np.asarray(np.linalg.norm(points - one.marked[one.evidence.numbers], axis=1), dtype=np.float64)
+
+
+def _example(one: _Seen, last: NDArray[np.bool_], first: NDArray[np.bool_]) -> Evidence:
+    """A case without what is no example; (N,) gross last errors, those of missed landmarks too, and (R,) first ones."""
+    case = one.evidence
+    wrong = last[case.numbers] | first | (False if case.outvoted is None else case.outvoted)
+    mostly = 2 * last.sum() >= (~np.isnan(one.errors)).sum() or 2 * (wrong & case.there).sum() >= case.there.sum()
+    return replace(case, there=case.there & ~wrong & (not mostly))
 
 
 def _radii(held: Sequence[_Seen]) -> Radii | None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,13 +155,38 @@ def test_films_of_several_points_a_name_are_calibrated_too(tmp_path):
     assert finder.detect(Volume(shuffled, film.grid, film.unit)).assessment.verdict == "unlike the training data"
 
 
-def test_what_is_grossly_wrong_in_validation_is_no_example():
-    def seen(errors):
-        image = ImageEvidence((), np.zeros(8), None, np.ones(3))
-        evidence = Evidence(image, np.arange(4), np.ones(4, bool), {"heatmap": np.zeros((4, 3))}, np.ones(4))
-        return _Seen("", "", evidence, np.array(errors), np.ones(4), np.zeros((4, 3)))
+def examples(*cases):
+    """Which points of some cases are examples: each is the errors of four points, of the first stage's, and who won."""
+    made = []
+    for errors, first, outvoted in cases:
+        image, points = ImageEvidence((), np.zeros(8), None, np.ones(3)), np.zeros((4, 3))
+        points[:, 2] = first
+        evidence = Evidence(image, np.arange(4), np.ones(4, bool), {"heatmap": points}, np.ones(4))
+        evidence = replace(evidence, outvoted=np.array(outvoted))
+        made.append(_Seen("", "", evidence, np.array(errors), np.ones(4), np.zeros((4, 3))))
+    return [case.there.tolist() for case in _right(made)]
 
-    right, one, half = _right([seen([1.0, 1.2, 0.8, 1.1]), seen([1.0, 30.0, 0.9, 1.0]), seen([30.0, 31.0, 1.0, 1.0])])
-    assert right.there.all()
-    assert one.there.tolist() == [True, False, True, True]
-    assert not half.there.any()  # a column one vertebra off: the rest of it is right by chance
+
+def test_what_is_grossly_wrong_in_validation_is_no_example():
+    first, nobody = [2.0, 2.0, 3.0, 2.0], [False] * 4
+    right, one, half = examples(
+        ([1.0, 1.2, 0.8, 1.1], first, nobody),
+        ([1.0, 30.0, 0.9, 1.0], first, nobody),
+        ([30.0, 31.0, 1.0, 1.0], first, nobody),
+    )
+    assert right == [True] * 4
+    assert one == [True, False, True, True]
+    assert right != half == nobody  # a column one vertebra off: the rest of it is right by chance
+
+
+def test_what_is_right_against_the_first_stage_is_no_example():
+    """What seldom has to help says nothing of how unsure, and how far from the end, a first stage usually is."""
+    errors, first, nobody = [1.0, 1.2, 0.8, 1.1], [2.0, 2.0, 3.0, 2.0], [False] * 4
+    saved, one, outvoted, few = examples(
+        (errors, [30.0, 31.0, 29.0, 2.0], nobody),  # by steps from the one that was right
+        (errors, [30.0, 2.0, 2.0, 2.0], nobody),
+        (errors, first, [True, True, False, False]),  # by where the landmarks usually lie
+        (errors, first, [True, False, False, False]),
+    )
+    assert saved == outvoted == nobody
+    assert one == few == [False, True, True, True]
