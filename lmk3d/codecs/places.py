@@ -20,6 +20,7 @@ __all__ = ["UsualPlaces"]
 
 _DOUBT, _DOUBTERS = 0.05, 3  # of the field of view: how far patients lie apart before any was seen, and its worth
 _ALIKE = 1.15  # times as large, or as small, as the fields of view of training: beyond it there is no usual place
+_NOWHERE_MM = 1e6  # offset of a landmark that nobody has marked: every place in an image is as unlikely for it
 _FARTHEST = 6.0  # nats: a patient may be laid down in another way than all of training
 
 
@@ -55,7 +56,8 @@ class UsualPlaces:
         pairs = zip(points_mm, grids, strict=True)
         offsets = np.stack([(points - grid.center_mm) @ grid.upright for points, grid in pairs])
         known = np.isfinite(offsets)
-        mean = np.where(known, offsets, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        count = known.sum(0)
+        mean = np.where(count, np.where(known, offsets, 0.0).sum(0) / np.maximum(count, 1), _NOWHERE_MM)
         off = np.where(known, offsets - mean, 0.0).sum(1) / np.maximum(known.sum(1), 1)
         doubt = np.diag((_DOUBT * np.median(fields, axis=0)) ** 2)
         covariance = (off.T @ off + _DOUBTERS * doubt) / (len(off) + _DOUBTERS)

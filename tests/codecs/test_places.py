@@ -43,6 +43,14 @@ def test_missing_points_count_for_nothing():
     assert_allclose(found.offsets_mm, POINTS, atol=5)
 
 
+def test_a_landmark_that_nobody_marked_has_no_usual_place(places):
+    points, grids = patients(np.random.default_rng(0))
+    found = UsualPlaces.learn([np.vstack([own, [np.nan] * 3]) for own in points], grids)
+    assert_allclose(found.covariance, places.covariance)
+    nats = found.unlikely(np.vstack([POINTS, [[0.0, 0, 0]]])[:, None] + [[0, 0, 0], [0, 0, 40]], grid_of())
+    assert nats[3, 0] == nats[3, 1]  # not the image's middle
+
+
 def test_a_neighbour_is_as_unlikely_as_it_is_far_from_the_usual_place_but_never_impossible(places):
     peaks = POINTS[:, None] + np.array([[0.0, 0, 0], [0, 0, 12], [0, 0, 60], [np.nan] * 3])
     nats = places.unlikely(peaks, grid_of())
