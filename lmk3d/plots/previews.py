@@ -225,14 +225,14 @@ def _missing(landmarks: Landmarks) -> list[str]:
 
 
 def _doubts(landmarks: Landmarks) -> list[str]:
-    """What speaks against the scan, then against single points."""
-    if landmarks.assessment is None:
-        return []
+    """What speaks against the scan, or else against single points: where no point is trusted, these add nothing."""
+    if landmarks.assessment is None or landmarks.assessment.reasons:
+        return [] if landmarks.assessment is None else list(landmarks.assessment.reasons)
     doubts: dict[str, list[str]] = {}
     for label, doubt in zip(_labels(landmarks), landmarks.assessment.doubts, strict=True):
         if doubt:
             doubts.setdefault(doubt, []).append(label)
-    return [*landmarks.assessment.reasons, *(f"{', '.join(labels)}: {doubt}" for doubt, labels in doubts.items())]
+    return [f"{', '.join(labels)}: {doubt}" for doubt, labels in doubts.items()]
 
 
 def _beside(spots: Sequence[Spot]) -> list[Spot]:

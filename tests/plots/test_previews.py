@@ -137,13 +137,14 @@ def test_points_that_are_not_trusted_are_seen_as_such(volume, film, words, asser
 
 
 def test_a_scan_unlike_the_training_data_shows_no_confidence(volume, words):
-    marks = replace(marks_in(volume, 2), names=("root", "apex"), assessment=Assessment(("no CT",), ("", "")))
+    marks = replace(marks_in(volume, 2), names=("root", "apex"), assessment=Assessment(("no CT",), ("", "far off")))
     (figure,) = preview(volume, marks, title="scan.nii.gz")
     said = words(figure)
     assert said.count("unlike the training data") == 2
     assert "UNLIKE THE TRAINING DATA: scan.nii.gz" in said
     assert "Not trusted: no CT" in said
     assert "confidence" not in said
+    assert "far off" not in said
     assert "\N{PLUS-MINUS SIGN}" not in said
     crosses = [line for line in figure.axes[0].lines if line.get_color() in (MARK, UNLIKE)]
     assert {line.get_color() for line in crosses} == {UNLIKE}
